@@ -1,0 +1,3 @@
+//! `bench`: every number that Pollux publishes.
+
+fn main() {}

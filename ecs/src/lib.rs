@@ -1,0 +1,1 @@
+//! Archetype tables of component columns, and queries that walk them linearly.

@@ -1,0 +1,1 @@
+//! QUIC on one pinned thread, exchanged with the rest through rings.

@@ -1,0 +1,3 @@
+//! `pollux`: the industrial digital twin in one binary.
+
+fn main() {}

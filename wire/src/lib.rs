@@ -1,0 +1,1 @@
+//! Bytes and values of the Pollux protocol, and nothing else.
