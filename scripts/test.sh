@@ -90,6 +90,15 @@ more_tools() {
   cargo_install cargo-fuzz "$CARGO_FUZZ"
 }
 
+# The workspaces of their own (the fuzzer, the peers of the benchmarks) are formatted like the rest.
+format() {
+  cargo fmt --all --check
+  local manifest
+  for manifest in wire/fuzz/Cargo.toml bench/peers/*/Cargo.toml; do
+    [ ! -e "$manifest" ] || cargo fmt --manifest-path "$manifest" --check
+  done
+}
+
 docs() {
   RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
 }
@@ -104,7 +113,7 @@ deny() {
 }
 
 step "tools of Rust" rust_tools
-step "format" cargo fmt --all --check
+step "format" format
 step "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
 step "tests" cargo test --workspace --locked
 if [ "$fast" = no ]; then
