@@ -202,7 +202,7 @@ fn garbage_on_the_socket_costs_a_counter() {
     for length in 1..1500 {
         let mut bytes: Vec<u8> = (0..length).map(|_| dice.next() as u8).collect();
         // Short headers with unknown connection ids: what a stray packet looks like.
-        bytes[0] = bytes[0] & 0x7f;
+        bytes[0] &= 0x7f;
         pair.server.engine.handle_datagram(
             pair.now,
             Datagram {

@@ -1,3 +1,5 @@
 //! `pollux`: the industrial digital twin in one binary.
 
+#![forbid(unsafe_code)]
+
 fn main() {}
