@@ -6,7 +6,7 @@
 
 use std::{net::SocketAddr, path::PathBuf};
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, ValueEnum, value_parser};
 
 /// The ordinary build of the twin: quinn, tokio, bounded channels and bevy_ecs.
 #[derive(Debug, Parser)]
@@ -26,7 +26,7 @@ pub(crate) struct Args {
     pub(crate) key: PathBuf,
 
     /// Ticks a second.
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, default_value_t = 1_000, value_parser = value_parser!(u32).range(1..=100_000))]
     pub(crate) tick_hz: u32,
 
     /// Stop after this many seconds; without it, at SIGINT or SIGTERM.
@@ -41,7 +41,7 @@ pub(crate) struct Args {
     /// datagram is applied whole, so a tick may exceed the limit by less than one datagram. The
     /// default is more than a full T1 channel of full datagrams: smaller limits make ticks shorter
     /// under overload, and cost up to half of the records applied.
-    #[arg(long, default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 65_536, value_parser = value_parser!(u32).range(1..))]
     pub(crate) drain_max: u32,
 
     /// UDP receive buffer to ask the kernel for, in bytes.

@@ -25,18 +25,12 @@ const THRESHOLDS: [(f64, f64); SENSOR_TYPES] =
 
 /// Which device the entity belongs to.
 #[derive(Component)]
-#[expect(
-    dead_code,
-    reason = "part of the entity's identity: held in the world, read by tools that this build has not"
-)]
+#[expect(dead_code, reason = "the identity of the entity, for tools that this build has not")]
 pub(crate) struct DeviceId(Uuid);
 
 /// Which sensor of the device the entity is.
 #[derive(Component)]
-#[expect(
-    dead_code,
-    reason = "part of the entity's identity: held in the world, read by tools that this build has not"
-)]
+#[expect(dead_code, reason = "the identity of the entity, for tools that this build has not")]
 pub(crate) struct SensorId(u16);
 
 /// What the sensor measures: 0 to 5.
@@ -53,12 +47,12 @@ pub(crate) struct Raw {
     value: f64,
     #[expect(
         dead_code,
-        reason = "part of the twin's state: written for every record, read by exporters that this build has not"
+        reason = "written for every record, for exporters that this build has not"
     )]
     ts_us: u64,
     #[expect(
         dead_code,
-        reason = "part of the twin's state: written for every record, read by exporters that this build has not"
+        reason = "written for every record, for exporters that this build has not"
     )]
     seq: u32,
 }
