@@ -93,15 +93,17 @@ peer_serve() { # DIR SECONDS CASE
 
 # --- Runs
 
-SERVER_PID=""
-stop_server() {
-  if [[ -n "$SERVER_PID" ]]; then
-    kill -TERM "$SERVER_PID" 2>/dev/null || true
-    wait "$SERVER_PID" 2>/dev/null || true
-    SERVER_PID=""
-  fi
+SERVER_PID="" GENERATOR_PID=""
+
+# Ends what this script started, whatever ended the script.
+stop_children() {
+  local pid
+  for pid in $GENERATOR_PID $SERVER_PID; do
+    kill -TERM "$pid" 2>/dev/null || true
+    wait "$pid" 2>/dev/null || true
+  done
 }
-trap stop_server EXIT
+trap stop_children EXIT
 trap 'exit 1' INT TERM
 
 # Waits for the server's `listening` line and sets ADDR.
@@ -125,6 +127,7 @@ note_command() { # FILE
 run_once() { # CASE SIDE DIR
   local case_name="$1" side="$2" dir="$3"
   mkdir -p "$dir"
+  cat /proc/loadavg >"$dir/loadavg.txt"
   "${side}_serve" "$dir/server" "$((DURATION_S + SERVER_SPARE_S))" "$case_name"
   note_command "$dir/command.txt"
   "${COMMAND[@]}" >"$dir/server.log" 2>&1 &
@@ -132,12 +135,15 @@ run_once() { # CASE SIDE DIR
   await_listening "$dir/server.log" || give_up "$dir/server.log" "$side did not start to listen"
   pollux_simulate "$case_name" "$ADDR" "$dir/generator"
   note_command "$dir/command.txt"
-  timeout --kill-after=5 "$((DURATION_S + SERVER_SPARE_S))" "${COMMAND[@]}" >"$dir/generator.log" 2>&1 ||
+  # In the background, because a trap only runs at once while the shell itself waits.
+  timeout --kill-after=5 "$((DURATION_S + SERVER_SPARE_S))" "${COMMAND[@]}" >"$dir/generator.log" 2>&1 &
+  GENERATOR_PID=$!
+  wait "$GENERATOR_PID" ||
     give_up "$dir/generator.log" "the load on $side failed in $case_name"
-  local pid="$SERVER_PID"
+  GENERATOR_PID=""
+  kill -TERM "$SERVER_PID" 2>/dev/null || give_up "$dir/server.log" "$side ended before it was told to"
+  wait "$SERVER_PID" || give_up "$dir/server.log" "$side did not end well in $case_name"
   SERVER_PID=""
-  kill -TERM "$pid" 2>/dev/null || give_up "$dir/server.log" "$side ended before it was told to"
-  wait "$pid" || give_up "$dir/server.log" "$side did not end well in $case_name"
   [[ -s "$dir/server/summary.json" ]] || give_up "$dir/server.log" "$side wrote no summary"
   [[ -s "$dir/generator/summary.json" ]] || give_up "$dir/generator.log" "the load wrote no summary"
 }
@@ -146,6 +152,13 @@ run_once() { # CASE SIDE DIR
 give_up() { # LOG MESSAGE
   tail -n 20 "$1" >&2 || true
   fail "$2 (see $1)"
+}
+
+# On a busy machine two runs of the same program differ by half: better to know that before than after.
+warn_if_busy() {
+  awk -v cores="$(nproc)" '$1 > cores / 4 {
+    printf "bench-ingest: load average %s on %d cores: others are at work, the figures will say so\n", $1, cores
+  }' /proc/loadavg >&2
 }
 
 # The sides of a pair, the first one changing from pair to pair, so that a drift of the machine falls on both.
@@ -188,8 +201,8 @@ generator, \`pollux simulate\`; runs alternate, $PAIRS for each case and side, $
 
 **How to read it.** \`summary.md\` holds medians over the runs. CPU is that of the whole server process, in user space and
 kernel, from the first to the last applied record, over the records applied in that time. A ratio is the peer's median
-over Pollux' (for rates, Pollux' over the peer's), and beside it the median of the ratios of the pairs: where the two
-disagree, the machine was not quiet. Latency runs from the hand-over by the transport to the write into the world, and
+over Pollux' (for rates, Pollux' over the peer's), and beside it the median and the range of the ratios of the pairs: where
+they disagree, the machine was not quiet, and \`loadavg.txt\` beside each run says when. Latency runs from the hand-over by the transport to the write into the world, and
 contains the wait for the tick. \`raw/CASE/N-SIDE/\` keeps what server and generator wrote, HDR files included.
 
 **What it does not show.** A network: loopback runs the receive path of the kernel in the sender's context, so the
@@ -254,7 +267,6 @@ build() {
     (cd bench/peers/quinn-bevy && cargo build --release --locked)
     PEER="${CARGO_TARGET_DIR:-bench/peers/quinn-bevy/target}/release/quinn-bevy"
   fi
-  command -v python3 >/dev/null || fail "python3 is needed for the summary"
   [[ -x "$POLLUX" ]] || fail "$POLLUX is no program"
   [[ "$ONLY" == pollux || -x "$PEER" ]] || fail "$PEER is no program"
 }
@@ -262,6 +274,8 @@ build() {
 main() {
   parse_options "$@"
   check_options
+  command -v python3 >/dev/null || fail "python3 is needed for the summary"
+  warn_if_busy
   build
   # Fresh certificates below the build directory, which nobody commits.
   CERTS="target/bench-ingest/certs"

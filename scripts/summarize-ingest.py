@@ -128,6 +128,8 @@ def summarize_case(folder):
         case["ratio"][key] = {
             "of_medians": advantage(*medians, more_is_better),
             "median_of_pairs": median(pairs),
+            "min_of_pairs": min((ratio for ratio in pairs if ratio is not None), default=None),
+            "max_of_pairs": max((ratio for ratio in pairs if ratio is not None), default=None),
         }
     return case
 
@@ -148,10 +150,11 @@ def cell(value, form):
 
 
 def ratio_cell(ratio):
-    """Both ratios, or a dash."""
-    if ratio is None or ratio["of_medians"] is None:
+    """The ratio of the medians and, in parentheses, median and range of the pairs; or a dash."""
+    if ratio is None or None in ratio.values():
         return "–"
-    return f"{ratio['of_medians']:.2f} ({ratio['median_of_pairs']:.2f})"
+    pairs = f"{ratio['median_of_pairs']:.2f}, {ratio['min_of_pairs']:.2f}–{ratio['max_of_pairs']:.2f}"
+    return f"{ratio['of_medians']:.2f} ({pairs})"
 
 
 def table(cases):
@@ -171,8 +174,8 @@ def notes(summary):
     """The lines below the table."""
     yield ""
     yield "Medians over the runs. Ratios say how many times better Pollux is, as the ratio of the medians and, in"
-    yield "parentheses, as the median of the ratios of the pairs; below 1 the peer is better. CPU is that of the whole"
-    yield "server process, busy time that of the turns that did work. Latency is T1, receive to applied. Where the"
+    yield "parentheses, as the median and range of the ratios of the pairs; below 1 the peer is better. CPU is that of the"
+    yield "whole server process, busy time that of the turns that did work. Latency is T1, receive to applied. Where the"
     yield "offered rate is below what the case asks for, the generator was the limit."
     whole = sorted(
         {
