@@ -7,5 +7,13 @@
 pub mod args;
 pub mod certs;
 pub mod cmd;
+pub mod cold;
 pub mod config;
+pub mod histograms;
+pub mod host;
+pub mod http;
+pub mod interval;
 pub mod logging;
+pub mod metrics;
+pub mod report;
+pub mod stats;
