@@ -119,8 +119,8 @@ impl<V: Copy> KeyIndex<V> {
     #[must_use]
     pub fn find(&self, key: SensorKey) -> Option<V> {
         let (run_key, place) = split(key);
-        let (_, run) = self.locate(self.slots.hash(run_key), run_key)?;
-        self.runs[run].value(place)
+        let hash = self.slots.hash(run_key);
+        self.find_guessed(hash, self.slots.guess(hash), run_key, place)
     }
 
     /// The values of `keys`, in their order, into `found`. Searches of a large index wait for memory together.
@@ -226,19 +226,29 @@ impl<V: Copy> KeyIndex<V> {
     /// Three passes, each of which asks for the lines of the next one.
     fn find_group(&self, keys: &[SensorKey], found: &mut [Option<V>]) {
         let mut hashes = [0; GROUP_KEYS];
+        let mut guesses = [0; GROUP_KEYS];
         for (hash, key) in hashes.iter_mut().zip(keys) {
             *hash = self.slots.hash(split(*key).0);
             self.slots.prefetch(*hash);
         }
-        for hash in &hashes[..keys.len()] {
-            if let Some((_, run)) = self.slots.find(*hash, |_| true) {
-                prefetch_read(&self.runs, run);
-            }
+        for (guess, hash) in guesses.iter_mut().zip(&hashes[..keys.len()]) {
+            *guess = self.slots.guess(*hash);
+            prefetch_read(&self.runs, *guess);
         }
-        for ((hash, key), found) in hashes.iter().zip(keys).zip(found) {
+        let searches = hashes.iter().zip(&guesses).zip(keys.iter().zip(found));
+        for ((hash, guess), (key, found)) in searches {
             let (run_key, place) = split(*key);
-            *found = self.locate(*hash, run_key).and_then(|(_, run)| self.runs[run].value(place));
+            *found = self.find_guessed(*hash, *guess, run_key, place);
         }
+    }
+
+    #[inline]
+    fn find_guessed(&self, hash: u64, guess: usize, run_key: RunKey, place: u16) -> Option<V> {
+        let run = match self.runs.get(guess) {
+            Some(run) if run.key() == run_key => run,
+            _ => &self.runs[self.locate(hash, run_key)?.1],
+        };
+        run.value(place)
     }
 
     fn push_run(&mut self, hash: u64, run: Run<V>) -> Result<(), IndexError> {

@@ -8,12 +8,15 @@ use crate::prefetch_read;
 
 /// Farthest that an entry may lie from its home, in slots: 512 bytes, which the processor streams.
 ///
-/// At half load an honest key exceeds a distance d with a probability of about exp(-0.193 d), so that no plant of any size
+/// At half load 65 thousand random keys reach about 31, and each further slot is rarer by a constant factor, so that no plant
 /// reaches 128; keys that do were chosen against the hash.
 pub(super) const PROBE_SLOTS_MAX: usize = 128;
 
 /// Most runs that a slot can name: 24 bits, with 0 for an empty slot.
 pub(super) const RUNS_MAX: usize = (1 << INDEX_BITS) - 1;
+
+/// Slots that a guess looks at. At half load 97 of 100 entries lie there.
+const GUESS_SLOTS: usize = 4;
 
 const INDEX_BITS: u32 = 24;
 const BITS_MIN: u32 = 4;
@@ -84,6 +87,19 @@ impl Slots {
             at = self.after(at);
         }
         None
+    }
+
+    /// The run that the entry of `hash` most likely names, found without a branch: whether a slot is taken or has the right
+    /// tag cannot be predicted, and a wrong prediction costs more than these slots. The caller compares the key.
+    #[inline]
+    pub(super) fn guess(&self, hash: u64) -> usize {
+        let home = self.home(hash);
+        let mut guess = 0;
+        for step in (0..GUESS_SLOTS).rev() {
+            let word = self.words[(home + step) & (self.words.len() - 1)];
+            guess = if word >> INDEX_BITS == tag(hash) { word } else { guess };
+        }
+        run_of(guess)
     }
 
     /// Enters `run` under `hash`; false when all places that it may take are in use. The caller has checked for room.
@@ -172,7 +188,8 @@ const fn tag(hash: u64) -> u32 {
     (hash as u32) & 0xff
 }
 
+/// The run that a slot names. Of an empty slot it is an index that no run has.
 #[inline]
 const fn run_of(word: u32) -> usize {
-    (word & (RUNS_MAX as u32)) as usize - 1
+    ((word & (RUNS_MAX as u32)) as usize).wrapping_sub(1)
 }
