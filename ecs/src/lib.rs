@@ -1,1 +1,22 @@
 //! Archetype tables of component columns, and queries that walk them linearly.
+
+#![deny(unsafe_code)]
+
+mod archetype;
+mod bits;
+mod bundle;
+mod column;
+mod component;
+mod entity;
+mod resource;
+mod world;
+
+pub use archetype::Archetype;
+pub use bits::Bits;
+pub use bundle::Bundle;
+pub use column::Column;
+pub use component::{
+    COLUMN_ALIGN_BYTES, COMPONENT_IDS, Component, ComponentKind, Signature, Track,
+};
+pub use entity::{Entity, Location};
+pub use world::{NoSuchEntity, SpawnedRows, World};
