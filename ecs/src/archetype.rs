@@ -186,7 +186,7 @@ impl Archetype {
 
 /// Which columns to lend to which places, ascending by column, so that one pass over the columns serves all.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct LendPlan {
+pub struct LendPlan {
     len: u8,
     steps: [(u8, u8); LENT_MAX],
 }

@@ -4,7 +4,7 @@
 //! its cost follows the number of written rows and not the number of rows.
 //! Between calls a summary bit is set exactly where its word holds a bit.
 
-const WORD_BITS: usize = u64::BITS as usize;
+pub(crate) const WORD_BITS: usize = u64::BITS as usize;
 
 /// A set of rows in two levels.
 #[derive(Clone, Debug, Default)]
@@ -86,6 +86,11 @@ impl Bits {
         })
     }
 
+    /// The word at `position`; zero beyond the capacity.
+    pub(crate) fn word(&self, position: usize) -> u64 {
+        self.words.get(position).copied().unwrap_or(0)
+    }
+
     /// The set rows, ascending.
     pub fn rows(&self) -> impl Iterator<Item = usize> {
         self.set_words()
@@ -141,7 +146,7 @@ mod tests {
         assert_eq!(bits.count(), expected.len());
         for (group, &summary) in bits.summary.iter().enumerate() {
             for bit in 0..WORD_BITS {
-                let word = bits.words.get(group * WORD_BITS + bit).copied().unwrap_or(0);
+                let word = bits.word(group * WORD_BITS + bit);
                 assert_eq!(summary >> bit & 1 == 1, word != 0, "summary of word {group}/{bit}");
             }
         }

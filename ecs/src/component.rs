@@ -122,7 +122,7 @@ impl Signature {
     }
 
     /// The ids, ascending.
-    pub fn ids(self) -> impl Iterator<Item = u16> {
+    pub fn ids(self) -> impl Iterator<Item = u16> + Clone {
         let mut rest = self.0;
         std::iter::from_fn(move || {
             let id = rest.trailing_zeros();

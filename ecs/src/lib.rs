@@ -8,7 +8,11 @@ mod bundle;
 mod column;
 mod component;
 mod entity;
+mod filter;
+mod query;
 mod resource;
+mod term;
+mod view;
 mod world;
 
 pub use archetype::Archetype;
@@ -19,4 +23,8 @@ pub use component::{
     COLUMN_ALIGN_BYTES, COMPONENT_IDS, Component, ComponentKind, Signature, Track,
 };
 pub use entity::{Entity, Location};
+pub use filter::{Changed, Filter, With, Without};
+pub use query::{Chunk, Query, Rows};
+pub use term::{Term, Terms, Tracked, TrackedRow, TrackedSlice};
+pub use view::View;
 pub use world::{NoSuchEntity, SpawnedRows, World};

@@ -7,6 +7,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::archetype::Archetype;
 use crate::bundle::Bundle;
@@ -30,6 +31,7 @@ pub struct SpawnedRows {
 
 /// Entities, archetypes and resources.
 pub struct World {
+    id: u64,
     entities: Entities,
     archetypes: Vec<Archetype>,
     archetype_by_signature: BTreeMap<Signature, u32>,
@@ -48,7 +50,10 @@ impl World {
     /// An empty world.
     #[must_use]
     pub fn new() -> Self {
+        /// Tells worlds apart, so that a query notices when it meets another one. Only uniqueness matters.
+        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
         Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             entities: Entities::default(),
             archetypes: Vec::new(),
             archetype_by_signature: BTreeMap::new(),
@@ -259,8 +264,8 @@ impl World {
     }
 
     /// Puts a resource in the place of its type, and returns what stood there.
-    pub fn put_resource<R: Any + Send>(&mut self, value: impl Into<Box<R>>) -> Option<Box<R>> {
-        self.resources.put(value.into())
+    pub fn put_resource<R: Any + Send>(&mut self, value: Box<R>) -> Option<Box<R>> {
+        self.resources.put(value)
     }
 
     /// Takes a resource out, so that it can be held beside the world. Putting the box back does not allocate.
@@ -277,6 +282,15 @@ impl World {
     /// The resource of type `R`, to write.
     pub fn resource_mut<R: Any + Send>(&mut self) -> Option<&mut R> {
         self.resources.find_mut()
+    }
+
+    /// Tells this world from every other one of the process.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(crate) fn parts_mut(&mut self) -> (&Entities, &mut [Archetype]) {
+        (&self.entities, &mut self.archetypes)
     }
 
     /// Learns the component types behind their ids; an id of two types is refused.
