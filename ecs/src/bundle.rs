@@ -6,6 +6,19 @@ use crate::archetype::{Archetype, LendPlan};
 use crate::component::{Component, ComponentKind, Signature};
 
 /// A tuple of components.
+///
+/// ```compile_fail
+/// # use bytemuck::{Pod, Zeroable};
+/// # use ecs::{Component, World};
+/// #[repr(C)]
+/// #[derive(Clone, Copy, Pod, Zeroable)]
+/// struct Level(f32);
+/// impl Component for Level {
+///     const ID: u16 = 1;
+///     const NAME: &'static str = "Level";
+/// }
+/// World::new().spawn((Level(1.0), Level(2.0))); // a bundle names a component twice
+/// ```
 pub trait Bundle: Sized + 'static {
     /// The ids of its components. A component named twice is refused where this is evaluated: at compile time.
     const SIGNATURE: Signature;

@@ -83,6 +83,20 @@ impl<T: Component> Term for &'static mut T {
 }
 
 /// Asks for a component under [`Track::Rows`], to write: a row is marked when it is opened for writing.
+///
+/// ```compile_fail
+/// # use bytemuck::{Pod, Zeroable};
+/// # use ecs::{Component, Query, Track};
+/// #[repr(C)]
+/// #[derive(Clone, Copy, Pod, Zeroable)]
+/// struct Mean(f32);
+/// impl Component for Mean {
+///     const ID: u16 = 1;
+///     const NAME: &'static str = "Mean";
+///     const TRACK: Track = Track::Rows;
+/// }
+/// Query::<(&mut Mean,)>::new(); // write Tracked<Mean>
+/// ```
 pub struct Tracked<T>(PhantomData<fn() -> T>);
 
 impl<T: Component> Term for Tracked<T> {

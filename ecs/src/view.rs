@@ -77,3 +77,18 @@ fn emptied<A, B>(mut table: Vec<A>) -> Vec<B> {
     table.clear();
     table.into_iter().map(|_| unreachable!("the table was cleared")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn emptied_table_keeps_its_memory() {
+        let number = 7_u64;
+        let table: Vec<Option<&u64>> = vec![Some(&number); 33];
+        let (address, capacity) = (table.as_ptr() as usize, table.capacity());
+        let emptied: Vec<Option<&'static u64>> = emptied(table);
+        assert!(emptied.is_empty());
+        assert_eq!((emptied.as_ptr() as usize, emptied.capacity()), (address, capacity));
+    }
+}

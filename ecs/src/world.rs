@@ -4,7 +4,7 @@
 //! entity leaves or changes its components, and each such move raises [`World::relocations`].
 //! Nothing here knows time, threads or input: the same calls give the same world, byte for byte.
 
-use std::any::Any;
+use std::any::{Any, TypeId};
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,6 +36,8 @@ pub struct World {
     archetypes: Vec<Archetype>,
     archetype_by_signature: BTreeMap<Signature, u32>,
     kinds: [Option<ComponentKind>; COMPONENT_IDS],
+    /// The last bundle spawned and its archetype: spawns come in runs.
+    last_bundle: Option<(TypeId, u32)>,
     relocations: u64,
     resources: Resources,
 }
@@ -58,6 +60,7 @@ impl World {
             archetypes: Vec::new(),
             archetype_by_signature: BTreeMap::new(),
             kinds: [None; COMPONENT_IDS],
+            last_bundle: None,
             relocations: 0,
             resources: Resources::default(),
         }
@@ -72,8 +75,8 @@ impl World {
         let archetype = &mut self.archetypes[index as usize];
         let row = archetype.len();
         archetype.reserve_some();
-        bundle.write_spare(&mut B::spare(archetype, 1), 0);
         archetype.commit(1);
+        bundle.write(archetype, row);
         let entity = self.entities.allocate(Location { archetype: index, row: row as u32 });
         archetype.push_entity(entity);
         entity
@@ -203,8 +206,16 @@ impl World {
 
     /// The index of the archetype that entities of bundle `B` are spawned into; it is made if need be.
     pub fn archetype_of_bundle<B: Bundle>(&mut self) -> u32 {
+        let bundle = TypeId::of::<B>();
+        if let Some((last, index)) = self.last_bundle
+            && last == bundle
+        {
+            return index;
+        }
         self.register(B::KINDS);
-        self.archetype_of(B::SIGNATURE)
+        let index = self.archetype_of(B::SIGNATURE);
+        self.last_bundle = Some((bundle, index));
+        index
     }
 
     /// Makes room for `additional` entities of bundle `B`, so that spawning them does not allocate.
