@@ -1,0 +1,4 @@
+//! The subcommands. Each takes its arguments and says with which code the process ends.
+
+pub mod certs;
+pub mod config;

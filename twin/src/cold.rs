@@ -1,0 +1,138 @@
+//! The cold thread: collects intervals, serves HTTP, waits for signals.
+//!
+//! It runs on whichever thread calls [`Cold::run`], on a runtime of that one thread. It may block and
+//! allocate; the hot threads reach it only through counters and lock-free queues.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Acquire};
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::histograms::WriteError;
+use crate::http::{Surface, router};
+use crate::interval::IntervalConsumer;
+
+/// How often finished intervals are fetched: well within the second that fills the next one.
+const COLLECT: Duration = Duration::from_millis(100);
+/// Collections in a second.
+const COLLECTS_PER_SECOND: u32 = 10;
+
+/// Why the cold thread gave up.
+#[derive(Debug, Error)]
+pub enum ColdError {
+    /// The runtime, a signal or the HTTP listener.
+    #[error("the cold thread cannot start: {0}")]
+    Start(#[from] std::io::Error),
+    /// A file of the report.
+    #[error("the report cannot be written: {0}")]
+    Report(#[from] WriteError),
+}
+
+/// Why the run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// SIGINT or SIGTERM.
+    Signal,
+    /// The given duration.
+    Elapsed,
+    /// Another thread raised the stop flag.
+    Stopped,
+}
+
+/// The cold thread's possessions.
+pub struct Cold {
+    surface: Arc<Surface>,
+    consumers: Vec<IntervalConsumer>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Cold {
+    /// A cold thread over the intervals of all hot threads. It ends when `stop` is raised by one of them,
+    /// and never raises it itself.
+    #[must_use]
+    pub fn new(
+        surface: Arc<Surface>,
+        consumers: Vec<IntervalConsumer>,
+        stop: Arc<AtomicBool>,
+    ) -> Self {
+        Self { surface, consumers, stop }
+    }
+
+    /// Serves until a signal comes, `limit` is over or the stop flag is up. `each_second` is called with
+    /// the surface once a second, for a line of progress.
+    ///
+    /// # Errors
+    ///
+    /// The runtime cannot start, or the report cannot be written.
+    pub fn run(
+        &mut self,
+        listener: Option<TcpListener>,
+        limit: Option<Duration>,
+        each_second: &mut dyn FnMut(&Surface),
+    ) -> Result<Ended, ColdError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let signals = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+            if let Some(listener) = listener {
+                let listener = tokio::net::TcpListener::from_std(listener)?;
+                // The task ends with the runtime; a failed connection is its own affair.
+                drop(tokio::spawn(
+                    axum::serve(listener, router(Arc::clone(&self.surface))).into_future(),
+                ));
+            }
+            let ended = ended(signals, limit);
+            tokio::pin!(ended);
+            let mut collect = tokio::time::interval(COLLECT);
+            let mut last_ticks = None;
+            for round in (0..COLLECTS_PER_SECOND).cycle() {
+                tokio::select! {
+                    ended = &mut ended => return Ok(ended),
+                    _ = collect.tick() => self.collect()?,
+                }
+                if self.stop.load(Acquire) {
+                    return Ok(Ended::Stopped);
+                }
+                if round == COLLECTS_PER_SECOND - 1 {
+                    let ticks = self.surface.stats().tick.ticks.value();
+                    self.surface.set_live(last_ticks.replace(ticks) != Some(ticks));
+                    each_second(&self.surface);
+                }
+            }
+            unreachable!("because the rounds cycle");
+        })
+    }
+
+    /// Fetches what the hot threads have handed over. Called once more after they have ended, it leaves
+    /// nothing behind.
+    ///
+    /// # Errors
+    ///
+    /// The report cannot be written.
+    pub fn collect(&mut self) -> Result<(), WriteError> {
+        for consumer in &mut self.consumers {
+            while let Some(interval) = consumer.poll() {
+                let added = self.surface.report().add(&interval);
+                consumer.recycle(interval);
+                added?;
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn ended((mut interrupt, mut terminate): (Signal, Signal), limit: Option<Duration>) -> Ended {
+    let elapsed = async {
+        match limit {
+            Some(limit) => tokio::time::sleep(limit).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = interrupt.recv() => Ended::Signal,
+        _ = terminate.recv() => Ended::Signal,
+        () = elapsed => Ended::Elapsed,
+    }
+}

@@ -1,0 +1,334 @@
+//! The effective configuration, typed.
+//!
+//! It is laid in layers: defaults, a TOML file, the environment, `--set`. Every key of every layer is
+//! checked against one table, so a mistake is found where it was written, with the key, the value and
+//! what is allowed. Refuses unknown keys in any layer; nothing of a rejected configuration is used.
+
+mod check;
+mod layers;
+mod print;
+mod table;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+pub use check::{ConfigError, Rejected};
+pub use layers::{Layers, Source};
+pub use table::SENSOR_TYPES;
+
+use table::Key;
+
+/// How many sensor types carry settings and aggregates of their own.
+pub const TYPES: usize = SENSOR_TYPES.len();
+
+/// Everything that can be set, after all layers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Config {
+    /// The QUIC side.
+    pub net: Net,
+    /// The tick thread.
+    pub tick: Tick,
+    /// What a thread does when there is nothing to do.
+    pub idle: Idle,
+    /// Capacities of the rings, in records.
+    pub ring: Ring,
+    /// Bounds of the world.
+    pub world: World,
+    /// The operator's HTTP surface.
+    pub http: Http,
+    /// Where the server's certificate lies.
+    pub tls: Tls,
+    /// Thresholds by sensor type, indexed as [`SENSOR_TYPES`].
+    pub thresholds: [Threshold; TYPES],
+    /// Rules that command actuators.
+    pub automation: Automation,
+    /// Faults injected on purpose.
+    pub fault: Fault,
+    /// What is said on stderr.
+    pub log: Log,
+}
+
+/// Keys of `[net]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Net {
+    /// UDP address to listen on; port 0 takes any free one.
+    pub addr: SocketAddr,
+    /// Core that the worker is pinned to.
+    pub core: Option<usize>,
+    /// Sessions open at the same time.
+    pub max_sessions: usize,
+    /// Receive buffer asked of the kernel, in bytes.
+    pub recv_buffer_bytes: usize,
+    /// Send buffer asked of the kernel, in bytes.
+    pub send_buffer_bytes: usize,
+    /// Largest UDP payload sent, in bytes.
+    pub mtu_bytes: u16,
+    /// Silence after which a session is closed, in milliseconds.
+    pub idle_timeout_ms: u64,
+    /// Period of the worker's keep-alive, in milliseconds; 0 sends none.
+    pub keep_alive_ms: u64,
+    /// Unidirectional streams (T2) a session may have open.
+    pub max_uni_streams: u32,
+    /// Bidirectional streams (T3) a session may have open.
+    pub max_bi_streams: u32,
+    /// Flow-control window of a stream, in bytes.
+    pub stream_window_bytes: u32,
+    /// Buffer of received DATAGRAM frames per session, in bytes.
+    pub datagram_buffer_bytes: usize,
+    /// Distinct (device, sensor) keys a session may resolve.
+    pub keys_per_session: usize,
+}
+
+impl Default for Net {
+    fn default() -> Self {
+        Self {
+            addr: SocketAddr::from(([0, 0, 0, 0], 0)),
+            core: None,
+            max_sessions: 0,
+            recv_buffer_bytes: 0,
+            send_buffer_bytes: 0,
+            mtu_bytes: 0,
+            idle_timeout_ms: 0,
+            keep_alive_ms: 0,
+            max_uni_streams: 0,
+            max_bi_streams: 0,
+            stream_window_bytes: 0,
+            datagram_buffer_bytes: 0,
+            keys_per_session: 0,
+        }
+    }
+}
+
+/// Keys of `[tick]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tick {
+    /// Ticks per second.
+    pub hz: u32,
+    /// Core that the tick thread is pinned to.
+    pub core: Option<usize>,
+    /// Records drained from the ring of each tier in one tick, T1 first.
+    pub drain: [usize; 3],
+}
+
+/// Keys of `[idle]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Idle {
+    /// Strategy of the worker.
+    pub strategy: IdleStrategy,
+    /// How long the tick thread spins before each deadline, in microseconds.
+    pub tick_spin_us: u64,
+}
+
+/// What a thread does when a turn found nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IdleStrategy {
+    /// Chosen by the number of cores.
+    #[default]
+    Auto,
+    /// Never leaves its core.
+    Spin,
+    /// Offers its core to others and comes back.
+    Yield,
+    /// Spins, then yields, then sleeps.
+    Backoff,
+    /// Sleeps until the kernel has something.
+    Wait,
+}
+
+impl IdleStrategy {
+    /// All strategies, in the order of their names.
+    pub const ALL: [Self; 5] = [Self::Auto, Self::Spin, Self::Yield, Self::Backoff, Self::Wait];
+
+    /// The name that the configuration uses.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        table::IDLE_NAMES[self as usize]
+    }
+}
+
+/// Keys of `[ring]`: capacities in records, each a power of two.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ring {
+    /// Capacity of the rings from worker to tick, T1 first.
+    pub tiers: [usize; 3],
+    /// Capacity of the ring from tick to worker.
+    pub out: usize,
+}
+
+/// Keys of `[world]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct World {
+    /// Entities the world holds at most.
+    pub entities_max: usize,
+}
+
+/// Keys of `[http]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Http {
+    /// Address of `/metrics`, `/livez` and `/readyz`; port 0 takes any free one.
+    pub addr: SocketAddr,
+    /// Whether the surface is served at all.
+    pub enabled: bool,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { addr: SocketAddr::from(([127, 0, 0, 1], 0)), enabled: false }
+    }
+}
+
+/// Keys of `[tls]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tls {
+    /// The server's certificate chain, PEM.
+    pub cert: PathBuf,
+    /// The server's private key, PEM.
+    pub key: PathBuf,
+}
+
+/// Keys of `[thresholds.TYPE]`, in the unit of the type.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Threshold {
+    /// A value above it crosses upwards; `inf` switches it off.
+    pub high: f64,
+    /// A value below it crosses downwards; `-inf` switches it off.
+    pub low: f64,
+    /// How far a value must come back before the same crossing counts again.
+    pub hysteresis: f64,
+}
+
+/// Keys of `[automation]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Automation {
+    /// The rules, in the order in which they are tried.
+    pub rules: Vec<Rule>,
+}
+
+/// One rule: while a sensor of a type is above a value, its device's actuator holds a setpoint.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rule {
+    /// Index into [`SENSOR_TYPES`].
+    pub sensor_type: usize,
+    /// Smoothed value above which the rule fires, in the unit of the type.
+    pub above: f64,
+    /// What the actuator is told then.
+    pub setpoint: f64,
+}
+
+/// Keys of `[fault]`: all zero injects nothing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Fault {
+    /// Reproduces a run.
+    pub seed: u64,
+    /// Probability that a record is discarded.
+    pub loss: f64,
+    /// Ticks by which records are held back.
+    pub delay_ticks: u32,
+    /// Probability that a record arrives twice.
+    pub duplicate: f64,
+    /// Probability that a byte of a record is changed.
+    pub corrupt: f64,
+}
+
+/// Keys of `[log]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Log {
+    /// The least severe line that is written.
+    pub level: LogLevel,
+}
+
+/// Severity of a line on stderr.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogLevel {
+    /// Nothing but failures.
+    Error,
+    /// And what degrades.
+    Warn,
+    /// And what starts, stops and is chosen.
+    #[default]
+    Info,
+    /// And every session.
+    Debug,
+    /// And every datagram.
+    Trace,
+}
+
+impl LogLevel {
+    /// All levels, most severe first.
+    pub const ALL: [Self; 5] = [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
+}
+
+/// A configuration together with where each of its values came from.
+#[derive(Clone, Debug)]
+pub struct Effective {
+    config: Config,
+    entries: Vec<Entry>,
+}
+
+/// One key of the table with the value in force.
+#[derive(Clone, Debug)]
+struct Entry {
+    key: &'static Key,
+    value: toml::Value,
+    source: Source,
+}
+
+impl Effective {
+    /// Lays the layers over each other and checks every value.
+    ///
+    /// # Errors
+    ///
+    /// All mistakes of all layers at once.
+    pub fn load(layers: &Layers) -> Result<Self, Rejected> {
+        let mut mistakes = Vec::new();
+        let mut config = Config::default();
+        let mut entries = Vec::new();
+        for key in table::keys() {
+            let value = key.kind.literal(key.default);
+            assert!(key.kind.assign(&value, &mut config), "{}: its default is allowed", key.name);
+            entries.push(Entry { key, value, source: Source::Default });
+        }
+        for setting in layers.settings(&mut mistakes) {
+            let Some(entry) = entries.iter_mut().find(|entry| entry.key.name == setting.key) else {
+                mistakes.push(check::unknown(setting));
+                continue;
+            };
+            entry.value = entry.key.kind.read(setting.value);
+            entry.source = setting.source;
+            // Checked even where a higher layer has the last word: a mistake does not wait for the
+            // day on which that layer is gone.
+            if !entry.key.kind.assign(&entry.value, &mut config) {
+                mistakes.push(check::invalid(entry, entry.key.kind.allowed()));
+            }
+        }
+        if mistakes.is_empty() {
+            check::relations(&config, &entries, &mut mistakes);
+        }
+        if mistakes.is_empty() { Ok(Self { config, entries }) } else { Err(Rejected(mistakes)) }
+    }
+
+    /// The typed values.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// How many keys there are, and how many of them a layer above the defaults has set.
+    #[must_use]
+    pub fn counts(&self) -> (usize, usize) {
+        let set = self.entries.iter().filter(|entry| entry.source != Source::Default).count();
+        (self.entries.len(), set)
+    }
+
+    /// One `key = value  # source` line for each key.
+    #[must_use]
+    pub fn show(&self) -> String {
+        print::show(&self.entries)
+    }
+
+    /// A TOML file with these values, each key under its explanation.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        print::to_toml(&self.entries)
+    }
+}

@@ -1,0 +1,348 @@
+//! The table of all keys.
+//!
+//! A key is described once: its name, its default, what is allowed, what it means and where its value
+//! goes. Parsing, checking, `config init`, `config show` and every error are driven by it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::{Config, IdleStrategy, LogLevel, Rule};
+
+/// Names of the sensor types, indexed by the value on the wire.
+pub const SENSOR_TYPES: [&str; 6] =
+    ["generic", "temperature", "humidity", "pressure", "voltage", "current"];
+
+pub(super) const IDLE_NAMES: &[&str] = &["auto", "spin", "yield", "backoff", "wait"];
+const LEVEL_NAMES: &[&str] = &["error", "warn", "info", "debug", "trace"];
+
+const MIB: u64 = 1 << 20;
+
+/// One key of the configuration.
+#[derive(Debug)]
+pub(crate) struct Key {
+    pub(crate) name: &'static str,
+    /// As it would be written after `--set key=`.
+    pub(crate) default: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) doc: &'static str,
+}
+
+/// What a value may be, and where it goes.
+#[derive(Debug)]
+pub(crate) enum Kind {
+    Count { min: u64, max: u64, set: fn(&mut Config, u64) },
+    PowerOfTwo { min: u64, max: u64, set: fn(&mut Config, u64) },
+    Core { set: fn(&mut Config, Option<usize>) },
+    Real { min: f64, max: f64, set: fn(&mut Config, f64) },
+    Switch { set: fn(&mut Config, bool) },
+    Addr { set: fn(&mut Config, SocketAddr) },
+    Path { set: fn(&mut Config, PathBuf) },
+    Choice { of: &'static [&'static str], set: fn(&mut Config, usize) },
+    Rules { set: fn(&mut Config, Vec<Rule>) },
+}
+
+const fn key(name: &'static str, default: &'static str, kind: Kind, doc: &'static str) -> Key {
+    Key { name, default, kind, doc }
+}
+
+/// All keys, section by section.
+pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
+    [NET, TICK, IDLE, RING, REST, THRESHOLDS, AUTOMATION, FAULT, LOG].into_iter().flatten()
+}
+
+// Casts below narrow a count that its `max` has already bounded.
+const NET: &[Key] = &[
+    key(
+        "net.addr",
+        "0.0.0.0:4433",
+        Kind::Addr { set: |c, v| c.net.addr = v },
+        "UDP address that devices connect to. Port 0 takes any free port and prints it.",
+    ),
+    key(
+        "net.core",
+        "none",
+        Kind::Core { set: |c, v| c.net.core = v },
+        "Core that the worker thread is pinned to.",
+    ),
+    key(
+        "net.max_sessions",
+        "1024",
+        Kind::Count { min: 1, max: 1 << 20, set: |c, v| c.net.max_sessions = v as usize },
+        "Sessions open at the same time; further ones are refused and counted.",
+    ),
+    key(
+        "net.recv_buffer_bytes",
+        "4194304",
+        Kind::Count {
+            min: 4096,
+            max: 1024 * MIB,
+            set: |c, v| c.net.recv_buffer_bytes = v as usize,
+        },
+        "Receive buffer asked of the kernel. It grants at most net.core.rmem_max, and what it granted is said at start.",
+    ),
+    key(
+        "net.send_buffer_bytes",
+        "4194304",
+        Kind::Count {
+            min: 4096,
+            max: 1024 * MIB,
+            set: |c, v| c.net.send_buffer_bytes = v as usize,
+        },
+        "Send buffer asked of the kernel, at most net.core.wmem_max.",
+    ),
+    key(
+        "net.mtu_bytes",
+        "1452",
+        Kind::Count { min: 1200, max: 65_527, set: |c, v| c.net.mtu_bytes = v as u16 },
+        "Largest UDP payload. 1452 fits an Ethernet frame of 1500 bytes over IPv6; QUIC needs 1200.",
+    ),
+    key(
+        "net.idle_timeout_ms",
+        "10000",
+        Kind::Count { min: 100, max: 3_600_000, set: |c, v| c.net.idle_timeout_ms = v },
+        "Silence after which a session is closed.",
+    ),
+    key(
+        "net.keep_alive_ms",
+        "0",
+        Kind::Count { min: 0, max: 3_600_000, set: |c, v| c.net.keep_alive_ms = v },
+        "Period of keep-alive from the twin's side; below net.idle_timeout_ms. 0 leaves it to the devices.",
+    ),
+    key(
+        "net.max_uni_streams",
+        "16",
+        Kind::Count { min: 1, max: 65_536, set: |c, v| c.net.max_uni_streams = v as u32 },
+        "T2 streams that a session may have open.",
+    ),
+    key(
+        "net.max_bi_streams",
+        "64",
+        Kind::Count { min: 1, max: 65_536, set: |c, v| c.net.max_bi_streams = v as u32 },
+        "T3 streams that a session may have open.",
+    ),
+    key(
+        "net.stream_window_bytes",
+        "262144",
+        Kind::Count { min: 4096, max: 64 * MIB, set: |c, v| c.net.stream_window_bytes = v as u32 },
+        "Flow-control window of a stream: what a device may send on T2 before the twin has read it.",
+    ),
+    key(
+        "net.datagram_buffer_bytes",
+        "262144",
+        Kind::Count {
+            min: 4096,
+            max: 64 * MIB,
+            set: |c, v| c.net.datagram_buffer_bytes = v as usize,
+        },
+        "Received T1 payloads that a session may hold before the worker takes them. Beyond it QUIC discards, and that is counted as shed.",
+    ),
+    key(
+        "net.keys_per_session",
+        "65536",
+        Kind::Count { min: 1, max: 1 << 24, set: |c, v| c.net.keys_per_session = v as usize },
+        "Distinct (device, sensor) pairs that a session may name.",
+    ),
+];
+
+const TICK: &[Key] = &[
+    key(
+        "tick.hz",
+        "1000",
+        Kind::Count { min: 1, max: 20_000, set: |c, v| c.tick.hz = v as u32 },
+        "Ticks per second. Overruns are counted, never hidden.",
+    ),
+    key(
+        "tick.core",
+        "none",
+        Kind::Core { set: |c, v| c.tick.core = v },
+        "Core that the tick thread is pinned to.",
+    ),
+    key(
+        "tick.drain_t1",
+        "65536",
+        Kind::Count { min: 1, max: 1 << 24, set: |c, v| c.tick.drain[0] = v as usize },
+        "T1 records applied in one tick at most.",
+    ),
+    key(
+        "tick.drain_t2",
+        "16384",
+        Kind::Count { min: 1, max: 1 << 24, set: |c, v| c.tick.drain[1] = v as usize },
+        "T2 records applied in one tick at most.",
+    ),
+    key(
+        "tick.drain_t3",
+        "1024",
+        Kind::Count { min: 1, max: 1 << 24, set: |c, v| c.tick.drain[2] = v as usize },
+        "T3 commands handled in one tick at most.",
+    ),
+];
+
+const IDLE: &[Key] = &[
+    key(
+        "idle.strategy",
+        "auto",
+        Kind::Choice { of: IDLE_NAMES, set: |c, v| c.idle.strategy = IdleStrategy::ALL[v] },
+        "What the worker does when there is nothing to do. auto looks at the number of cores and says what it chose.",
+    ),
+    key(
+        "idle.tick_spin_us",
+        "0",
+        Kind::Count { min: 0, max: 1_000_000, set: |c, v| c.idle.tick_spin_us = v },
+        "How long the tick thread spins before each tick instead of sleeping: less jitter for more CPU.",
+    ),
+];
+
+const RING_MAX: u64 = 1 << 26;
+const RING: &[Key] = &[
+    key(
+        "ring.t1",
+        "262144",
+        Kind::PowerOfTwo { min: 64, max: RING_MAX, set: |c, v| c.ring.tiers[0] = v as usize },
+        "Records of T1 between worker and tick, 64 bytes each. A full ring sheds and counts.",
+    ),
+    key(
+        "ring.t2",
+        "65536",
+        Kind::PowerOfTwo { min: 64, max: RING_MAX, set: |c, v| c.ring.tiers[1] = v as usize },
+        "Records of T2 between worker and tick. A full ring leaves bytes in QUIC's flow control.",
+    ),
+    key(
+        "ring.t3",
+        "4096",
+        Kind::PowerOfTwo { min: 64, max: RING_MAX, set: |c, v| c.ring.tiers[2] = v as usize },
+        "Commands of T3 between worker and tick. A full ring resets the stream with a code that says so.",
+    ),
+    key(
+        "ring.out",
+        "4096",
+        Kind::PowerOfTwo { min: 64, max: RING_MAX, set: |c, v| c.ring.out = v as usize },
+        "Replies and actuator commands from tick to worker.",
+    ),
+];
+
+const REST: &[Key] = &[
+    key(
+        "world.entities_max",
+        "1048576",
+        Kind::Count { min: 1, max: 1 << 27, set: |c, v| c.world.entities_max = v as usize },
+        "Entities that the world holds at most; records of further ones are rejected and counted.",
+    ),
+    key(
+        "http.addr",
+        "127.0.0.1:9100",
+        Kind::Addr { set: |c, v| c.http.addr = v },
+        "TCP address of /metrics, /livez and /readyz. Port 0 takes any free port and prints it.",
+    ),
+    key(
+        "http.enabled",
+        "true",
+        Kind::Switch { set: |c, v| c.http.enabled = v },
+        "Whether http.addr is served.",
+    ),
+    key(
+        "tls.cert",
+        "certs/server.pem",
+        Kind::Path { set: |c, v| c.tls.cert = v },
+        "The server's certificate chain (PEM); `pollux certs init` makes one for development.",
+    ),
+    key(
+        "tls.key",
+        "certs/server.key",
+        Kind::Path { set: |c, v| c.tls.key = v },
+        "The server's private key (PEM, PKCS #8).",
+    ),
+];
+
+/// The three keys of one sensor type.
+macro_rules! thresholds {
+    ($($index:literal $name:literal $unit:literal $low:literal $high:literal $hysteresis:literal;)*) => {
+        &[$(
+            key(
+                concat!("thresholds.", $name, ".high"),
+                $high,
+                Kind::Real {
+                    min: f64::NEG_INFINITY,
+                    max: f64::INFINITY,
+                    set: |c, v| c.thresholds[$index].high = v,
+                },
+                concat!("A ", $name, " above it crosses upwards (", $unit, "); inf switches it off."),
+            ),
+            key(
+                concat!("thresholds.", $name, ".low"),
+                $low,
+                Kind::Real {
+                    min: f64::NEG_INFINITY,
+                    max: f64::INFINITY,
+                    set: |c, v| c.thresholds[$index].low = v,
+                },
+                concat!("A ", $name, " below it crosses downwards (", $unit, "); -inf switches it off."),
+            ),
+            key(
+                concat!("thresholds.", $name, ".hysteresis"),
+                $hysteresis,
+                Kind::Real {
+                    min: 0.0,
+                    max: f64::MAX,
+                    set: |c, v| c.thresholds[$index].hysteresis = v,
+                },
+                concat!("How far a ", $name, " must come back before it can cross again (", $unit, ")."),
+            ),
+        )*]
+    };
+}
+
+const THRESHOLDS: &[Key] = thresholds![
+    0 "generic" "any unit" "-inf" "inf" "0";
+    1 "temperature" "degrees Celsius" "0" "80" "2";
+    2 "humidity" "percent" "10" "90" "2";
+    3 "pressure" "kilopascal" "80" "600" "5";
+    4 "voltage" "volt" "207" "253" "2";
+    5 "current" "ampere" "-inf" "32" "1";
+];
+
+const AUTOMATION: &[Key] = &[key(
+    "automation.rules",
+    "[]",
+    Kind::Rules { set: |c, v| c.automation.rules = v },
+    "Rules that close a loop, e.g. [{ sensor_type = \"temperature\", above = 70.0, setpoint = 20.0 }]: while a sensor of that type is above the value, the actuator of its device gets the setpoint.",
+)];
+
+const FAULT: &[Key] = &[
+    key(
+        "fault.seed",
+        "1",
+        Kind::Count { min: 0, max: i64::MAX as u64, set: |c, v| c.fault.seed = v },
+        "Reproduces the faults of a run.",
+    ),
+    key(
+        "fault.loss",
+        "0",
+        Kind::Real { min: 0.0, max: 1.0, set: |c, v| c.fault.loss = v },
+        "Probability that a record is discarded before it is applied.",
+    ),
+    key(
+        "fault.delay_ticks",
+        "0",
+        Kind::Count { min: 0, max: 60_000, set: |c, v| c.fault.delay_ticks = v as u32 },
+        "Ticks by which records are held back.",
+    ),
+    key(
+        "fault.duplicate",
+        "0",
+        Kind::Real { min: 0.0, max: 1.0, set: |c, v| c.fault.duplicate = v },
+        "Probability that a record arrives twice.",
+    ),
+    key(
+        "fault.corrupt",
+        "0",
+        Kind::Real { min: 0.0, max: 1.0, set: |c, v| c.fault.corrupt = v },
+        "Probability that a byte of a record is changed.",
+    ),
+];
+
+const LOG: &[Key] = &[key(
+    "log.level",
+    "info",
+    Kind::Choice { of: LEVEL_NAMES, set: |c, v| c.log.level = LogLevel::ALL[v] },
+    "The least severe line that is written to stderr.",
+)];

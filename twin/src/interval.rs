@@ -1,0 +1,195 @@
+//! Latencies of one interval, recorded by a hot thread and handed to the cold one.
+//!
+//! All histograms are made at start. A hot thread records into an [`Interval`] that it owns and swaps it
+//! for an empty one about once a second; it never waits, never allocates and never shares a lock. When
+//! no empty one has come back it goes on with the one it has: an interval gets longer, nothing is lost.
+
+use std::sync::Arc;
+
+use crossbeam_queue::ArrayQueue;
+use hdrhistogram::Histogram;
+
+/// Upper bound of every histogram: one minute. Longer times are recorded as this.
+pub const BOUND_NS: u64 = 60_000_000_000;
+/// Three significant digits: a relative error of one per mille, at 220 kB a histogram.
+const DIGITS: u8 = 3;
+/// Intervals beside the one being recorded: one at the cold thread, one on its way back.
+const SPARES: usize = 2;
+
+/// What is measured, in nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Latency {
+    /// Start to end of a tick's work.
+    TickDuration,
+    /// How late a tick started.
+    TickJitter,
+    /// T1: received from the socket to applied to the world.
+    ReceiveToAppliedT1,
+    /// T2: received from the socket to applied to the world.
+    ReceiveToAppliedT2,
+    /// T3: received from the socket to applied to the world.
+    ReceiveToAppliedT3,
+    /// T1: intended send time to applied, where both ends share a clock.
+    IntendedToAppliedT1,
+    /// T2: intended send time to applied, where both ends share a clock.
+    IntendedToAppliedT2,
+    /// T3: intended send time to applied, where both ends share a clock.
+    IntendedToAppliedT3,
+    /// A command from its sending to its acknowledgement.
+    CommandRtt,
+    /// Received from the socket to pushed into the ring.
+    SocketToRing,
+}
+
+impl Latency {
+    /// All of them, in the order of their histograms.
+    pub const ALL: [Self; 10] = [
+        Self::TickDuration,
+        Self::TickJitter,
+        Self::ReceiveToAppliedT1,
+        Self::ReceiveToAppliedT2,
+        Self::ReceiveToAppliedT3,
+        Self::IntendedToAppliedT1,
+        Self::IntendedToAppliedT2,
+        Self::IntendedToAppliedT3,
+        Self::CommandRtt,
+        Self::SocketToRing,
+    ];
+
+    /// Received to applied, by tier (0 is T1).
+    pub const RECEIVE_TO_APPLIED: [Self; 3] =
+        [Self::ReceiveToAppliedT1, Self::ReceiveToAppliedT2, Self::ReceiveToAppliedT3];
+
+    /// Intended send time to applied, by tier (0 is T1).
+    pub const INTENDED_TO_APPLIED: [Self; 3] =
+        [Self::IntendedToAppliedT1, Self::IntendedToAppliedT2, Self::IntendedToAppliedT3];
+
+    /// Name in reports and of its files.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TickDuration => "tick_duration",
+            Self::TickJitter => "tick_jitter",
+            Self::ReceiveToAppliedT1 => "receive_to_applied_t1",
+            Self::ReceiveToAppliedT2 => "receive_to_applied_t2",
+            Self::ReceiveToAppliedT3 => "receive_to_applied_t3",
+            Self::IntendedToAppliedT1 => "intended_to_applied_t1",
+            Self::IntendedToAppliedT2 => "intended_to_applied_t2",
+            Self::IntendedToAppliedT3 => "intended_to_applied_t3",
+            Self::CommandRtt => "command_rtt",
+            Self::SocketToRing => "socket_to_ring",
+        }
+    }
+}
+
+/// An empty histogram with the bounds that all share.
+#[must_use]
+pub fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, BOUND_NS, DIGITS)
+        .expect("because bounds and digits are constants that hdrhistogram allows")
+}
+
+/// Records `count` times a latency; one beyond [`BOUND_NS`] counts as the bound.
+pub fn record_n(histogram: &mut Histogram<u64>, latency_ns: u64, count: u64) {
+    histogram.saturating_record_n(latency_ns.min(BOUND_NS), count);
+}
+
+/// The latencies of one stretch of time.
+#[derive(Debug)]
+pub struct Interval {
+    /// Begin, in nanoseconds since the start of the report.
+    pub since_ns: u64,
+    /// End, in nanoseconds since the start of the report; set by [`IntervalProducer::swap`].
+    pub until_ns: u64,
+    histograms: [Histogram<u64>; Latency::ALL.len()],
+}
+
+impl Interval {
+    fn new() -> Box<Self> {
+        let histograms = std::array::from_fn(|_| histogram());
+        Box::new(Self { since_ns: 0, until_ns: 0, histograms })
+    }
+
+    /// Records one latency, in nanoseconds.
+    pub fn record(&mut self, latency: Latency, ns: u64) {
+        self.record_n(latency, ns, 1);
+    }
+
+    /// Records the same latency `count` times, in nanoseconds.
+    pub fn record_n(&mut self, latency: Latency, ns: u64, count: u64) {
+        record_n(&mut self.histograms[latency as usize], ns, count);
+    }
+
+    /// What was recorded of one latency.
+    #[must_use]
+    pub fn histogram(&self, latency: Latency) -> &Histogram<u64> {
+        &self.histograms[latency as usize]
+    }
+
+    /// Empties all histograms and keeps their memory.
+    fn clear(&mut self) {
+        self.histograms.iter_mut().filter(|one| !one.is_empty()).for_each(Histogram::reset);
+    }
+}
+
+/// Makes the two ends of an exchange and the interval to record into first, which begins at `now_ns`.
+#[must_use]
+pub fn exchange(now_ns: u64) -> (IntervalProducer, IntervalConsumer, Box<Interval>) {
+    // Each queue could hold every interval there is, so that no push can fail.
+    let filled = Arc::new(ArrayQueue::new(SPARES + 1));
+    let cleared = Arc::new(ArrayQueue::new(SPARES + 1));
+    for _ in 0..SPARES {
+        cleared.push(Interval::new()).expect("because the queue holds all intervals");
+    }
+    let mut first = Interval::new();
+    first.since_ns = now_ns;
+    let producer = IntervalProducer { filled: Arc::clone(&filled), cleared: Arc::clone(&cleared) };
+    (producer, IntervalConsumer { filled, cleared }, first)
+}
+
+/// The hot thread's end.
+#[derive(Debug)]
+pub struct IntervalProducer {
+    filled: Arc<ArrayQueue<Box<Interval>>>,
+    cleared: Arc<ArrayQueue<Box<Interval>>>,
+}
+
+impl IntervalProducer {
+    /// Hands the interval over, ended at `now_ns`, and leaves an empty one that begins there. Without an
+    /// empty one it changes nothing and says `false`: recording goes on in the same interval.
+    pub fn swap(&mut self, current: &mut Box<Interval>, now_ns: u64) -> bool {
+        let Some(mut next) = self.cleared.pop() else { return false };
+        next.since_ns = now_ns;
+        current.until_ns = now_ns;
+        let done = std::mem::replace(current, next);
+        self.filled.push(done).expect("because the queue holds all intervals");
+        true
+    }
+
+    /// Hands over the last interval, ended at `now_ns`.
+    pub fn finish(self, mut last: Box<Interval>, now_ns: u64) {
+        last.until_ns = now_ns;
+        self.filled.push(last).expect("because the queue holds all intervals");
+    }
+}
+
+/// The cold thread's end.
+#[derive(Debug)]
+pub struct IntervalConsumer {
+    filled: Arc<ArrayQueue<Box<Interval>>>,
+    cleared: Arc<ArrayQueue<Box<Interval>>>,
+}
+
+impl IntervalConsumer {
+    /// The oldest interval that was handed over.
+    pub fn poll(&mut self) -> Option<Box<Interval>> {
+        self.filled.pop()
+    }
+
+    /// Empties an interval and gives it back to the hot thread.
+    pub fn recycle(&mut self, mut interval: Box<Interval>) {
+        interval.clear();
+        // An interval of another exchange finds no place and is freed here, on the cold side.
+        drop(self.cleared.push(interval));
+    }
+}

@@ -1,0 +1,302 @@
+//! The metrics, in Prometheus' text format 0.0.4.
+//!
+//! One table names them all. Labels are drawn from closed sets (tiers, results, sensor types), never from
+//! devices, so the number of series does not grow with the plant.
+
+use std::fmt::Write;
+
+use hdrhistogram::Histogram;
+
+use crate::config::SENSOR_TYPES;
+use crate::host;
+use crate::interval::Latency;
+use crate::stats::TwinStats;
+
+/// What an exposition is made from.
+pub struct Sources<'a> {
+    /// The counters of the hot threads.
+    pub stats: &'a TwinStats,
+    /// One latency over the whole run.
+    pub total: &'a dyn Fn(Latency) -> &'a Histogram<u64>,
+    /// Resident memory, in bytes.
+    pub rss_bytes: u64,
+}
+
+/// Upper bounds of the buckets, in nanoseconds: 1 us to 10 s in steps of about 2.5. They never change
+/// within a version, because sums over instances need equal bounds.
+const BOUNDS_NS: [u64; 22] = [
+    1_000,
+    2_500,
+    5_000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    250_000_000,
+    500_000_000,
+    1_000_000_000,
+    2_500_000_000,
+    5_000_000_000,
+    10_000_000_000,
+];
+
+const TIERS: [&str; 3] = ["t1", "t2", "t3"];
+
+/// One metric: its name, its type, what it means, and how its series are written.
+struct Metric {
+    name: &'static str,
+    kind: &'static str,
+    help: &'static str,
+    write: fn(&Sources<'_>, &mut Series<'_>),
+}
+
+/// Writes the series of one metric.
+struct Series<'a> {
+    name: &'static str,
+    out: &'a mut String,
+}
+
+impl Series<'_> {
+    /// One sample; labels are `name="value"` pairs out of our own tables, so nothing needs escaping.
+    fn push(&mut self, labels: &str, value: f64) {
+        let Self { name, out } = self;
+        let result = if labels.is_empty() {
+            writeln!(out, "{name} {value}")
+        } else {
+            writeln!(out, "{name}{{{labels}}} {value}")
+        };
+        result.expect("because a String takes all");
+    }
+
+    fn count(&mut self, labels: &str, value: u64) {
+        self.push(labels, value as f64);
+    }
+
+    /// Buckets, sum and count. A recorded time falls into the bucket that holds the upper end of its
+    /// own HDR cell, at most one per mille above it.
+    fn histogram(&mut self, labels: &str, histogram: &Histogram<u64>) {
+        let Self { name, out } = self;
+        let comma = if labels.is_empty() { "" } else { "," };
+        let mut recorded = histogram.iter_recorded().peekable();
+        let (mut count, mut sum_ns) = (0_u64, 0.0);
+        for bound in BOUNDS_NS.into_iter().chain([u64::MAX]) {
+            while let Some(cell) = recorded.next_if(|cell| cell.value_iterated_to() <= bound) {
+                count += cell.count_at_value();
+                let middle = histogram.median_equivalent(cell.value_iterated_to());
+                sum_ns += middle as f64 * cell.count_at_value() as f64;
+            }
+            let seconds = match bound {
+                u64::MAX => "+Inf".to_owned(),
+                ns => (ns as f64 / 1e9).to_string(),
+            };
+            writeln!(out, "{name}_bucket{{{labels}{comma}le=\"{seconds}\"}} {count}")
+                .expect("because a String takes all");
+        }
+        let braces = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+        writeln!(out, "{name}_sum{braces} {}\n{name}_count{braces} {count}", sum_ns / 1e9)
+            .expect("because a String takes all");
+    }
+}
+
+/// The exposition: every metric with its help and type.
+#[must_use]
+pub fn exposition(sources: &Sources<'_>) -> String {
+    let mut out = String::with_capacity(16 * 1024);
+    for Metric { name, kind, help, write } in METRICS {
+        writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}")
+            .expect("because a String takes all");
+        write(sources, &mut Series { name, out: &mut out });
+    }
+    out
+}
+
+/// Names of all metrics, as they stand in the exposition.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    METRICS.iter().map(|metric| metric.name)
+}
+
+const fn counter(
+    name: &'static str,
+    help: &'static str,
+    write: fn(&Sources<'_>, &mut Series<'_>),
+) -> Metric {
+    Metric { name, kind: "counter", help, write }
+}
+
+const fn gauge(
+    name: &'static str,
+    help: &'static str,
+    write: fn(&Sources<'_>, &mut Series<'_>),
+) -> Metric {
+    Metric { name, kind: "gauge", help, write }
+}
+
+const fn latency(
+    name: &'static str,
+    help: &'static str,
+    write: fn(&Sources<'_>, &mut Series<'_>),
+) -> Metric {
+    Metric { name, kind: "histogram", help, write }
+}
+
+const METRICS: &[Metric] = &[
+    counter("pollux_records_total", "Records by tier and what became of them.", records),
+    counter("pollux_lost_total", "Records missing on the network, by tier.", |from, to| {
+        by_tier(to, |tier| from.stats.tiers[tier].ingress.lost.value());
+    }),
+    counter("pollux_decode_errors_total", "Payloads that are no records, by tier.", |from, to| {
+        by_tier(to, |tier| from.stats.tiers[tier].ingress.decode_errors.value());
+    }),
+    counter("pollux_ticks_total", "Ticks that ran.", |from, to| {
+        to.count("", from.stats.tick.ticks.value());
+    }),
+    counter(
+        "pollux_tick_overruns_total",
+        "Ticks that ended after the next one was due.",
+        |from, to| to.count("", from.stats.tick.overruns.value()),
+    ),
+    latency("pollux_tick_duration_seconds", "Work of a tick.", |from, to| {
+        to.histogram("", (from.total)(Latency::TickDuration));
+    }),
+    latency(
+        "pollux_ingest_latency_seconds",
+        "From the socket to the world, by tier.",
+        |from, to| {
+            for (tier, latency) in TIERS.iter().zip(Latency::RECEIVE_TO_APPLIED) {
+                to.histogram(&format!("tier=\"{tier}\""), (from.total)(latency));
+            }
+        },
+    ),
+    latency("pollux_tick_jitter_seconds", "How late a tick started.", |from, to| {
+        to.histogram("", (from.total)(Latency::TickJitter));
+    }),
+    latency("pollux_command_rtt_seconds", "Round trip of a command.", |from, to| {
+        to.histogram("", (from.total)(Latency::CommandRtt));
+    }),
+    gauge("pollux_tick_rate_hz", "Ticks per second, over the last second.", |from, to| {
+        to.push("", from.stats.tick.rate_hz.value());
+    }),
+    gauge("pollux_entities", "Entities in the world.", |from, to| {
+        to.count("", from.stats.tick.entities.value());
+    }),
+    gauge("pollux_sessions", "Open sessions.", |from, to| {
+        to.count("", from.stats.worker.sessions.value());
+    }),
+    gauge("pollux_ring_depth", "Records in a ring, by tier.", |from, to| {
+        by_tier(to, |tier| from.stats.tiers[tier].ingress.ring_depth.value());
+    }),
+    gauge("pollux_ring_capacity", "Records that a ring can hold, by tier.", |from, to| {
+        by_tier(to, |tier| from.stats.tiers[tier].ingress.ring_capacity.value());
+    }),
+    gauge("pollux_in_flight", "Records between device and world, by tier.", |from, to| {
+        by_tier(to, |tier| from.stats.tiers[tier].ingress.in_flight.value());
+    }),
+    gauge("pollux_residual", "Records without an outcome, by tier; 0 at rest.", |from, to| {
+        for (name, tier) in TIERS.iter().zip(&from.stats.tiers) {
+            to.push(&format!("tier=\"{name}\""), tier.totals().residual as f64);
+        }
+    }),
+    counter("pollux_commands_total", "Commands by direction and result.", commands),
+    counter(
+        "pollux_threshold_crossings_total",
+        "Threshold crossings by sensor type and direction.",
+        crossings,
+    ),
+    gauge("pollux_sensor_value", "Smoothed values by sensor type.", sensor_values),
+    counter("pollux_busy_seconds_total", "Time at work by thread.", |from, to| {
+        to.push("thread=\"worker\"", from.stats.worker.busy_ns.value() as f64 / 1e9);
+        to.push("thread=\"tick\"", from.stats.tick.busy_ns.value() as f64 / 1e9);
+    }),
+    counter("pollux_budgets_spent_total", "Turns and ticks cut short by a budget.", |from, to| {
+        to.count("thread=\"worker\"", from.stats.worker.budgets_spent.value());
+        to.count("thread=\"tick\"", from.stats.tick.budgets_spent.value());
+    }),
+    counter("pollux_turns_total", "Turns of the worker.", |from, to| {
+        to.count("", from.stats.worker.turns.value());
+    }),
+    counter("pollux_datagrams_total", "UDP datagrams by direction.", |from, to| {
+        to.count("direction=\"received\"", from.stats.worker.datagrams_received.value());
+        to.count("direction=\"sent\"", from.stats.worker.datagrams_sent.value());
+    }),
+    counter(
+        "pollux_datagrams_rejected_total",
+        "UDP datagrams that belong to no session and open none.",
+        |from, to| to.count("", from.stats.worker.datagrams_rejected.value()),
+    ),
+    counter("pollux_handshakes_failed_total", "Handshakes that failed.", |from, to| {
+        to.count("", from.stats.worker.handshakes_failed.value());
+    }),
+    gauge("process_resident_memory_bytes", "Resident memory.", |from, to| {
+        to.count("", from.rss_bytes);
+    }),
+    gauge("pollux_build_info", "Always 1; its labels say what runs.", |_, to| {
+        let [version, revision, rustc] =
+            [host::VERSION, host::REVISION, host::RUSTC].map(|text| text.replace(['"', '\\'], ""));
+        to.count(&format!("version=\"{version}\",revision=\"{revision}\",rustc=\"{rustc}\""), 1);
+    }),
+];
+
+fn by_tier(to: &mut Series<'_>, value: impl Fn(usize) -> u64) {
+    for (tier, name) in TIERS.iter().enumerate() {
+        to.count(&format!("tier=\"{name}\""), value(tier));
+    }
+}
+
+fn records(from: &Sources<'_>, to: &mut Series<'_>) {
+    for (name, tier) in TIERS.iter().zip(&from.stats.tiers) {
+        let totals = tier.totals();
+        let results = [
+            ("applied", totals.applied),
+            ("duplicate", totals.duplicate),
+            ("stale", totals.stale),
+            ("rejected", totals.rejected),
+            ("shed", totals.shed),
+        ];
+        for (result, count) in results {
+            to.count(&format!("tier=\"{name}\",result=\"{result}\""), count);
+        }
+    }
+}
+
+fn commands(from: &Sources<'_>, to: &mut Series<'_>) {
+    for (direction, commands) in ["to_twin", "to_device"].iter().zip(&from.stats.commands) {
+        let results = [
+            ("acknowledged", &commands.acknowledged),
+            ("rejected", &commands.rejected),
+            ("reset", &commands.reset),
+            ("expired", &commands.expired),
+        ];
+        for (result, count) in results {
+            to.count(&format!("direction=\"{direction}\",result=\"{result}\""), count.value());
+        }
+    }
+}
+
+fn crossings(from: &Sources<'_>, to: &mut Series<'_>) {
+    for (name, [up, down]) in SENSOR_TYPES.iter().zip(&from.stats.crossings) {
+        to.count(&format!("type=\"{name}\",direction=\"up\""), up.value());
+        to.count(&format!("type=\"{name}\",direction=\"down\""), down.value());
+    }
+}
+
+/// A type without sensors has a count and no values: a mean of nothing is no zero.
+fn sensor_values(from: &Sources<'_>, to: &mut Series<'_>) {
+    for (name, aggregate) in SENSOR_TYPES.iter().zip(&from.stats.aggregates) {
+        let count = aggregate.count.value();
+        to.count(&format!("type=\"{name}\",stat=\"count\""), count);
+        if count > 0 {
+            to.push(&format!("type=\"{name}\",stat=\"mean\""), aggregate.mean.value());
+            to.push(&format!("type=\"{name}\",stat=\"min\""), aggregate.min.value());
+            to.push(&format!("type=\"{name}\",stat=\"max\""), aggregate.max.value());
+        }
+    }
+}

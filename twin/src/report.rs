@@ -1,0 +1,257 @@
+//! The report of a run of the twin: every latency, the account of each tier, and the host.
+//!
+//! With a folder it leaves `NAME.hlog` and `NAME.hgrm` for each latency and `summary.json`; without one
+//! it still adds up, for the last line on stdout and for `/metrics`. It reads no clock: times come with
+//! the intervals, and what the process used comes as [`Usage`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::histograms::{LatencyLog, LatencySummary, WriteError};
+use crate::host::Host;
+use crate::interval::{Interval, Latency};
+use crate::stats::{TierTotals, TwinStats};
+
+/// What the process used up to now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Resident memory, in bytes.
+    pub rss_bytes: u64,
+    /// CPU time in user mode, in nanoseconds.
+    pub cpu_user_ns: u64,
+    /// CPU time in the kernel, in nanoseconds.
+    pub cpu_system_ns: u64,
+}
+
+/// Adds up the intervals of a run.
+pub struct Report {
+    folder: Option<PathBuf>,
+    logs: Vec<LatencyLog>,
+}
+
+impl Report {
+    /// An empty report. A folder is created if it is not there; files of an earlier report in it are
+    /// replaced.
+    ///
+    /// # Errors
+    ///
+    /// The folder or a file in it cannot be written.
+    pub fn create(folder: Option<&Path>, started: SystemTime) -> Result<Self, WriteError> {
+        if let Some(folder) = folder {
+            std::fs::create_dir_all(folder).map_err(|reason| WriteError::new(folder, &reason))?;
+        }
+        let logs = Latency::ALL
+            .into_iter()
+            .map(|latency| LatencyLog::create(latency.name(), folder, started))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { folder: folder.map(Path::to_owned), logs })
+    }
+
+    /// Adds an interval.
+    ///
+    /// # Errors
+    ///
+    /// A log cannot be written.
+    pub fn add(&mut self, interval: &Interval) -> Result<(), WriteError> {
+        let since = Duration::from_nanos(interval.since_ns);
+        let length = Duration::from_nanos(interval.until_ns.saturating_sub(interval.since_ns));
+        for (latency, log) in Latency::ALL.into_iter().zip(&mut self.logs) {
+            log.add(interval.histogram(latency), since, length)?;
+        }
+        Ok(())
+    }
+
+    /// One latency over all intervals added so far.
+    #[must_use]
+    pub fn total(&self, latency: Latency) -> &Histogram<u64> {
+        self.logs[latency as usize].total()
+    }
+
+    /// The percentiles of every latency, by name.
+    #[must_use]
+    pub fn latencies(&self) -> BTreeMap<&'static str, LatencySummary> {
+        self.logs.iter().map(|log| (log.name(), log.summary())).collect()
+    }
+
+    /// Flushes the logs and writes percentile tables and `summary.json`, if there is a folder.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be written.
+    pub fn finish(&mut self, summary: &impl Serialize) -> Result<(), WriteError> {
+        self.logs.iter_mut().try_for_each(LatencyLog::finish)?;
+        self.folder.as_ref().map_or(Ok(()), |folder| write_summary(folder, summary))
+    }
+}
+
+/// Writes `summary.json` into a folder.
+///
+/// # Errors
+///
+/// The file cannot be written.
+pub fn write_summary(folder: &Path, summary: &impl Serialize) -> Result<(), WriteError> {
+    let path = folder.join("summary.json");
+    serde_json::to_string_pretty(summary)
+        .map_err(|reason| WriteError::new(&path, &reason))
+        .and_then(|text| {
+            std::fs::write(&path, text + "\n").map_err(|reason| WriteError::new(&path, &reason))
+        })
+}
+
+/// What a run of the twin came to; the object that `-o json` prints and `summary.json` holds.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// Length of the run, in seconds.
+    pub duration_s: f64,
+    /// Ticks that ran.
+    pub ticks: u64,
+    /// Ticks that ended after the next one was due.
+    pub tick_overruns: u64,
+    /// Entities in the world at the end.
+    pub entities: u64,
+    /// Sessions open at the end of the run, before it closed them.
+    pub sessions: u64,
+    /// Resident memory at the end, in bytes.
+    pub rss_bytes: u64,
+    /// CPU time in user mode, in seconds.
+    pub cpu_user_s: f64,
+    /// CPU time in the kernel, in seconds.
+    pub cpu_system_s: f64,
+    /// Time that the hot threads spent at work.
+    pub busy_ns: Busy,
+    /// The account of each tier.
+    pub tiers: Tiers,
+    /// Percentiles by latency, in nanoseconds.
+    pub latency_ns: BTreeMap<&'static str, LatencySummary>,
+    /// The idle strategy that was in force.
+    pub idle_strategy: String,
+    /// Where it ran.
+    pub host: Host,
+}
+
+/// Time at work of each hot thread, in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Busy {
+    /// The worker's turns that found work.
+    pub worker: u64,
+    /// The ticks without their waits.
+    pub tick: u64,
+}
+
+/// The accounts of all tiers.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Tiers {
+    /// Telemetry in DATAGRAM frames.
+    pub t1: TierTotals,
+    /// Events on unidirectional streams.
+    pub t2: TierTotals,
+    /// Commands on bidirectional streams.
+    pub t3: TierTotals,
+}
+
+impl Summary {
+    /// Puts a summary together at the end of a run of `duration`.
+    #[must_use]
+    pub fn of(
+        report: &Report,
+        stats: &TwinStats,
+        usage: Usage,
+        duration: Duration,
+        idle_strategy: &str,
+    ) -> Self {
+        let [t1, t2, t3] = [0, 1, 2].map(|tier| stats.tiers[tier].totals());
+        Self {
+            duration_s: duration.as_secs_f64(),
+            ticks: stats.tick.ticks.value(),
+            tick_overruns: stats.tick.overruns.value(),
+            entities: stats.tick.entities.value(),
+            sessions: stats.worker.sessions.value(),
+            rss_bytes: usage.rss_bytes,
+            cpu_user_s: Duration::from_nanos(usage.cpu_user_ns).as_secs_f64(),
+            cpu_system_s: Duration::from_nanos(usage.cpu_system_ns).as_secs_f64(),
+            busy_ns: Busy {
+                worker: stats.worker.busy_ns.value(),
+                tick: stats.tick.busy_ns.value(),
+            },
+            tiers: Tiers { t1, t2, t3 },
+            latency_ns: report.latencies(),
+            idle_strategy: idle_strategy.to_owned(),
+            host: Host::read(),
+        }
+    }
+}
+
+/// The form of `-o text`.
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let cpu_s = self.cpu_user_s + self.cpu_system_s;
+        writeln!(
+            f,
+            "{:.1} s, {} ticks ({} overruns), {} entities, {} sessions, {:.1} MB resident, {cpu_s:.1} s CPU, idle {}",
+            self.duration_s,
+            self.ticks,
+            self.tick_overruns,
+            self.entities,
+            self.sessions,
+            self.rss_bytes as f64 / 1e6,
+            self.idle_strategy,
+        )?;
+        write_tiers(f, &self.tiers)?;
+        write_latencies(f, &self.latency_ns)?;
+        let host = &self.host;
+        write!(
+            f,
+            "host: {}, {} cores, Linux {}, {}, {:.1} GB; {}, revision {}",
+            host.cpu_model,
+            host.cores,
+            host.kernel,
+            host.arch,
+            host.memory_bytes as f64 / 1e9,
+            host.rustc,
+            host.revision,
+        )
+    }
+}
+
+fn write_tiers(f: &mut fmt::Formatter<'_>, tiers: &Tiers) -> fmt::Result {
+    let names = ["offered", "applied", "duplicate", "stale", "rejected", "shed", "lost"];
+    write!(f, "\n{:5}", "tier")?;
+    names.iter().try_for_each(|name| write!(f, "{name:>13}"))?;
+    writeln!(f, "{:>13}{:>13}{:>15}", "in_flight", "residual", "decode_errors")?;
+    for (name, tier) in [("t1", tiers.t1), ("t2", tiers.t2), ("t3", tiers.t3)] {
+        write!(f, "{name:5}{:>13}{:>13}", tier.offered, tier.applied)?;
+        write!(f, "{:>13}{:>13}{:>13}", tier.duplicate, tier.stale, tier.rejected)?;
+        write!(f, "{:>13}{:>13}{:>13}", tier.shed, tier.lost, tier.in_flight)?;
+        writeln!(f, "{:>13}{:>15}", tier.residual, tier.decode_errors)?;
+    }
+    Ok(())
+}
+
+/// The table of latencies that have been seen, in microseconds.
+///
+/// # Errors
+///
+/// The formatter fails.
+pub fn write_latencies(
+    f: &mut fmt::Formatter<'_>,
+    latencies: &BTreeMap<&'static str, LatencySummary>,
+) -> fmt::Result {
+    writeln!(
+        f,
+        "\n{:24}{:>12}{:>12}{:>12}{:>12}{:>12}{:>13}",
+        "latency (us)", "p50", "p90", "p99", "p99.9", "max", "count"
+    )?;
+    for (name, latency) in latencies.iter().filter(|(_, latency)| latency.count > 0) {
+        write!(f, "{name:24}")?;
+        for ns in [latency.p50, latency.p90, latency.p99, latency.p99_9, latency.max] {
+            write!(f, "{:>12.1}", ns as f64 / 1e3)?;
+        }
+        writeln!(f, "{:>13}", latency.count)?;
+    }
+    writeln!(f)
+}

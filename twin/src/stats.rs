@@ -1,0 +1,263 @@
+//! What the hot threads publish and the cold thread reads.
+//!
+//! Every counter has one writer, which adds with a plain load and store: no locked instruction, no wait.
+//! A reader sees each counter monotonic but no instant at which all are from the same moment, so a
+//! residual is exact only when the writers rest.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::config::TYPES;
+
+/// A 64-bit number with one writer and any number of readers.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds, wrapping. Only the one writer may call it: two would lose additions.
+    pub fn add(&self, n: u64) {
+        // Relaxed: the number orders nothing but itself.
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// Replaces the number; for gauges.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
+    /// The number as last written.
+    #[must_use]
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A real number with one writer and any number of readers.
+#[derive(Debug, Default)]
+pub struct Real(Counter);
+
+impl Real {
+    /// Replaces the number.
+    pub fn set(&self, value: f64) {
+        self.0.set(value.to_bits());
+    }
+
+    /// The number as last written; 0 before.
+    #[must_use]
+    pub fn value(&self) -> f64 {
+        f64::from_bits(self.0.value())
+    }
+}
+
+/// Everything that is published, in groups by writer. A group fills cache lines of its own, two at a
+/// time because x86 fetches them in pairs.
+#[derive(Debug, Default)]
+pub struct TwinStats {
+    /// Written by the worker.
+    pub worker: Worker,
+    /// Written by the tick thread.
+    pub tick: Tick,
+    /// By tier, T1 first.
+    pub tiers: [Tier; 3],
+    /// Written by the tick thread: crossings by sensor type, upwards and downwards.
+    pub crossings: [[Counter; 2]; TYPES],
+    /// Written by the tick thread, once a second: aggregates by sensor type.
+    pub aggregates: [Aggregate; TYPES],
+    /// By direction; see [`Direction`].
+    pub commands: [Commands; 2],
+}
+
+/// The worker's counters.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Worker {
+    /// 1 once the socket is bound and the worker has made its first turn.
+    pub listening: Counter,
+    /// Sessions open now.
+    pub sessions: Counter,
+    /// Turns of the loop.
+    pub turns: Counter,
+    /// Time spent in turns that found work, in nanoseconds.
+    pub busy_ns: Counter,
+    /// Datagrams received.
+    pub datagrams_received: Counter,
+    /// Datagrams sent.
+    pub datagrams_sent: Counter,
+    /// Datagrams that belong to no session and open none.
+    pub datagrams_rejected: Counter,
+    /// Handshakes that failed, a wrong certificate among the reasons.
+    pub handshakes_failed: Counter,
+    /// Turns that ended because a budget was spent.
+    pub budgets_spent: Counter,
+}
+
+/// The tick thread's counters.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Tick {
+    /// Ticks that ran.
+    pub ticks: Counter,
+    /// Ticks that ended after the next one was due.
+    pub overruns: Counter,
+    /// Ticks per second, over the last second.
+    pub rate_hz: Real,
+    /// Entities in the world.
+    pub entities: Counter,
+    /// Time spent in ticks, waits excluded, in nanoseconds.
+    pub busy_ns: Counter,
+    /// Ticks that left records in a ring because a drain budget was spent.
+    pub budgets_spent: Counter,
+}
+
+/// The account of one tier.
+#[derive(Debug, Default)]
+pub struct Tier {
+    /// Written by the worker.
+    pub ingress: Ingress,
+    /// Written by the tick thread.
+    pub applied: Applied,
+}
+
+/// The worker's side of a tier.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Ingress {
+    /// Records that the devices sent, by their sequence numbers and closing totals.
+    pub offered: Counter,
+    /// Discarded by policy: a full ring, a full QUIC buffer.
+    pub shed: Counter,
+    /// Missing on the network.
+    pub lost: Counter,
+    /// Refused before the ring, for a named reason.
+    pub rejected: Counter,
+    /// Payloads that are no records; they hold no countable record.
+    pub decode_errors: Counter,
+    /// Records between the device and the world.
+    pub in_flight: Counter,
+    /// Records in the ring now.
+    pub ring_depth: Counter,
+    /// Capacity of the ring, in records.
+    pub ring_capacity: Counter,
+}
+
+/// The tick thread's side of a tier.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Applied {
+    /// Records written to a row.
+    pub applied: Counter,
+    /// Records seen before.
+    pub duplicate: Counter,
+    /// Records older than the row.
+    pub stale: Counter,
+    /// Refused by the world, for a named reason.
+    pub rejected: Counter,
+}
+
+impl Tier {
+    /// The account as it stands.
+    #[must_use]
+    pub fn totals(&self) -> TierTotals {
+        // The outcomes are read before what was offered: while the writers run, a record on its way is
+        // then a surplus of offers and not an outcome out of nothing.
+        let (ingress, applied) = (&self.ingress, &self.applied);
+        let mut totals = TierTotals {
+            applied: applied.applied.value(),
+            duplicate: applied.duplicate.value(),
+            stale: applied.stale.value(),
+            rejected: applied.rejected.value() + ingress.rejected.value(),
+            shed: ingress.shed.value(),
+            lost: ingress.lost.value(),
+            in_flight: ingress.in_flight.value(),
+            decode_errors: ingress.decode_errors.value(),
+            ..TierTotals::default()
+        };
+        totals.offered = ingress.offered.value();
+        totals.residual = totals.unaccounted();
+        totals
+    }
+}
+
+/// The account of one tier at one moment, in records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct TierTotals {
+    /// What the devices sent.
+    pub offered: u64,
+    /// Written to a row.
+    pub applied: u64,
+    /// Seen before.
+    pub duplicate: u64,
+    /// Older than the row.
+    pub stale: u64,
+    /// Refused for a named reason.
+    pub rejected: u64,
+    /// Discarded by policy.
+    pub shed: u64,
+    /// Missing on the network.
+    pub lost: u64,
+    /// Between the device and the world.
+    pub in_flight: u64,
+    /// Offered minus every outcome; anything but 0 at rest is a bug.
+    pub residual: i64,
+    /// Payloads that are no records.
+    pub decode_errors: u64,
+}
+
+impl TierTotals {
+    fn unaccounted(&self) -> i64 {
+        let outcomes = [
+            self.applied,
+            self.duplicate,
+            self.stale,
+            self.rejected,
+            self.shed,
+            self.lost,
+            self.in_flight,
+        ];
+        outcomes.iter().fold(self.offered, |rest, n| rest.wrapping_sub(*n)).cast_signed()
+    }
+}
+
+/// Aggregates of the smoothed values of one sensor type.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Aggregate {
+    /// Sensors of the type.
+    pub count: Counter,
+    /// Mean of their values.
+    pub mean: Real,
+    /// Least of their values.
+    pub min: Real,
+    /// Greatest of their values.
+    pub max: Real,
+}
+
+/// Which way a command goes; indexes [`TwinStats::commands`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// From a device, answered by the twin.
+    ToTwin,
+    /// From the twin, answered by a device.
+    ToDevice,
+}
+
+/// How commands of one direction ended. Each counter is written by the thread that sees that end.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Commands {
+    /// Answered with status 0.
+    pub acknowledged: Counter,
+    /// Answered with another status.
+    pub rejected: Counter,
+    /// The stream was reset: nobody handles this command, or a ring was full.
+    pub reset: Counter,
+    /// No answer within the deadline.
+    pub expired: Counter,
+}
+
+impl TwinStats {
+    /// The counters of one direction.
+    #[must_use]
+    pub fn commands(&self, direction: Direction) -> &Commands {
+        &self.commands[direction as usize]
+    }
+}

@@ -1,0 +1,210 @@
+//! Certificates as files: chains that the TLS library accepts, modes, and what is never overwritten.
+#![expect(clippy::unwrap_used, reason = "what tests call may unwrap as tests do")]
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{CertificateError, Error, RootCertStore};
+use twin::certs::{CertsError, LEAF_DAYS, Request, development, init};
+use uuid::Uuid;
+
+/// 2026-01-01, in seconds since 1970.
+const NOW_UNIX_S: u64 = 1_767_225_600;
+const DAY_S: u64 = 86_400;
+
+fn request(folder: &Path) -> Request {
+    Request { folder: folder.to_owned(), ..Request::default() }
+}
+
+fn certificate(path: &Path) -> CertificateDer<'static> {
+    CertificateDer::from_pem_file(path).unwrap()
+}
+
+fn roots(authority: CertificateDer<'static>) -> Arc<RootCertStore> {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority).unwrap();
+    Arc::new(roots)
+}
+
+fn verify_server(
+    roots: Arc<RootCertStore>,
+    leaf: &CertificateDer<'_>,
+    name: &str,
+    unix_s: u64,
+) -> Result<(), Error> {
+    WebPkiServerVerifier::builder_with_provider(roots, Arc::new(default_provider()))
+        .build()
+        .unwrap()
+        .verify_server_cert(
+            leaf,
+            &[],
+            &ServerName::try_from(name).unwrap(),
+            &[],
+            UnixTime::since_unix_epoch(Duration::from_secs(unix_s)),
+        )
+        .map(drop)
+}
+
+fn verify_device(roots: Arc<RootCertStore>, leaf: &CertificateDer<'_>) -> Result<(), Error> {
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(NOW_UNIX_S));
+    WebPkiClientVerifier::builder_with_provider(roots, Arc::new(default_provider()))
+        .build()
+        .unwrap()
+        .verify_client_cert(leaf, &[], now)
+        .map(drop)
+}
+
+#[test]
+fn server_certificate_holds_for_its_names_and_its_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let names = vec!["twin.local".to_owned(), "192.168.1.20".to_owned()];
+    init(&Request { names, ..request(folder.path()) }, NOW_UNIX_S).unwrap();
+    let roots = roots(certificate(&folder.path().join("ca.pem")));
+    let leaf = certificate(&folder.path().join("server.pem"));
+    for name in ["localhost", "127.0.0.1", "::1", "twin.local", "192.168.1.20"] {
+        assert_eq!(verify_server(roots.clone(), &leaf, name, NOW_UNIX_S), Ok(()), "{name}");
+    }
+    let elsewhere = verify_server(roots.clone(), &leaf, "example.org", NOW_UNIX_S);
+    assert!(matches!(
+        elsewhere,
+        Err(Error::InvalidCertificate(CertificateError::NotValidForNameContext { .. }))
+    ));
+    let last = NOW_UNIX_S + LEAF_DAYS * DAY_S - 1;
+    assert_eq!(verify_server(roots.clone(), &leaf, "localhost", last), Ok(()));
+    let behind = NOW_UNIX_S - DAY_S + 1;
+    assert_eq!(verify_server(roots.clone(), &leaf, "localhost", behind), Ok(()));
+    assert!(verify_server(roots.clone(), &leaf, "localhost", last + 2).is_err());
+    assert!(verify_server(roots, &leaf, "localhost", behind - 2).is_err());
+}
+
+#[test]
+fn another_authority_does_not_hold() {
+    let (ours, theirs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    for folder in [&ours, &theirs] {
+        init(&request(folder.path()), NOW_UNIX_S).unwrap();
+    }
+    let roots = roots(certificate(&theirs.path().join("ca.pem")));
+    let leaf = certificate(&ours.path().join("server.pem"));
+    assert!(verify_server(roots, &leaf, "localhost", NOW_UNIX_S).is_err());
+}
+
+#[test]
+fn keys_match_their_certificates_and_only_their_owner_reads_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let device = Uuid::from_u128(7);
+    let files =
+        init(&Request { devices: vec![device], ..request(folder.path()) }, NOW_UNIX_S).unwrap();
+    assert_eq!(files.len(), 6);
+    for path in &files {
+        let mode = std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let expected = if path.extension().unwrap() == "key" { 0o600 } else { 0o644 };
+        assert_eq!(mode, expected, "{}", path.display());
+    }
+    for name in ["server".to_owned(), format!("device-{device}")] {
+        let leaf = certificate(&folder.path().join(format!("{name}.pem")));
+        let key = PrivateKeyDer::from_pem_file(folder.path().join(format!("{name}.key"))).unwrap();
+        rustls::ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![leaf], key)
+            .expect("a key that fits its certificate");
+    }
+}
+
+#[test]
+fn device_certificate_names_its_uuid_and_serves_as_client_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let device = Uuid::from_u128(0x6f0e_1c1e_8a5f_4b0e_9a57_3d1d_2f6f_5a10);
+    init(&Request { devices: vec![device], ..request(folder.path()) }, NOW_UNIX_S).unwrap();
+    let roots = roots(certificate(&folder.path().join("ca.pem")));
+    let leaf = certificate(&folder.path().join(format!("device-{device}.pem")));
+    assert_eq!(verify_device(roots.clone(), &leaf), Ok(()));
+    assert!(verify_server(roots.clone(), &leaf, "localhost", NOW_UNIX_S).is_err());
+    let server = certificate(&folder.path().join("server.pem"));
+    assert!(verify_device(roots, &server).is_err());
+    // A uniformResourceIdentifier is context tag 6 and its length, then the text.
+    let urn = format!("urn:uuid:{device}");
+    let name = [&[0x86, urn.len() as u8], urn.as_bytes()].concat();
+    assert!(leaf.windows(name.len()).any(|window| window == name), "the URN is in the certificate");
+}
+
+#[test]
+fn devices_join_an_authority_that_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    init(&request(folder.path()), NOW_UNIX_S).unwrap();
+    let before = ["ca.pem", "ca.key", "server.pem", "server.key"]
+        .map(|name| std::fs::read(folder.path().join(name)).unwrap());
+    let device = Uuid::from_u128(9);
+    let more = Request { devices: vec![device], ..request(folder.path()) };
+    assert_eq!(init(&more, NOW_UNIX_S + 5).unwrap().len(), 2);
+    let after = ["ca.pem", "ca.key", "server.pem", "server.key"]
+        .map(|name| std::fs::read(folder.path().join(name)).unwrap());
+    assert_eq!(before, after);
+    let leaf = certificate(&folder.path().join(format!("device-{device}.pem")));
+    assert_eq!(verify_device(roots(certificate(&folder.path().join("ca.pem"))), &leaf), Ok(()));
+    let again = init(&more, NOW_UNIX_S);
+    assert!(
+        matches!(again, Err(CertsError::Exists(path)) if path.ends_with(format!("device-{device}.key")))
+    );
+}
+
+#[test]
+fn an_authority_is_replaced_only_by_force() {
+    let folder = tempfile::tempdir().unwrap();
+    let plain = request(folder.path());
+    init(&plain, NOW_UNIX_S).unwrap();
+    let first = std::fs::read(folder.path().join("ca.pem")).unwrap();
+    let named = Request {
+        names: vec!["a.example".into()],
+        devices: vec![Uuid::from_u128(1)],
+        ..plain.clone()
+    };
+    for refused in [&plain, &named] {
+        let error = init(refused, NOW_UNIX_S).expect_err("the authority is there");
+        assert!(error.to_string().contains("--force"), "{error}");
+        assert_eq!(std::fs::read(folder.path().join("ca.pem")).unwrap(), first);
+    }
+    init(&Request { force: true, ..named }, NOW_UNIX_S).unwrap();
+    assert_ne!(std::fs::read(folder.path().join("ca.pem")).unwrap(), first);
+    let roots = roots(certificate(&folder.path().join("ca.pem")));
+    let leaf = certificate(&folder.path().join("server.pem"));
+    assert_eq!(verify_server(roots, &leaf, "a.example", NOW_UNIX_S), Ok(()));
+}
+
+#[test]
+fn names_that_no_host_has_are_refused_before_anything_is_written() {
+    for name in ["", "a b", "-a.example", "a..example", "a_b", "ä.example", "x*.example"] {
+        let folder = tempfile::tempdir().unwrap();
+        let wrong = Request { names: vec![name.to_owned()], ..request(folder.path()) };
+        assert!(matches!(init(&wrong, NOW_UNIX_S), Err(CertsError::Name { .. })), "{name:?}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "{name:?}");
+    }
+}
+
+#[test]
+fn a_broken_authority_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    init(&request(folder.path()), NOW_UNIX_S).unwrap();
+    std::fs::write(folder.path().join("ca.key"), "no key").unwrap();
+    let more = Request { devices: vec![Uuid::from_u128(3)], ..request(folder.path()) };
+    let error = init(&more, NOW_UNIX_S).expect_err("no key").to_string();
+    assert!(error.contains("ca.key: not an authority that can sign"), "{error}");
+}
+
+#[test]
+fn development_certificates_hold_without_a_file() {
+    let certs = development(NOW_UNIX_S).unwrap();
+    let leaf = CertificateDer::from(certs.chain_der[0].clone());
+    let roots = roots(CertificateDer::from(certs.ca_der));
+    assert_eq!(verify_server(roots, &leaf, "localhost", NOW_UNIX_S), Ok(()));
+    assert!(PrivateKeyDer::try_from(certs.key_der).is_ok());
+}

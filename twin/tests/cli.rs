@@ -1,0 +1,237 @@
+//! The built binary as a user drives it: help, results, and exit codes.
+#![expect(clippy::unwrap_used, reason = "what tests call may unwrap as tests do")]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use clap::Args;
+use twin::args::{Batch, DemoArgs, FramesPerPacket, Profile, Rate, ServeArgs, SimulateArgs};
+
+/// Runs the binary in a folder, with an environment that holds no key.
+fn pollux(folder: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pollux"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("POLLUX_") {
+            command.env_remove(name);
+        }
+    }
+    command.current_dir(folder).args(args).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn help_of_every_command_has_examples_and_succeeds() {
+    let folder = tempfile::tempdir().unwrap();
+    let commands: [&[&str]; 4] =
+        [&["certs", "init"], &["config", "init"], &["config", "check"], &["config", "show"]];
+    for command in commands {
+        let output = pollux(folder.path(), &[command, &["--help"]].concat());
+        assert_eq!(output.status.code(), Some(0), "{command:?}");
+        let example = format!("pollux {}", command.join(" "));
+        let help = text(&output.stdout);
+        assert!(help.contains("Examples:") && help.contains(&example), "{help}");
+    }
+    let output = pollux(folder.path(), &["--help"]);
+    assert!(text(&output.stdout).contains("78 wrong configuration"));
+}
+
+#[test]
+fn wrong_usage_ends_with_2() {
+    let folder = tempfile::tempdir().unwrap();
+    let usages: [&[&str]; 4] = [
+        &[],
+        &["fly"],
+        &["certs", "init", "--device", "seven"],
+        &["config", "show", "--sett", "a=b"],
+    ];
+    for args in usages {
+        let output = pollux(folder.path(), args);
+        assert_eq!(output.status.code(), Some(2), "{args:?}");
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{args:?}");
+    }
+}
+
+#[test]
+fn wrong_configuration_ends_with_78_and_names_the_key() {
+    let folder = tempfile::tempdir().unwrap();
+    for command in ["init", "check", "show"] {
+        let output = pollux(folder.path(), &["config", command, "--set", "tick.hertz=5"]);
+        assert_eq!(output.status.code(), Some(78), "{command}");
+        let said = text(&output.stderr);
+        for part in ["tick.hertz", "\"5\"", "--set", "did you mean tick.hz?", "hz, core"] {
+            assert!(said.contains(part), "{part} in {said}");
+        }
+    }
+}
+
+#[test]
+fn environment_lies_between_file_and_set() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.toml"), "tick.hz = 10\nnet.max_sessions = 11\n").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_pollux"))
+        .current_dir(folder.path())
+        .args(["config", "show", "--set", "ring.out=128"])
+        .env("POLLUX_CONFIG", "a.toml")
+        .env("POLLUX_TICK__HZ", "20")
+        .output()
+        .unwrap();
+    let shown = text(&output.stdout);
+    let line = |key: &str| {
+        let line = shown.lines().find(|line| line.starts_with(key)).unwrap();
+        line.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(line("tick.hz"), "tick.hz = 20 # POLLUX_TICK__HZ");
+    assert_eq!(line("net.max_sessions"), "net.max_sessions = 11 # a.toml:2");
+    assert_eq!(line("ring.out"), "ring.out = 128 # --set");
+    assert_eq!(line("log.level"), "log.level = \"info\" # default");
+}
+
+#[test]
+fn written_configuration_checks_and_is_never_overwritten() {
+    let folder = tempfile::tempdir().unwrap();
+    let init = ["config", "init", "--config", "pollux.toml", "--set", "tick.hz=500"];
+    assert_eq!(pollux(folder.path(), &init).status.code(), Some(0));
+    let check = pollux(folder.path(), &["config", "check", "--config", "pollux.toml"]);
+    assert_eq!(check.status.code(), Some(0), "{}", text(&check.stderr));
+    assert!(text(&check.stdout).starts_with("the configuration is right: "));
+    let show = pollux(folder.path(), &["config", "show", "--config", "pollux.toml"]);
+    assert!(text(&show.stdout).contains("tick.hz = 500 "));
+    let again = pollux(folder.path(), &init);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(text(&again.stderr).contains("pollux.toml: cannot be written"));
+}
+
+#[test]
+fn certificates_are_made_once_and_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let device = "6f0e1c1e-8a5f-4b0e-9a57-3d1d2f6f5a10";
+    let args = ["certs", "init", "--dir", "pki", "--name", "twin.local", "--device", device];
+    let output = pollux(folder.path(), &args);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let files: Vec<&str> = text(&output.stdout).lines().collect();
+    assert_eq!(files.len(), 6);
+    for file in ["ca.pem", "ca.key", "server.pem", "server.key"] {
+        assert!(files.contains(&format!("pki/{file}").as_str()), "{files:?}");
+        assert!(folder.path().join("pki").join(file).exists());
+    }
+    assert!(text(&output.stderr).contains("3650 days"));
+    let again = pollux(folder.path(), &["certs", "init", "--dir", "pki"]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(text(&again.stderr).contains("pki/ca.pem exists"));
+}
+
+/// Parses the arguments of one command as the binary would below its name.
+fn parsed<A: Args>(args: &[&str]) -> Result<A, clap::Error> {
+    let command = A::augment_args(clap::Command::new("pollux").no_binary_name(true));
+    A::from_arg_matches(&command.try_get_matches_from(args)?)
+}
+
+#[test]
+fn simulate_reads_every_argument_of_its_manual() {
+    let plain = ["--addr", "twin:4433", "--ca", "ca.pem"];
+    let args: SimulateArgs = parsed(&plain).unwrap();
+    assert_eq!((args.devices, args.sessions, args.profile), (200, None, Profile::Industrial));
+    assert_eq!((args.rate_hz, args.batch, args.seed), (Rate::Hz(20.0), Batch::Auto, 1));
+    assert_eq!((args.frames_per_packet, args.linger_us), (FramesPerPacket::Auto, 0));
+
+    let more = [
+        "--devices",
+        "10000",
+        "--sessions",
+        "1",
+        "--profile",
+        "single",
+        "--rate-hz",
+        "max",
+        "--t2-rate-hz",
+        "0.5",
+        "--t3-rate-hz",
+        "2",
+        "--count",
+        "7",
+        "--duration-s",
+        "9",
+        "--batch",
+        "36",
+        "--frames-per-packet",
+        "1",
+        "--linger-us",
+        "50",
+        "--seed",
+        "3",
+        "--report",
+        "r",
+        "-o",
+        "json",
+    ];
+    let args: SimulateArgs = parsed(&[&plain[..], &more[..]].concat()).unwrap();
+    assert_eq!((args.devices, args.sessions, args.profile), (10_000, Some(1), Profile::Single));
+    assert_eq!((args.rate_hz, args.t2_rate_hz, args.t3_rate_hz), (Rate::Max, 0.5, 2.0));
+    assert_eq!((args.batch, args.frames_per_packet), (Batch::Records(36), FramesPerPacket::One));
+    assert_eq!((args.count, args.linger_us, args.seed), (Some(7), 50, 3));
+    assert_eq!((args.report.duration_s, args.report.output), (Some(9), twin::args::Output::Json));
+
+    for (name, value) in [
+        ("--rate-hz", "-1"),
+        ("--rate-hz", "often"),
+        ("--rate-hz", "NaN"),
+        ("--batch", "0"),
+        ("--batch", "1681"),
+        ("--frames-per-packet", "2"),
+        ("--devices", "0"),
+        ("--t2-rate-hz", "inf"),
+        ("--profile", "plant"),
+    ] {
+        let wrong = format!("{name}={value}");
+        assert!(parsed::<SimulateArgs>(&[&plain[..], &[&wrong]].concat()).is_err(), "{wrong}");
+    }
+    assert!(parsed::<SimulateArgs>(&plain[..2]).is_err(), "--ca is missing");
+}
+
+#[test]
+fn serve_and_demo_read_every_argument_of_their_manual() {
+    let args: ServeArgs = parsed(&[
+        "--config",
+        "a.toml",
+        "--set",
+        "tick.hz=5",
+        "--set",
+        "net.core=1",
+        "--report",
+        "r",
+        "--duration-s",
+        "3",
+        "-o",
+        "text",
+    ])
+    .unwrap();
+    assert_eq!(args.layers.set, ["tick.hz=5", "net.core=1"]);
+    assert_eq!(args.layers.config.as_deref(), Some(Path::new("a.toml")));
+    assert_eq!(args.report.report.as_deref(), Some(Path::new("r")));
+    assert_eq!(args.report.duration_s, Some(3));
+
+    let args: DemoArgs = parsed(&[]).unwrap();
+    assert_eq!((args.devices, args.duration_s), (200, None));
+    let args: DemoArgs = parsed(&["--devices", "5", "--duration-s", "2"]).unwrap();
+    assert_eq!((args.devices, args.duration_s), (5, Some(2)));
+    assert!(parsed::<DemoArgs>(&["--duration-s", "0"]).is_err());
+}
+
+#[test]
+fn help_of_the_long_running_commands_has_examples() {
+    let helps = [
+        ("pollux serve", help::<ServeArgs>()),
+        ("pollux demo", help::<DemoArgs>()),
+        ("pollux simulate", help::<SimulateArgs>()),
+    ];
+    for (example, help) in helps {
+        assert!(help.contains("Examples:") && help.contains(example), "{help}");
+    }
+}
+
+fn help<A: Args>() -> String {
+    A::augment_args(clap::Command::new("pollux")).render_long_help().to_string()
+}
