@@ -1,1 +1,48 @@
 //! QUIC on one pinned thread, exchanged with the rest through rings.
+
+mod clock;
+mod command;
+mod engine;
+mod event;
+mod idle;
+mod inbound;
+mod keys;
+mod limits;
+mod outbound;
+mod pin;
+mod port;
+mod ring;
+mod session;
+mod sink;
+mod slab;
+pub mod slot;
+mod socket;
+mod stats;
+mod tally;
+mod tls;
+mod wheel;
+mod worker;
+
+pub use clock::{Clock, Now, process_cpu, rss_bytes, thread_cpu_ns};
+pub use command::CommandError;
+pub use engine::{ConnectError, Datagram, Engine};
+pub use event::{CloseReason, SessionEvent, SessionId};
+pub use idle::{
+    Idle, IdleStrategy, Pause, Sleeper, UnknownIdleStrategy, Waker, sharpen_timers, wait_until,
+    wake_line,
+};
+pub use limits::SessionLimits;
+pub use outbound::{SendError, SendStream};
+pub use pin::{Pinned, pin};
+pub use port::{Outbound, Port, RingPort};
+pub use ring::{Consumer, Gauge, Producer, ring};
+pub use session::Phase;
+pub use sink::{Answer, Sink};
+pub use slab::{Payload, Pool, SLAB_BYTES};
+pub use slot::{NO_HINT, Slot};
+pub use socket::{BindError, RecvDatagram, Socket, SocketCounts, SocketOptions, WouldBlock};
+pub use stats::{BudgetStats, Counter, TierStats, WorkerStats};
+pub use tally::{EngineTally, TierTally};
+pub use tls::{ServerTls, TlsError, certificates_from_pem_file, client_tls};
+pub use wheel::Wheel;
+pub use worker::{Stop, Worker, WorkerConfig};

@@ -1,0 +1,79 @@
+//! What an engine tells about its sessions, in values that fit into a ring.
+
+use std::net::SocketAddr;
+
+use wire::{CloseCode, Hello, Totals};
+
+use crate::TierTally;
+
+/// Names a session for its whole life: a place in the engine's table and the generation of that place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(pub u32);
+
+impl SessionId {
+    const PLACE_BITS: u32 = 20;
+    /// Most sessions that an engine can tell apart.
+    pub const PLACES_MAX: usize = 1 << Self::PLACE_BITS;
+
+    pub(crate) const fn new(place: usize, generation: u16) -> Self {
+        Self((generation as u32) << Self::PLACE_BITS | place as u32)
+    }
+
+    /// The place in the engine's table, reused after the session is gone.
+    #[must_use]
+    pub const fn place(self) -> usize {
+        self.0 as usize & (Self::PLACES_MAX - 1)
+    }
+}
+
+/// Why a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The peer closed it, with a code of the protocol or an unknown one.
+    Peer(Option<CloseCode>),
+    /// Closed here.
+    Local(CloseCode),
+    /// Nothing was heard for the idle timeout.
+    Idle,
+    /// The peer no longer knows the session.
+    Reset,
+    /// QUIC or TLS broke.
+    Transport,
+}
+
+/// A step in a session's life.
+#[derive(Debug, Clone, Copy)]
+pub enum SessionEvent {
+    /// The handshake is done.
+    Opened {
+        /// Which session.
+        session: SessionId,
+        /// The address of the peer.
+        remote: SocketAddr,
+    },
+    /// The hello arrived.
+    Hello {
+        /// Which session.
+        session: SessionId,
+        /// What it says.
+        hello: Hello,
+    },
+    /// The session is over; no record of it follows, but earlier ones may still wait in the rings.
+    Closed {
+        /// Which session.
+        session: SessionId,
+        /// Why.
+        reason: CloseReason,
+        /// What was received, for each tier.
+        tally: [TierTally; 3],
+        /// What the device says it has offered, after an orderly close.
+        totals: Option<Totals>,
+    },
+    /// The handshake failed: there was never a session.
+    Failed {
+        /// Which session would have been.
+        session: SessionId,
+        /// Why.
+        reason: CloseReason,
+    },
+}

@@ -1,0 +1,358 @@
+//! Streams that the peer opened: control, T2 and T3. PROTOCOL.md#control, #t2, #t3.
+//!
+//! A stream is read only as far as the sink has room, so that a full ring reaches the device through QUIC's flow control
+//! and loses nothing. A stream that breaks its form is stopped; the others and the session go on.
+
+use quinn_proto::{Chunks, ReadError, StreamId, VarInt};
+use wire::{
+    CloseCode, Command, ControlFrame, HELLO_BYTES, Hello, MAGIC, RECORD_BYTES, Record, Tier,
+};
+
+use crate::{
+    Answer, Sink,
+    session::{Outcome, Service, Session, Stamp},
+};
+
+/// What a stream turned out to carry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StreamKind {
+    /// The first unidirectional stream: control if it begins with the magic, else T2.
+    Opening,
+    /// After the hello.
+    Control,
+    /// T2.
+    Records,
+    /// T3.
+    Command,
+}
+
+/// A stream of the peer, and the bytes of it that are not a whole unit yet.
+#[derive(Debug)]
+pub(crate) struct Inbound {
+    pub(crate) id: StreamId,
+    kind: StreamKind,
+    pub(crate) readable: bool,
+    /// Never longer than a control frame may be.
+    tail: Vec<u8>,
+    /// FIN was read together with the tail.
+    ended: bool,
+}
+
+/// Bytes that one service of a session takes from its T2 streams together: no session holds the others up for longer.
+const T2_BUDGET_BYTES: usize = 64 << 10;
+/// Bytes of one read of a control stream or a command; both are short.
+const SHORT_READ_BYTES: usize = 512;
+
+/// How a read of one stream ended.
+enum Read {
+    /// All that is there was taken.
+    Blocked,
+    /// The sink is full or the budget used up.
+    Unfinished,
+    /// FIN.
+    End,
+    /// The peer reset it.
+    Reset,
+    /// The form is broken: stop it with this code.
+    Bad(CloseCode),
+}
+
+impl Inbound {
+    pub(crate) const fn new(id: StreamId, kind: StreamKind) -> Self {
+        Self { id, kind, readable: true, tail: Vec::new(), ended: false }
+    }
+}
+
+impl Session {
+    /// Reads every readable stream as far as the sink allows. True when something is left.
+    pub(crate) fn drain_streams<S: Sink>(
+        &mut self,
+        service: &mut Service<'_, S>,
+        outcome: &mut Outcome,
+    ) -> bool {
+        let mut unfinished = self.drain_acks(service);
+        let mut budget = T2_BUDGET_BYTES;
+        let mut at = 0;
+        while at < self.inbound.len() {
+            if !self.inbound[at].readable {
+                at += 1;
+                continue;
+            }
+            let read = self.read_inbound(at, service, outcome, &mut budget);
+            match read {
+                Read::Blocked => self.inbound[at].readable = false,
+                Read::Unfinished => unfinished = true,
+                Read::End => self.handle_end(at, service),
+                Read::Reset => drop(self.inbound.swap_remove(at)),
+                Read::Bad(code) => self.stop(at, code),
+            }
+            if matches!(read, Read::Blocked | Read::Unfinished) {
+                at += 1;
+            }
+        }
+        unfinished
+    }
+
+    fn read_inbound<S: Sink>(
+        &mut self,
+        at: usize,
+        service: &mut Service<'_, S>,
+        outcome: &mut Outcome,
+        budget: &mut usize,
+    ) -> Read {
+        let read = match self.inbound[at].kind {
+            StreamKind::Opening | StreamKind::Control => self.read_control(at, outcome),
+            StreamKind::Records => return self.read_records(at, service, budget),
+            StreamKind::Command => return self.read_command(at, service),
+        };
+        if self.inbound[at].kind == StreamKind::Records {
+            // The first bytes were no magic: the stream is T2, and its tail is the front of its records.
+            self.inbound[at].ended = matches!(read, Read::End);
+            return self.read_records(at, service, budget);
+        }
+        read
+    }
+
+    /// Takes what is there into the stream's tail, up to `tail_max` bytes in all.
+    fn fill_tail(&mut self, at: usize, tail_max: usize) -> Option<Read> {
+        let stream = &mut self.inbound[at];
+        let mut receive = self.connection.recv_stream(stream.id);
+        let Ok(mut chunks) = receive.read(true) else { return Some(Read::Reset) };
+        let end = loop {
+            if stream.tail.len() >= tail_max {
+                break None;
+            }
+            match next(&mut chunks, tail_max - stream.tail.len()) {
+                Ok(bytes) => stream.tail.extend_from_slice(&bytes),
+                Err(end) => break Some(end),
+            }
+        };
+        let _ = chunks.finalize();
+        end
+    }
+
+    fn read_control(&mut self, at: usize, outcome: &mut Outcome) -> Read {
+        loop {
+            let end = self.fill_tail(at, SHORT_READ_BYTES);
+            if let Err(code) = self.decode_control(at, outcome) {
+                return Read::Bad(code);
+            }
+            match end {
+                Some(end) => return end,
+                None if self.inbound[at].kind == StreamKind::Records => return Read::Unfinished,
+                None => {}
+            }
+        }
+    }
+
+    /// Decodes what the tail holds: the hello, then frames.
+    fn decode_control(&mut self, at: usize, outcome: &mut Outcome) -> Result<(), CloseCode> {
+        let stream = &mut self.inbound[at];
+        if stream.kind == StreamKind::Opening {
+            let seen = stream.tail.len().min(MAGIC.len());
+            if stream.tail[..seen] != MAGIC[..seen] {
+                stream.kind = StreamKind::Records;
+                return Ok(());
+            }
+            match Hello::decode(&stream.tail) {
+                Ok(None) => return Ok(()),
+                Ok(Some((hello, took))) => {
+                    stream.tail.drain(..took);
+                    stream.kind = StreamKind::Control;
+                    self.hello = Some(hello);
+                    outcome.hello = Some(hello);
+                }
+                Err(wire::ControlError::Version(_)) => return Err(CloseCode::BadVersion),
+                Err(_) => return Err(CloseCode::BadControl),
+            }
+        }
+        loop {
+            match ControlFrame::decode(&stream.tail) {
+                Ok(None) => return Ok(()),
+                Ok(Some((frame, took))) => {
+                    stream.tail.drain(..took);
+                    if let ControlFrame::Totals(totals) = frame {
+                        self.totals = Some(totals);
+                    }
+                }
+                Err(_) => return Err(CloseCode::BadControl),
+            }
+        }
+    }
+
+    fn read_records<S: Sink>(
+        &mut self,
+        at: usize,
+        service: &mut Service<'_, S>,
+        budget: &mut usize,
+    ) -> Read {
+        let stamp = self.stamp(service.unix_ns);
+        loop {
+            let free_bytes = service.sink.free_t2() * RECORD_BYTES;
+            let tail = self.inbound[at].tail.len();
+            // What the tail holds already needs room too.
+            if free_bytes <= tail || *budget == 0 {
+                return Read::Unfinished;
+            }
+            if tail >= RECORD_BYTES && !self.take_records(at, &[], &stamp, service) {
+                return Read::Bad(CloseCode::BadRecord);
+            }
+            if self.inbound[at].ended {
+                return Read::End;
+            }
+            let tail = self.inbound[at].tail.len();
+            let bytes = {
+                let mut receive = self.connection.recv_stream(self.inbound[at].id);
+                let Ok(mut chunks) = receive.read(true) else { return Read::Reset };
+                let read = next(&mut chunks, (free_bytes - tail).min(*budget));
+                let _ = chunks.finalize();
+                match read {
+                    Ok(bytes) => bytes,
+                    Err(end) => return end,
+                }
+            };
+            *budget = budget.saturating_sub(bytes.len());
+            if !self.take_records(at, &bytes, &stamp, service) {
+                return Read::Bad(CloseCode::BadRecord);
+            }
+        }
+    }
+
+    /// Pushes the whole records of tail and bytes, and keeps the rest as tail. False when a record breaks a rule; those
+    /// before it were pushed.
+    fn take_records<S: Sink>(
+        &mut self,
+        at: usize,
+        bytes: &[u8],
+        stamp: &Stamp,
+        service: &mut Service<'_, S>,
+    ) -> bool {
+        let mut tail = std::mem::take(&mut self.inbound[at].tail);
+        let mut rest = bytes;
+        if !tail.is_empty() {
+            let lacking = (RECORD_BYTES - tail.len() % RECORD_BYTES) % RECORD_BYTES;
+            let (front, back) = bytes.split_at(lacking.min(bytes.len()));
+            tail.extend_from_slice(front);
+            rest = back;
+        }
+        let (joined, ragged) = wire::Batch::decode_prefix(&tail);
+        let mut good = self.push_t2(joined, stamp, service);
+        if good && ragged.is_empty() {
+            let (records, ragged) = wire::Batch::decode_prefix(rest);
+            good = self.push_t2(records, stamp, service);
+            self.inbound[at].tail.extend_from_slice(ragged);
+        } else {
+            let start = tail.len() - ragged.len();
+            tail.drain(..start);
+            self.inbound[at].tail = tail;
+        }
+        good
+    }
+
+    fn push_t2<S: Sink>(
+        &mut self,
+        records: &[Record],
+        stamp: &Stamp,
+        service: &mut Service<'_, S>,
+    ) -> bool {
+        let good = records.iter().position(|record| record.check().is_err());
+        let count = good.unwrap_or(records.len());
+        let (keys, seed, max) = (&mut self.keys, service.keys_seed, service.keys_max);
+        let slot = |record: &Record| stamp.slot(record, keys.hint(record.key(), seed, max));
+        service.sink.push_t2(count, records[..count].iter().map(slot));
+        let tally = &mut self.tally[Tier::T2.index()];
+        tally.received += count as u64;
+        if good.is_some() {
+            // Only the record that broke the rule is known to be one; what follows it was never read as records.
+            tally.received += 1;
+            tally.rejected += 1;
+        }
+        good.is_none()
+    }
+
+    fn read_command<S: Sink>(&mut self, at: usize, service: &mut Service<'_, S>) -> Read {
+        match self.fill_tail(at, RECORD_BYTES + 1) {
+            None => Read::Bad(CloseCode::Ragged),
+            Some(Read::End) if self.inbound[at].tail.len() != RECORD_BYTES => {
+                Read::Bad(CloseCode::Ragged)
+            }
+            Some(Read::End) => self.take_command(at, service),
+            Some(end) => end,
+        }
+    }
+
+    fn take_command<S: Sink>(&mut self, at: usize, service: &mut Service<'_, S>) -> Read {
+        let tally = &mut self.tally[Tier::T3.index()];
+        tally.received += 1;
+        let bytes = *self.inbound[at].tail.first_chunk().expect("39 bytes were just counted");
+        let record = Record::from_bytes(bytes);
+        if Command::decode(&record).is_err() {
+            tally.rejected += 1;
+            return Read::Bad(CloseCode::BadRecord);
+        }
+        if service.sink.free_t3() == 0 {
+            tally.shed += 1;
+            self.busy += 1;
+            return Read::Bad(CloseCode::Busy);
+        }
+        let stream = self.inbound[at].id;
+        let Some(token) = service.commands.insert(self.id, stream) else {
+            self.tally[Tier::T3.index()].shed += 1;
+            self.busy += 1;
+            return Read::Bad(CloseCode::Busy);
+        };
+        let slot = self.stamp(service.unix_ns).slot(&record, token);
+        match service.sink.handle_command(slot) {
+            Answer::Later => {}
+            Answer::Ack(ack) => {
+                service.commands.remove(token, self.id);
+                self.write_ack(stream, &ack);
+            }
+            Answer::Reset(code) => {
+                service.commands.remove(token, self.id);
+                return Read::Bad(code);
+            }
+        }
+        Read::End
+    }
+
+    /// A stream that ended in order; a T2 stream must end between records.
+    fn handle_end<S>(&mut self, at: usize, _service: &mut Service<'_, S>) {
+        let stream = self.inbound.swap_remove(at);
+        if stream.kind == StreamKind::Records && !stream.tail.is_empty() {
+            self.tally[Tier::T2.index()].decode_errors += 1;
+        }
+    }
+
+    /// Ends a stream that broke its form, counts it and tells the peer why.
+    fn stop(&mut self, at: usize, code: CloseCode) {
+        let stream = self.inbound.swap_remove(at);
+        let number = VarInt::from_u32(code as u32);
+        // The peer may have finished or reset it already; then there is nothing left to stop.
+        let _ = self.connection.recv_stream(stream.id).stop(number);
+        match stream.kind {
+            StreamKind::Command => {
+                let _ = self.connection.send_stream(stream.id).reset(number);
+                match code {
+                    CloseCode::NoHandler => self.no_handler += 1,
+                    CloseCode::Busy | CloseCode::BadRecord => {}
+                    _ => self.tally[Tier::T3.index()].decode_errors += 1,
+                }
+            }
+            StreamKind::Records => self.tally[Tier::T2.index()].decode_errors += 1,
+            StreamKind::Opening | StreamKind::Control => self.bad_control += 1,
+        }
+    }
+}
+
+/// The next chunk of a stream, or how the read ended.
+fn next(chunks: &mut Chunks<'_>, length_max: usize) -> Result<bytes::Bytes, Read> {
+    match chunks.next(length_max) {
+        Ok(Some(chunk)) => Ok(chunk.bytes),
+        Ok(None) => Err(Read::End),
+        Err(ReadError::Blocked) => Err(Read::Blocked),
+        Err(ReadError::Reset(_)) => Err(Read::Reset),
+    }
+}
+
+const _: () = assert!(HELLO_BYTES < SHORT_READ_BYTES);

@@ -1,0 +1,122 @@
+//! The session's own small table of sensors: key to a dense number, so that the tick thread need not hash.
+//!
+//! Devices report their sensors in a stable order, so the table first predicts that the next record is of the next
+//! sensor and compares 18 bytes. Only a miss hashes. The table is bounded: a session with more sensors than its limit
+//! gets [`NO_HINT`] for the further ones, and the tick thread looks those up by their key.
+
+use crate::NO_HINT;
+
+/// Device and sensor id, as they lie at the front of a record.
+type Key = [u8; 18];
+
+/// Sensors in the order in which the session first named them.
+#[derive(Debug, Default)]
+pub(crate) struct KeyTable {
+    keys: Vec<Key>,
+    /// The hint that the next record is expected to have.
+    predicted: usize,
+    /// Open addressing over `keys`, at most half full; [`EMPTY`] marks a free place.
+    places: Vec<u32>,
+}
+
+const EMPTY: u32 = u32::MAX;
+const PLACES_MIN: usize = 16;
+
+impl KeyTable {
+    /// The hint of `key`: its number in this session, or [`NO_HINT`] when the table is at `keys_max`.
+    #[inline]
+    pub(crate) fn hint(&mut self, key: &Key, seed: u64, keys_max: usize) -> u32 {
+        let at = self.predicted;
+        if self.keys.get(at).is_some_and(|known| known == key) {
+            self.predicted = if at + 1 == self.keys.len() { 0 } else { at + 1 };
+            return at as u32;
+        }
+        self.find_or_insert(key, seed, keys_max)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn find_or_insert(&mut self, key: &Key, seed: u64, keys_max: usize) -> u32 {
+        if self.places.len() < 2 * (self.keys.len() + 1) {
+            self.grow(seed);
+        }
+        let mask = self.places.len() - 1;
+        let mut place = hash(key, seed) as usize & mask;
+        loop {
+            match self.places[place] {
+                EMPTY => break,
+                at if self.keys[at as usize] == *key => {
+                    self.predicted = (at as usize + 1) % self.keys.len();
+                    return at;
+                }
+                _ => place = (place + 1) & mask,
+            }
+        }
+        if self.keys.len() >= keys_max {
+            return NO_HINT;
+        }
+        let at = self.keys.len() as u32;
+        self.keys.push(*key);
+        self.places[place] = at;
+        self.predicted = 0;
+        at
+    }
+
+    fn grow(&mut self, seed: u64) {
+        let size = (2 * self.places.len()).max(PLACES_MIN);
+        self.places = vec![EMPTY; size];
+        for (at, key) in self.keys.iter().enumerate() {
+            let mut place = hash(key, seed) as usize & (size - 1);
+            while self.places[place] != EMPTY {
+                place = (place + 1) & (size - 1);
+            }
+            self.places[place] = at as u32;
+        }
+    }
+}
+
+/// Multiply and fold, keyed by a secret of the engine: a peer chooses its keys, but not where they fall.
+fn hash(key: &Key, seed: u64) -> u64 {
+    let word = |at: usize| u64::from_le_bytes(*key[at..].first_chunk().expect("8 of 18 bytes"));
+    let fold = |a: u64, b: u64| {
+        let product = u128::from(a) * u128::from(b);
+        product as u64 ^ (product >> 64) as u64
+    };
+    let sensor = u64::from(u16::from_le_bytes([key[16], key[17]]));
+    let mixed = fold(word(0) ^ seed, word(8) ^ 0x9e37_79b9_7f4a_7c15);
+    fold(mixed ^ sensor, seed | 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(n: u32) -> Key {
+        let mut key = [0; 18];
+        key[..4].copy_from_slice(&n.to_le_bytes());
+        key[16..].copy_from_slice(&((n % 7) as u16).to_le_bytes());
+        key
+    }
+
+    #[test]
+    fn a_key_keeps_its_hint_in_any_order() {
+        let mut table = KeyTable::default();
+        let first: Vec<u32> = (0..1000).map(|n| table.hint(&key(n), 42, 2000)).collect();
+        assert_eq!(first, (0..1000).collect::<Vec<_>>());
+        for n in (0..1000).rev().chain(0..1000).chain((0..1000).map(|n| n * 37 % 1000)) {
+            assert_eq!(table.hint(&key(n), 42, 2000), n);
+        }
+        assert_eq!(table.keys.len(), 1000);
+    }
+
+    #[test]
+    fn a_full_table_gives_no_hint_and_forgets_nothing() {
+        let mut table = KeyTable::default();
+        for n in 0..8 {
+            assert_eq!(table.hint(&key(n), 1, 8), n);
+        }
+        assert_eq!(table.hint(&key(8), 1, 8), NO_HINT);
+        assert_eq!(table.hint(&key(3), 1, 8), 3);
+        assert_eq!(table.keys.len(), 8);
+    }
+}

@@ -1,0 +1,104 @@
+//! What one session may cost: streams, windows, buffers and timers, for either role.
+//!
+//! Every limit is finite. QUIC's own defaults let a hostile peer hold hundreds of megabytes; these let it hold
+//! `receive_window_bytes` and `datagram_buffer_bytes`, both set here.
+
+use std::{sync::Arc, time::Duration};
+
+use quinn_proto::{
+    AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt, congestion,
+};
+
+/// Limits and timers of sessions. The defaults suit a plant of thousands of devices.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SessionLimits {
+    /// Sessions at the same time; one more handshake is refused.
+    pub sessions_max: usize,
+    /// A session that is silent for so long is closed.
+    pub idle_timeout: Duration,
+    /// A session that has nothing to say sends a ping so often, to stay known on the way.
+    pub keep_alive: Option<Duration>,
+    /// Unidirectional streams (T2 and control) that the peer may hold open.
+    pub uni_streams_max: u32,
+    /// Bidirectional streams (T3) that the peer may hold open.
+    pub bi_streams_max: u32,
+    /// Bytes of one stream that may wait unread.
+    pub stream_window_bytes: u32,
+    /// Bytes of all streams of a session that may wait unread.
+    pub receive_window_bytes: u32,
+    /// Bytes sent and not yet acknowledged that a session may hold.
+    pub send_window_bytes: u32,
+    /// DATAGRAM bytes that may wait inside QUIC in each direction. Receiving overflows in silence there, so the engine
+    /// drains long before this is reached.
+    pub datagram_buffer_bytes: usize,
+    /// Largest UDP payload to use or to search for, in bytes.
+    pub mtu_bytes: u16,
+    /// Sensors whose rows a session remembers; the records of further ones are looked up by their key.
+    pub keys_max: usize,
+    /// Ask the peer to acknowledge only every so many packets. `None` leaves it to the peer.
+    pub ack_every: Option<u32>,
+    /// Longest that the peer may hold back an acknowledgement when [`Self::ack_every`] is set.
+    pub ack_delay: Duration,
+}
+
+impl Default for SessionLimits {
+    fn default() -> Self {
+        Self {
+            sessions_max: 1024,
+            idle_timeout: Duration::from_secs(10),
+            keep_alive: Some(Duration::from_secs(3)),
+            uni_streams_max: 16,
+            bi_streams_max: 64,
+            stream_window_bytes: 256 << 10,
+            receive_window_bytes: 1 << 20,
+            send_window_bytes: 1 << 20,
+            datagram_buffer_bytes: 512 << 10,
+            mtu_bytes: 1452,
+            keys_max: 65_536,
+            ack_every: None,
+            ack_delay: Duration::from_millis(25),
+        }
+    }
+}
+
+/// The smallest UDP payload that every QUIC path carries (RFC 9000, section 14).
+const MTU_MIN_BYTES: u16 = 1200;
+
+impl SessionLimits {
+    /// The transport parameters and algorithms that follow from the limits.
+    pub(crate) fn transport(&self) -> Arc<TransportConfig> {
+        let mut transport = TransportConfig::default();
+        let idle = IdleTimeout::try_from(self.idle_timeout)
+            .unwrap_or_else(|_| IdleTimeout::from(VarInt::from_u32(u32::MAX)));
+        transport
+            .max_idle_timeout(Some(idle))
+            .keep_alive_interval(self.keep_alive)
+            .max_concurrent_uni_streams(self.uni_streams_max.into())
+            .max_concurrent_bidi_streams(self.bi_streams_max.into())
+            .stream_receive_window(self.stream_window_bytes.into())
+            .receive_window(self.receive_window_bytes.into())
+            .send_window(self.send_window_bytes.into())
+            .datagram_receive_buffer_size(Some(self.datagram_buffer_bytes))
+            .datagram_send_buffer_size(self.datagram_buffer_bytes)
+            .initial_mtu(MTU_MIN_BYTES.max(self.mtu_bytes.min(1452)))
+            .congestion_controller_factory(self.congestion());
+        let mut discovery = MtuDiscoveryConfig::default();
+        discovery.upper_bound(self.mtu_bytes.max(MTU_MIN_BYTES));
+        transport.mtu_discovery_config(Some(discovery));
+        if let Some(every) = self.ack_every {
+            let mut frequency = AckFrequencyConfig::default();
+            frequency.ack_eliciting_threshold(every.into()).max_ack_delay(Some(self.ack_delay));
+            transport.ack_frequency_config(Some(frequency));
+        }
+        Arc::new(transport)
+    }
+
+    /// Cubic with an initial window that leaves room for a full flight at any datagram size: a window that one datagram
+    /// fills would keep the handshake from ever finishing.
+    fn congestion(&self) -> Arc<congestion::CubicConfig> {
+        const FLIGHT_DATAGRAMS: u64 = 16;
+        let mut cubic = congestion::CubicConfig::default();
+        cubic.initial_window(FLIGHT_DATAGRAMS * u64::from(self.mtu_bytes.max(MTU_MIN_BYTES)));
+        Arc::new(cubic)
+    }
+}

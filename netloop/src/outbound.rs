@@ -1,0 +1,157 @@
+//! What a session sends: DATAGRAM frames (T1), streams (T2), its hello and its totals.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use quinn_proto::{Dir, SendDatagramError, StreamId, VarInt, WriteError};
+use wire::{CloseCode, Hello, Totals};
+
+use crate::{
+    Engine, SessionId,
+    session::{Phase, Session},
+};
+
+/// Why something was not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// The session is not open, or no longer.
+    #[error("the session is not open")]
+    NotOpen,
+    /// The buffer of the session is full; try again after the next turn.
+    #[error("the buffer of the session is full")]
+    Blocked,
+    /// The payload is larger than the path carries now.
+    #[error("the payload is larger than a datagram may be")]
+    TooLarge,
+    /// The peer ended the stream, or allows no further one.
+    #[error("the stream is closed")]
+    StreamClosed,
+}
+
+/// A stream opened here, to write to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SendStream(pub(crate) StreamId);
+
+impl Engine {
+    /// Sends one batch as a DATAGRAM frame.
+    ///
+    /// # Errors
+    /// See [`SendError`]; nothing was sent then.
+    pub fn send_datagram(&mut self, session: SessionId, payload: Bytes) -> Result<(), SendError> {
+        let open = self.open_session(session)?;
+        open.connection.datagrams().send(payload, false).map_err(|error| match error {
+            SendDatagramError::Blocked(_) => SendError::Blocked,
+            SendDatagramError::TooLarge => SendError::TooLarge,
+            SendDatagramError::UnsupportedByPeer | SendDatagramError::Disabled => {
+                SendError::NotOpen
+            }
+        })?;
+        self.mark_dirty(session.place() as u32);
+        Ok(())
+    }
+
+    /// Largest payload that a DATAGRAM frame of this session carries now, in bytes.
+    pub fn datagram_bytes_max(&mut self, session: SessionId) -> Option<usize> {
+        self.session(session)?.connection.datagrams().max_size()
+    }
+
+    /// DATAGRAM bytes that still fit into the send buffer of the session.
+    pub fn datagram_space_bytes(&mut self, session: SessionId) -> usize {
+        self.session(session).map_or(0, |open| open.connection.datagrams().send_buffer_space())
+    }
+
+    /// Opens a T2 stream.
+    ///
+    /// # Errors
+    /// The session is not open, or the peer allows no further stream.
+    pub fn open_stream(&mut self, session: SessionId) -> Result<SendStream, SendError> {
+        let open = self.open_session(session)?;
+        open.connection.streams().open(Dir::Uni).map(SendStream).ok_or(SendError::StreamClosed)
+    }
+
+    /// Writes to a T2 stream and says how many bytes were taken.
+    ///
+    /// # Errors
+    /// Nothing was taken, because windows are full or the stream is closed.
+    pub fn write_stream(
+        &mut self,
+        session: SessionId,
+        stream: SendStream,
+        bytes: &[u8],
+    ) -> Result<usize, SendError> {
+        let open = self.open_session(session)?;
+        let written =
+            open.connection.send_stream(stream.0).write(bytes).map_err(|error| match error {
+                WriteError::Blocked => SendError::Blocked,
+                WriteError::Stopped(_) | WriteError::ClosedStream => SendError::StreamClosed,
+            })?;
+        self.mark_dirty(session.place() as u32);
+        Ok(written)
+    }
+
+    /// Ends a T2 stream; what was written still arrives.
+    pub fn finish_stream(&mut self, session: SessionId, stream: SendStream) {
+        if let Some(open) = self.session(session) {
+            // A stream that the peer stopped is over already.
+            let _ = open.connection.send_stream(stream.0).finish();
+            self.mark_dirty(session.place() as u32);
+        }
+    }
+
+    /// Closes a session in order: what was sent arrives, then the totals, then the close. PROTOCOL.md#orderly-close.
+    ///
+    /// T2 streams are finished by their owner, before.
+    pub fn finish(&mut self, session: SessionId, totals: Totals) {
+        if let Some(open) = self.session(session)
+            && open.phase == Phase::Open
+        {
+            open.finish = Some(totals);
+            open.phase = Phase::Finishing;
+            self.mark_dirty(session.place() as u32);
+        }
+    }
+
+    fn open_session(&mut self, session: SessionId) -> Result<&mut Session, SendError> {
+        match self.session(session) {
+            Some(open) if open.phase == Phase::Open => Ok(open),
+            _ => Err(SendError::NotOpen),
+        }
+    }
+}
+
+impl Session {
+    /// Opens the control stream with the hello.
+    pub(crate) fn open_control(&mut self, hello: Option<&Hello>) {
+        let Some(hello) = hello else { return };
+        if let Some(stream) = self.connection.streams().open(Dir::Uni) {
+            let mut send = self.connection.send_stream(stream);
+            // Before any record, so that the twin knows the epoch when the first one comes.
+            let _ = send.set_priority(2);
+            if send.write(&hello.encode()).is_ok() {
+                self.control_out = Some(stream);
+            }
+        }
+    }
+
+    /// One step of the orderly close. True when the session was just closed.
+    pub(crate) fn poll_finish(&mut self, now: Instant) -> bool {
+        let datagrams = self.connection.datagrams().send_buffer_space();
+        if datagrams < self.datagram_space_max {
+            return false;
+        }
+        if let Some(totals) = self.finish.take()
+            && let Some(stream) = self.control_out
+        {
+            let mut send = self.connection.send_stream(stream);
+            let _ = send.write(&totals.encode());
+            let _ = send.finish();
+            return false;
+        }
+        if !self.flushed() {
+            return false;
+        }
+        let reason = Bytes::from_static(CloseCode::Done.name().as_bytes());
+        self.connection.close(now, VarInt::from_u32(CloseCode::Done as u32), reason);
+        true
+    }
+}

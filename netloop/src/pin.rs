@@ -1,0 +1,76 @@
+//! Pins the calling thread to a core, and says honestly whether that worked.
+//!
+//! A core that is missing or forbidden (a container's cpuset, a smaller machine) costs one line in the log and shows
+//! in the result; it never stops the thread from running.
+
+use core_affinity::CoreId;
+
+/// Where the thread runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pinned {
+    /// The core that was asked for.
+    pub requested: Option<usize>,
+    /// The core that the thread is bound to; nothing when it roams.
+    pub core: Option<usize>,
+}
+
+impl Pinned {
+    /// For a gauge: the core, or -1 for a thread that roams.
+    #[must_use]
+    pub fn gauge(self) -> i64 {
+        self.core.and_then(|core| i64::try_from(core).ok()).unwrap_or(-1)
+    }
+
+    /// Whether the wish was met; a thread that asked for no core has its wish.
+    #[must_use]
+    pub fn satisfied(self) -> bool {
+        self.requested == self.core
+    }
+}
+
+/// Binds the calling thread to `core`; without a core it stays where the scheduler puts it.
+pub fn pin(core: Option<usize>) -> Pinned {
+    let Some(requested) = core else { return Pinned { requested: None, core: None } };
+    let allowed = core_affinity::get_core_ids().unwrap_or_default();
+    let bound = allowed.iter().any(|id| id.id == requested)
+        && core_affinity::set_for_current(CoreId { id: requested });
+    if !bound {
+        let allowed: Vec<usize> = allowed.iter().map(|id| id.id).collect();
+        let thread = std::thread::current();
+        let thread = thread.name().unwrap_or("unnamed");
+        tracing::warn!(thread, requested, ?allowed, "core not available; the thread is not pinned");
+    }
+    Pinned { requested: core, core: core.filter(|_| bound) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thread_runs_on_the_core_it_was_given() {
+        let core = core_affinity::get_core_ids().unwrap()[0].id;
+        // A thread of its own: the binding would otherwise stay with the test runner's.
+        let (pinned, allowed) =
+            std::thread::spawn(move || (pin(Some(core)), core_affinity::get_core_ids().unwrap()))
+                .join()
+                .unwrap();
+        assert_eq!(pinned, Pinned { requested: Some(core), core: Some(core) });
+        assert!(pinned.satisfied());
+        assert_eq!(allowed, [CoreId { id: core }]);
+    }
+
+    #[test]
+    fn missing_core_is_reported_and_survived() {
+        let pinned = pin(Some(100_000));
+        assert_eq!(pinned, Pinned { requested: Some(100_000), core: None });
+        assert_eq!(pinned.gauge(), -1);
+        assert!(!pinned.satisfied());
+    }
+
+    #[test]
+    fn thread_without_a_core_roams() {
+        assert_eq!(pin(None).gauge(), -1);
+        assert!(pin(None).satisfied());
+    }
+}

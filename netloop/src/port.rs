@@ -1,0 +1,129 @@
+//! The port: what a worker exchanges with the rest of the program, and the ring form of it that a twin uses.
+
+use std::time::Instant;
+
+use wire::Record;
+
+use crate::{Answer, Consumer, Engine, Now, Producer, SessionEvent, SessionId, Sink, Slot};
+
+/// Both directions between a worker and the rest: what arrives goes into the [`Sink`], what leaves is polled once a turn.
+pub trait Port: Sink {
+    /// Gives the engine what is to be sent. True when there was anything.
+    fn poll_outbound(&mut self, engine: &mut Engine, now: Now) -> bool;
+
+    /// The next instant at which [`Port::poll_outbound`] has something by itself, such as a paced sender.
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    /// True while the port has something to finish before its sessions may be closed, after the end was asked for.
+    fn is_draining(&self) -> bool {
+        false
+    }
+
+    /// Takes a step of a session's life, or gives it back when there is no room now.
+    ///
+    /// # Errors
+    /// The event itself, to be offered again in the next turn.
+    #[expect(clippy::result_large_err, reason = "the event goes back to its queue, it is no error")]
+    fn handle_event(&mut self, event: SessionEvent) -> Result<(), SessionEvent>;
+}
+
+/// What the tick thread asks of the worker.
+#[derive(Debug, Clone, Copy)]
+pub enum Outbound {
+    /// The answer to a command of the peer.
+    Answer {
+        /// The session that asked.
+        session: SessionId,
+        /// The token that came in the slot's hint.
+        token: u32,
+        /// Ack or reset.
+        answer: Answer,
+    },
+    /// A command to the peer.
+    Command {
+        /// The session to ask.
+        session: SessionId,
+        /// The request.
+        request: Record,
+        /// Comes back in the hint of the slot that ends the command.
+        tag: u32,
+    },
+}
+
+/// A port of rings: one for each tier, one for events, one back.
+pub struct RingPort {
+    /// T1, shed when full.
+    pub t1: Producer<Slot>,
+    /// T2, backpressure when full.
+    pub t2: Producer<Slot>,
+    /// T3 requests and acks; requests are answered busy when full.
+    pub t3: Producer<Slot>,
+    /// Steps in the life of sessions.
+    pub events: Producer<SessionEvent>,
+    /// Answers and commands.
+    pub outbound: Consumer<Outbound>,
+}
+
+/// Answers and commands taken in one turn: a flood of them may not keep the worker from its socket.
+const OUTBOUND_BUDGET: usize = 256;
+
+impl Sink for RingPort {
+    fn push_t1(&mut self, count: usize, slots: impl Iterator<Item = Slot>) -> usize {
+        self.t1.push_iter(count, slots)
+    }
+
+    fn free_t2(&self) -> usize {
+        self.t2.free()
+    }
+
+    fn push_t2(&mut self, count: usize, slots: impl Iterator<Item = Slot>) {
+        let pushed = self.t2.push_iter(count, slots);
+        assert_eq!(pushed, count, "the engine pushes no more T2 slots than are free");
+    }
+
+    fn free_t3(&self) -> usize {
+        self.t3.free()
+    }
+
+    fn handle_command(&mut self, slot: Slot) -> Answer {
+        match self.t3.push(slot) {
+            Ok(()) => Answer::Later,
+            Err(_) => Answer::Reset(wire::CloseCode::Busy),
+        }
+    }
+
+    fn handle_ack(&mut self, slot: Slot) {
+        let pushed = self.t3.push(slot);
+        assert!(pushed.is_ok(), "the engine ends no command while the T3 ring is full");
+    }
+}
+
+impl Port for RingPort {
+    fn poll_outbound(&mut self, engine: &mut Engine, now: Now) -> bool {
+        let mut refused = None;
+        for taken in 0..OUTBOUND_BUDGET {
+            let Some(outbound) = self.outbound.pop() else { return taken > 0 };
+            match outbound {
+                Outbound::Answer { session, token, answer } => {
+                    engine.answer(session, token, answer);
+                }
+                Outbound::Command { session, request, tag } => {
+                    if engine.open_command(session, request, tag).is_err() {
+                        refused = Some(Slot::failed(&request, session, tag, now.unix_ns));
+                    }
+                }
+            }
+            if let Some(failed) = refused.take() {
+                // With a full ring the command ends by its timeout in the world instead.
+                let _ = self.t3.push(failed);
+            }
+        }
+        true
+    }
+
+    fn handle_event(&mut self, event: SessionEvent) -> Result<(), SessionEvent> {
+        self.events.push(event)
+    }
+}

@@ -1,0 +1,223 @@
+//! A single-producer single-consumer ring of plain values.
+//!
+//! One allocation, made in [`ring`]. Pushing and popping never block, never allocate and never overwrite: a full ring
+//! gives the value back, and the caller decides what to shed. Each end is owned by one thread; a [`Gauge`] lets any
+//! third thread read the depth. Values move in chunks, because one publication per chunk is one cache-line transfer
+//! per chunk. The ring refuses to grow and to be shared by two producers or two consumers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rtrb::RingBuffer;
+
+/// Makes a ring of `capacity` slots and returns its two ends.
+///
+/// # Panics
+///
+/// When `capacity` is zero: such a ring could never carry anything.
+#[must_use]
+pub fn ring<T: Copy>(capacity: usize) -> (Producer<T>, Consumer<T>) {
+    assert!(capacity > 0, "a ring needs at least one slot");
+    let (producer, consumer) = RingBuffer::new(capacity);
+    let depth = Arc::new(Depth::default());
+    let gauge = Gauge { depth, capacity };
+    (
+        Producer { slots: producer, pushed: 0, gauge: gauge.clone() },
+        Consumer { slots: consumer, popped: 0, gauge },
+    )
+}
+
+/// The end that pushes. It may move to another thread, and is used by one thread at a time.
+#[derive(Debug)]
+pub struct Producer<T> {
+    slots: rtrb::Producer<T>,
+    pushed: u64,
+    gauge: Gauge,
+}
+
+impl<T: Copy> Producer<T> {
+    /// Pushes one value.
+    ///
+    /// # Errors
+    ///
+    /// A full ring returns the value.
+    #[inline]
+    pub fn push(&mut self, value: T) -> Result<(), T> {
+        match self.slots.push(value) {
+            Ok(()) => {
+                self.publish(1);
+                Ok(())
+            }
+            Err(rtrb::PushError::Full(value)) => Err(value),
+        }
+    }
+
+    /// Pushes the longest prefix of `values` that fits, as one publication, and returns its length.
+    #[inline]
+    pub fn push_slice(&mut self, values: &[T]) -> usize {
+        let (pushed, _) = self.slots.push_partial_slice(values);
+        let pushed = pushed.len();
+        self.publish(pushed);
+        pushed
+    }
+
+    /// Pushes up to `count` values of `values` as one publication, and returns how many went in.
+    ///
+    /// The iterator is advanced only for values that fit, so that what it still holds is what was not pushed.
+    #[inline]
+    pub fn push_iter(&mut self, count: usize, values: impl IntoIterator<Item = T>) -> usize {
+        let fitting = self.fitting(count);
+        let Ok(chunk) = self.slots.write_chunk_uninit(fitting) else { return 0 };
+        let pushed = chunk.fill_from_iter(values);
+        self.publish(pushed);
+        pushed
+    }
+
+    /// Slots that are free now. Reads the consumer's position, which costs a cache-line transfer under load.
+    #[inline]
+    #[must_use]
+    pub fn free(&self) -> usize {
+        self.slots.slots()
+    }
+
+    /// Slots of the ring.
+    #[inline]
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.gauge.capacity
+    }
+
+    /// Values in the ring, as this end sees it: never less than what is really there.
+    #[inline]
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.gauge.capacity - self.slots.slots()
+    }
+
+    /// A handle through which any thread reads the depth.
+    #[must_use]
+    pub fn gauge(&self) -> Gauge {
+        self.gauge.clone()
+    }
+
+    /// The consumer's position is looked at only when the one seen last does not suffice.
+    #[inline]
+    fn fitting(&self, count: usize) -> usize {
+        if self.slots.cached_slots() >= count { count } else { self.slots.slots().min(count) }
+    }
+
+    #[inline]
+    fn publish(&mut self, pushed: usize) {
+        self.pushed += pushed as u64;
+        // Relaxed: the ring itself orders the values; this counter is read for display only.
+        self.gauge.depth.pushed.0.store(self.pushed, Ordering::Relaxed);
+    }
+}
+
+/// The end that pops. It may move to another thread, and is used by one thread at a time.
+#[derive(Debug)]
+pub struct Consumer<T> {
+    slots: rtrb::Consumer<T>,
+    popped: u64,
+    gauge: Gauge,
+}
+
+impl<T: Copy> Consumer<T> {
+    /// Pops the oldest value, or nothing from an empty ring.
+    #[inline]
+    pub fn pop(&mut self) -> Option<T> {
+        let value = self.slots.pop().ok()?;
+        self.publish(1);
+        Some(value)
+    }
+
+    /// Shows up to `max` of the oldest values to `view` where they lie, then releases them; returns how many.
+    ///
+    /// The second slice is empty unless the values wrap around the end of the ring. An empty ring (or `max` zero)
+    /// returns 0 without calling `view`. If `view` panics, the values stay in the ring.
+    #[inline]
+    pub fn pop_chunk(&mut self, max: usize, view: impl FnOnce(&[T], &[T])) -> usize {
+        let ready =
+            if self.slots.cached_slots() >= max { max } else { self.slots.slots().min(max) };
+        if ready == 0 {
+            return 0;
+        }
+        let Ok(chunk) = self.slots.read_chunk(ready) else { return 0 };
+        let (first, second) = chunk.as_slices();
+        view(first, second);
+        chunk.commit_all();
+        self.publish(ready);
+        ready
+    }
+
+    /// Values in the ring, as this end sees it: never more than what is really there.
+    #[inline]
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.slots.slots()
+    }
+
+    /// Slots of the ring.
+    #[inline]
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.gauge.capacity
+    }
+
+    /// A handle through which any thread reads the depth.
+    #[must_use]
+    pub fn gauge(&self) -> Gauge {
+        self.gauge.clone()
+    }
+
+    #[inline]
+    fn publish(&mut self, popped: usize) {
+        self.popped += popped as u64;
+        // Relaxed, for the reason given at the producer's counter.
+        self.gauge.depth.popped.0.store(self.popped, Ordering::Relaxed);
+    }
+}
+
+/// Reads the depth of a ring from any thread, without touching the positions that the two ends synchronise on.
+#[derive(Clone, Debug)]
+pub struct Gauge {
+    depth: Arc<Depth>,
+    capacity: usize,
+}
+
+impl Gauge {
+    /// Values in the ring, exact when both ends rest; while they move, off by at most what moved meanwhile, and
+    /// always within `0..=capacity`.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        // Popped first: read the other way round, values popped in between would make the difference negative.
+        let popped = self.depth.popped.0.load(Ordering::Acquire);
+        let pushed = self.depth.pushed.0.load(Ordering::Relaxed);
+        usize::try_from(pushed.saturating_sub(popped))
+            .map_or(self.capacity, |n| n.min(self.capacity))
+    }
+
+    /// Values pushed since the ring was made.
+    #[must_use]
+    pub fn pushed(&self) -> u64 {
+        self.depth.pushed.0.load(Ordering::Relaxed)
+    }
+
+    /// Slots of the ring.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+}
+
+/// What each end has moved so far; a line for each, so that the two ends never write into the same one.
+#[derive(Debug, Default)]
+struct Depth {
+    pushed: Line,
+    popped: Line,
+}
+
+/// 128 bytes: x86 fetches lines in pairs, and some arm64 cores have lines of that size.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Line(AtomicU64);

@@ -1,0 +1,274 @@
+//! One peer's session: its connection, its hello, its streams and its counts.
+//!
+//! A session only reacts. [`Session::service`] drains what QUIC has for it, in the order control, T3, T2, T1 of need but
+//! bounded in each; whatever did not fit into the sink stays in QUIC and is tried again.
+
+use std::net::SocketAddr;
+
+use quinn_proto::{Connection, ConnectionError, Dir, Event, StreamEvent, StreamId, VarInt};
+use wire::{Batch, CloseCode, Hello, Record, Tier, Totals};
+
+use crate::{
+    CloseReason, SessionId, Sink, Slot, TierTally,
+    command::{Commands, OpenCommand},
+    inbound::{Inbound, StreamKind},
+    keys::KeyTable,
+};
+
+/// Where a session stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// TLS is not done.
+    Handshake,
+    /// Records flow.
+    Open,
+    /// An orderly close is under way: DATAGRAM frames leave, then the totals, then their acknowledgement is awaited.
+    Finishing,
+    /// Closed; QUIC lingers for late packets.
+    Closed,
+}
+
+/// What every record of one delivery has in common.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stamp {
+    pub(crate) session: u32,
+    pub(crate) epoch: u32,
+    pub(crate) recv_ns: u64,
+    pub(crate) lag_ns: u32,
+}
+
+impl Stamp {
+    pub(crate) fn slot(&self, record: &Record, hint: u32) -> Slot {
+        Slot {
+            record: *record.as_bytes(),
+            flags: 0,
+            hint,
+            session: self.session,
+            epoch: self.epoch,
+            lag_ns: self.lag_ns,
+            recv_ns: self.recv_ns,
+        }
+    }
+}
+
+/// What the engine lends to a session while it is served.
+pub(crate) struct Service<'a, S> {
+    pub(crate) sink: &'a mut S,
+    pub(crate) commands: &'a mut Commands,
+    pub(crate) keys_seed: u64,
+    pub(crate) keys_max: usize,
+    pub(crate) unix_ns: u64,
+}
+
+/// What a service of the session brought about, for the engine to act on.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) opened: bool,
+    pub(crate) hello: Option<Hello>,
+    pub(crate) lost: Option<CloseReason>,
+    /// Something is left in QUIC because the sink was full or a budget was used up.
+    pub(crate) unfinished: bool,
+}
+
+pub(crate) struct Session {
+    pub(crate) id: SessionId,
+    pub(crate) connection: Connection,
+    pub(crate) phase: Phase,
+    pub(crate) hello: Option<Hello>,
+    pub(crate) totals: Option<Totals>,
+    pub(crate) tally: [TierTally; 3],
+    pub(crate) keys: KeyTable,
+    pub(crate) inbound: Vec<Inbound>,
+    pub(crate) open_commands: Vec<OpenCommand>,
+    pub(crate) control_out: Option<StreamId>,
+    pub(crate) finish: Option<Totals>,
+    /// Receive time of the oldest datagram that is not yet drained, in unix nanoseconds; 0 when there is none.
+    pub(crate) oldest_recv_ns: u64,
+    /// Bytes given to the connection since its DATAGRAM queue was last drained.
+    pub(crate) fed_bytes: usize,
+    pub(crate) datagrams_drained: u64,
+    /// The DATAGRAM send buffer has this much space when it is empty, in bytes.
+    pub(crate) datagram_space_max: usize,
+    pub(crate) dirty: bool,
+    pub(crate) unfinished: bool,
+    pub(crate) no_handler: u64,
+    pub(crate) busy: u64,
+    pub(crate) bad_control: u64,
+}
+
+impl Session {
+    pub(crate) fn new(id: SessionId, mut connection: Connection) -> Self {
+        let datagram_space_max = connection.datagrams().send_buffer_space();
+        Self {
+            id,
+            connection,
+            phase: Phase::Handshake,
+            hello: None,
+            totals: None,
+            tally: [TierTally::default(); 3],
+            keys: KeyTable::default(),
+            inbound: Vec::new(),
+            open_commands: Vec::new(),
+            control_out: None,
+            finish: None,
+            oldest_recv_ns: 0,
+            fed_bytes: 0,
+            datagrams_drained: 0,
+            datagram_space_max,
+            dirty: false,
+            unfinished: false,
+            no_handler: 0,
+            busy: 0,
+            bad_control: 0,
+        }
+    }
+
+    pub(crate) fn remote(&self) -> SocketAddr {
+        self.connection.remote_address()
+    }
+
+    /// DATAGRAM frames that QUIC received and discarded because its queue was full.
+    pub(crate) fn shed_quic_datagrams(&self) -> u64 {
+        self.connection.stats().frame_rx.datagram.saturating_sub(self.datagrams_drained)
+    }
+
+    pub(crate) fn stamp(&self, unix_ns: u64) -> Stamp {
+        let recv_ns = if self.oldest_recv_ns == 0 { unix_ns } else { self.oldest_recv_ns };
+        Stamp {
+            session: self.id.0,
+            epoch: self.hello.map_or(0, |hello| hello.epoch),
+            recv_ns,
+            lag_ns: u32::try_from(unix_ns.saturating_sub(recv_ns)).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Drains the connection's events, DATAGRAM frames and streams into the sink.
+    pub(crate) fn service<S: Sink>(&mut self, service: &mut Service<'_, S>) -> Outcome {
+        let mut outcome = Outcome::default();
+        while let Some(event) = self.connection.poll() {
+            self.handle_event(event, service, &mut outcome);
+        }
+        self.drain_datagrams(service);
+        outcome.unfinished = self.drain_streams(service, &mut outcome);
+        self.oldest_recv_ns = 0;
+        outcome
+    }
+
+    fn handle_event<S: Sink>(
+        &mut self,
+        event: Event,
+        service: &mut Service<'_, S>,
+        outcome: &mut Outcome,
+    ) {
+        match event {
+            Event::Connected => {
+                self.phase = Phase::Open;
+                outcome.opened = true;
+            }
+            Event::ConnectionLost { reason } => {
+                self.fail_commands(service.sink);
+                outcome.lost = Some(close_reason(&reason));
+            }
+            Event::Stream(StreamEvent::Opened { dir }) => self.accept_streams(dir),
+            Event::Stream(StreamEvent::Readable { id }) => self.mark_readable(id),
+            Event::Stream(StreamEvent::Finished { id }) if Some(id) == self.control_out => {
+                self.control_out = None;
+            }
+            Event::Stream(StreamEvent::Stopped { id, error_code }) => {
+                // The peer refuses the stream; QUIC leaves the reset to the sender.
+                let _ = self.connection.send_stream(id).reset(error_code);
+            }
+            Event::Stream(_)
+            | Event::HandshakeDataReady
+            | Event::DatagramReceived
+            | Event::DatagramsUnblocked => {}
+        }
+    }
+
+    fn accept_streams(&mut self, dir: Dir) {
+        while let Some(id) = self.connection.streams().accept(dir) {
+            let kind = match dir {
+                Dir::Bi => StreamKind::Command,
+                Dir::Uni if id.index() == 0 => StreamKind::Opening,
+                Dir::Uni => StreamKind::Records,
+            };
+            self.inbound.push(Inbound::new(id, kind));
+        }
+    }
+
+    fn mark_readable(&mut self, id: StreamId) {
+        if let Some(stream) = self.inbound.iter_mut().find(|stream| stream.id == id) {
+            stream.readable = true;
+        } else if let Some(command) = self.open_commands.iter_mut().find(|open| open.stream == id) {
+            command.readable = true;
+        }
+    }
+
+    /// Takes every DATAGRAM frame out of QUIC, whose own queue overflows in silence.
+    fn drain_datagrams<S: Sink>(&mut self, service: &mut Service<'_, S>) {
+        self.fed_bytes = 0;
+        let mut stamp = None;
+        while let Some(payload) = self.connection.datagrams().recv() {
+            let stamp = *stamp.get_or_insert_with(|| self.stamp(service.unix_ns));
+            self.datagrams_drained += 1;
+            match Batch::decode(&payload) {
+                Ok(batch) => self.push_t1(&stamp, batch.records(), service),
+                Err(_) => self.tally[Tier::T1.index()].decode_errors += 1,
+            }
+        }
+    }
+
+    fn push_t1<S: Sink>(
+        &mut self,
+        stamp: &Stamp,
+        records: &[Record],
+        service: &mut Service<'_, S>,
+    ) {
+        let tally = &mut self.tally[Tier::T1.index()];
+        tally.received += records.len() as u64;
+        let bad = records.iter().filter(|record| record.check().is_err()).count();
+        let good = records.len() - bad;
+        let (keys, seed, max) = (&mut self.keys, service.keys_seed, service.keys_max);
+        let slot = |record: &Record| stamp.slot(record, keys.hint(record.key(), seed, max));
+        let taken = if bad == 0 {
+            service.sink.push_t1(good, records.iter().map(slot))
+        } else {
+            let whole = records.iter().filter(|record| record.check().is_ok());
+            service.sink.push_t1(good, whole.map(slot))
+        };
+        tally.rejected += bad as u64;
+        tally.shed += (good - taken) as u64;
+    }
+
+    /// Tells the sink that every command still open on this session has failed.
+    pub(crate) fn fail_commands<S: Sink>(&mut self, sink: &mut S) {
+        let stamp = self.stamp(0);
+        for command in self.open_commands.drain(..) {
+            if sink.free_t3() > 0 {
+                sink.handle_ack(command.failed(&stamp));
+            }
+        }
+    }
+
+    /// True when nothing that was sent is still waiting for its acknowledgement.
+    pub(crate) fn flushed(&mut self) -> bool {
+        self.connection.streams().send_streams() == 0
+    }
+}
+
+fn close_reason(error: &ConnectionError) -> CloseReason {
+    match error {
+        ConnectionError::ApplicationClosed(close) => CloseReason::Peer(code_of(close.error_code)),
+        ConnectionError::TimedOut => CloseReason::Idle,
+        ConnectionError::Reset => CloseReason::Reset,
+        ConnectionError::LocallyClosed => CloseReason::Local(CloseCode::Done),
+        ConnectionError::ConnectionClosed(_)
+        | ConnectionError::TransportError(_)
+        | ConnectionError::VersionMismatch
+        | ConnectionError::CidsExhausted => CloseReason::Transport,
+    }
+}
+
+fn code_of(code: VarInt) -> Option<CloseCode> {
+    CloseCode::from_u64(code.into_inner())
+}

@@ -1,0 +1,186 @@
+//! Counters that one worker writes and anyone reads, without locks and without slowing the writer.
+//!
+//! Each counter has a single writer, so adding is a load and a store, not a read-modify-write. A reader sees each
+//! counter whole, but not all of them from the same moment.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::{EngineTally, Pool, SocketCounts};
+
+/// One number with one writer.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`. Only the owning thread may call this: two writers would lose counts.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        // Relaxed load and store: the writer is alone, and no other memory is published through a counter.
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// Replaces the value, for gauges. Only the owning thread may call this.
+    #[inline]
+    pub fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// The value now.
+    #[inline]
+    #[must_use]
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What happened to the records of one tier.
+#[derive(Debug, Default)]
+pub struct TierStats {
+    /// Records that arrived whole and passed the checks.
+    pub received: Counter,
+    /// Records discarded because their ring was full.
+    pub shed: Counter,
+    /// Records that were whole but broke a rule.
+    pub rejected: Counter,
+    /// Payloads or streams that were not whole records.
+    pub decode_errors: Counter,
+}
+
+/// How often a loop stopped at its budget with work left.
+#[derive(Debug, Default)]
+pub struct BudgetStats {
+    /// Receiving.
+    pub recv: Counter,
+    /// Serving one session: its ring was full or its T2 budget used up.
+    pub session: Counter,
+    /// Sending.
+    pub send: Counter,
+}
+
+/// Everything one worker counts. Aligned, so that no foreign data shares its lines.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct WorkerStats {
+    /// Turns taken: the watchdog looks whether it moves.
+    pub turns: Counter,
+    /// Turns that found something to do.
+    pub busy_turns: Counter,
+    /// Nanoseconds spent in busy turns.
+    pub busy_ns: Counter,
+    /// Nanoseconds spent in empty turns and waiting.
+    pub idle_ns: Counter,
+    /// Datagrams received.
+    pub datagrams_in: Counter,
+    /// Datagrams sent.
+    pub datagrams_out: Counter,
+    /// UDP payload bytes received.
+    pub bytes_in: Counter,
+    /// UDP payload bytes sent.
+    pub bytes_out: Counter,
+    /// Receive system calls.
+    pub recv_calls: Counter,
+    /// Send system calls.
+    pub send_calls: Counter,
+    /// Sends that the kernel refused for want of buffer space.
+    pub send_would_block: Counter,
+    /// Loops that stopped at their budget.
+    pub budget_exhausted: BudgetStats,
+    /// Unreliable telemetry.
+    pub t1: TierStats,
+    /// Reliable events.
+    pub t2: TierStats,
+    /// Commands.
+    pub t3: TierStats,
+    /// Commands that nobody handles: their stream was reset.
+    pub t3_no_handler: Counter,
+    /// Commands that found the ring full: their stream was reset.
+    pub t3_busy: Counter,
+    /// Handshakes completed.
+    pub handshakes_ok: Counter,
+    /// Handshakes that ended otherwise.
+    pub handshakes_failed: Counter,
+    /// Sessions opened.
+    pub sessions_opened: Counter,
+    /// Sessions closed.
+    pub sessions_closed: Counter,
+    /// Datagrams that belong to no session and open none.
+    pub garbage_datagrams: Counter,
+    /// Handshakes refused because the sessions were at their limit.
+    pub handshakes_refused: Counter,
+    /// Control streams that broke their form.
+    pub bad_control: Counter,
+    /// DATAGRAM frames that QUIC discarded because its own queue was full.
+    pub shed_quic_datagrams: Counter,
+    /// Receive slabs replaced because their bytes were still in use.
+    pub slab_replaced: Counter,
+}
+
+impl WorkerStats {
+    /// Counters at zero, ready to be shared.
+    #[must_use]
+    pub fn shared() -> Arc<Self> {
+        Arc::new(Self::default())
+    }
+
+    /// Makes the totals of an engine, its socket and its pool visible. Only the worker calls it.
+    pub(crate) fn publish(&self, tally: &EngineTally, socket: &SocketCounts, pool: &Pool) {
+        for (tier, from) in [&self.t1, &self.t2, &self.t3].into_iter().zip(&tally.tiers) {
+            tier.received.set(from.received);
+            tier.shed.set(from.shed);
+            tier.rejected.set(from.rejected);
+            tier.decode_errors.set(from.decode_errors);
+        }
+        self.datagrams_in.set(socket.datagrams_in);
+        self.datagrams_out.set(socket.datagrams_out);
+        self.bytes_in.set(socket.bytes_in);
+        self.bytes_out.set(socket.bytes_out);
+        self.recv_calls.set(socket.recv_calls);
+        self.send_calls.set(socket.send_calls);
+        self.send_would_block.set(socket.would_block);
+        self.budget_exhausted.session.set(tally.unfinished);
+        self.t3_no_handler.set(tally.no_handler);
+        self.t3_busy.set(tally.busy);
+        self.handshakes_ok.set(tally.opened);
+        self.handshakes_failed.set(tally.handshakes_failed);
+        self.handshakes_refused.set(tally.handshakes_refused);
+        self.sessions_opened.set(tally.opened);
+        self.sessions_closed.set(tally.closed);
+        self.garbage_datagrams.set(tally.garbage);
+        self.bad_control.set(tally.bad_control);
+        self.shed_quic_datagrams.set(tally.shed_quic_datagrams);
+        self.slab_replaced.set(pool.replaced());
+    }
+
+    /// Sessions that are open.
+    ///
+    /// Opened is read last, so that a session that opens and closes in between cannot make the difference negative.
+    #[must_use]
+    pub fn sessions_open(&self) -> u64 {
+        let closed = self.sessions_closed.value();
+        self.sessions_opened.value().saturating_sub(closed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reader_sees_what_the_writer_added() {
+        let stats = WorkerStats::shared();
+        let reader = Arc::clone(&stats);
+        stats.t1.received.add(3);
+        stats.t1.received.add(4);
+        stats.sessions_opened.add(5);
+        stats.sessions_closed.add(2);
+        let seen = std::thread::spawn(move || (reader.t1.received.value(), reader.sessions_open()));
+        assert_eq!(seen.join().unwrap(), (7, 3));
+    }
+
+    #[test]
+    fn stats_start_on_their_own_lines() {
+        assert_eq!(align_of::<WorkerStats>(), 128);
+        assert_eq!(size_of::<WorkerStats>() % 128, 0);
+    }
+}

@@ -1,0 +1,161 @@
+//! Certificates, keys and the TLS 1.3 that QUIC runs on.
+//!
+//! TLS 1.3 only; AES-128-GCM is preferred, the fastest cipher on every host with AES instructions. Cryptography is
+//! ring's. Errors name the file and the reason; nothing here makes certificates, and nothing accepts a peer unchecked.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring::{cipher_suite, default_provider};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+/// Why TLS could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// A PEM file could not be read, or holds nothing of what was looked for.
+    #[error("{path}: no usable {wanted}: {source}", path = path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What was looked for in it: a certificate or a private key.
+        wanted: &'static str,
+        /// What the reader said.
+        source: rustls_pki_types::pem::Error,
+    },
+    /// The certificate and the key cannot be used together, or not at all.
+    #[error("certificate and key: {0}")]
+    CertificateAndKey(#[source] rustls::Error),
+    /// A certificate cannot serve as a root of trust.
+    #[error("trusted certificate {index}: {source}")]
+    Root {
+        /// Its position in the list, from 0.
+        index: usize,
+        /// What is wrong with it.
+        source: rustls::Error,
+    },
+    /// No roots: such a client could trust no server.
+    #[error("no trusted certificate was given")]
+    NoRoots,
+}
+
+/// What a server shows to its peers.
+#[derive(Debug)]
+pub struct ServerTls {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    protocols: Vec<Vec<u8>>,
+}
+
+impl ServerTls {
+    /// Reads the certificate chain (leaf first) and the private key, both PEM.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError::File`] when a file is missing, unreadable, or without a certificate or key.
+    pub fn from_pem_files(chain: &Path, key: &Path) -> Result<Self, TlsError> {
+        let private_key = PrivateKeyDer::from_pem_file(key).map_err(|source| TlsError::File {
+            path: key.to_owned(),
+            wanted: "private key",
+            source,
+        })?;
+        Ok(Self::from_der(certificates_from_pem_file(chain)?, private_key))
+    }
+
+    /// Takes the certificate chain (leaf first) and the private key as they are.
+    #[must_use]
+    pub fn from_der(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Self {
+        Self { chain, key, protocols: vec![wire::ALPN.to_vec()] }
+    }
+
+    /// Offers another application protocol on the same socket, after those offered so far.
+    #[must_use]
+    pub fn with_protocol(mut self, alpn: &[u8]) -> Self {
+        self.protocols.push(alpn.to_vec());
+        self
+    }
+
+    /// The server's half of the handshake, for quinn-proto.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError::CertificateAndKey`] when they do not belong together or are of a kind that ring does not know.
+    pub fn into_quic(self) -> Result<Arc<QuicServerConfig>, TlsError> {
+        let mut config = rustls::ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .expect("the provider has TLS 1.3 because `provider` lists its suites")
+            .with_no_client_auth()
+            .with_single_cert(self.chain, self.key)
+            .map_err(TlsError::CertificateAndKey)?;
+        config.alpn_protocols = self.protocols;
+        // The server's order counts: a peer without AES instructions is served what the server prefers all the same,
+        // because a server on one core pays for every peer.
+        config.ignore_client_order = true;
+        // QUIC knows two values: none, and this one, which leaves the limit to the stream windows.
+        config.max_early_data_size = u32::MAX;
+        Ok(Arc::new(
+            QuicServerConfig::try_from(config)
+                .expect("AES-128-GCM is there because `provider` lists it first"),
+        ))
+    }
+}
+
+/// The client's half of the handshake, for quinn-proto: trusts servers whose chain ends in one of `roots`.
+///
+/// # Errors
+///
+/// [`TlsError::Root`] names the certificate that cannot be a root, [`TlsError::NoRoots`] says that there is none.
+pub fn client_tls(
+    roots: impl IntoIterator<Item = CertificateDer<'static>>,
+    alpn: &[u8],
+) -> Result<Arc<QuicClientConfig>, TlsError> {
+    let mut store = RootCertStore::empty();
+    for (index, root) in roots.into_iter().enumerate() {
+        store.add(root).map_err(|source| TlsError::Root { index, source })?;
+    }
+    if store.is_empty() {
+        return Err(TlsError::NoRoots);
+    }
+    let mut config = rustls::ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .expect("the provider has TLS 1.3 because `provider` lists its suites")
+        .with_root_certificates(store)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![alpn.to_vec()];
+    config.enable_early_data = true;
+    Ok(Arc::new(
+        QuicClientConfig::try_from(config)
+            .expect("AES-128-GCM is there because `provider` lists it first"),
+    ))
+}
+
+/// Every certificate of a PEM file, in its order.
+///
+/// # Errors
+///
+/// [`TlsError::File`] when the file is missing, unreadable, malformed, or holds no certificate.
+pub fn certificates_from_pem_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let refuse = |source| TlsError::File { path: path.to_owned(), wanted: "certificate", source };
+    let certificates: Result<Vec<_>, _> =
+        CertificateDer::pem_file_iter(path).map_err(refuse)?.collect();
+    match certificates.map_err(refuse)? {
+        none if none.is_empty() => Err(refuse(rustls_pki_types::pem::Error::NoItemsFound)),
+        some => Ok(some),
+    }
+}
+
+/// ring, with its ciphers in the order of their cost per packet.
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(CryptoProvider {
+        cipher_suites: vec![
+            cipher_suite::TLS13_AES_128_GCM_SHA256,
+            cipher_suite::TLS13_AES_256_GCM_SHA384,
+            cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+        ],
+        ..default_provider()
+    })
+}

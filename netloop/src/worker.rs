@@ -1,0 +1,253 @@
+//! The worker: one pinned thread that drives an engine, its socket and its port.
+//!
+//! A turn receives within a budget, samples the clock, moves records, fires timers, takes what is to be sent and sends
+//! it. The clock is sampled after the socket was drained and before any timer fires: a stale clock beside unread
+//! datagrams would make loss and idle timeouts out of mere load.
+
+use std::{
+    os::fd::AsFd,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use quinn_proto::Transmit;
+use wire::CloseCode;
+
+use crate::{
+    Clock, Datagram, Engine, Idle, Now, Pool, Port, RecvDatagram, Sleeper, Socket, WorkerStats,
+};
+
+/// How a thread is told from outside to come to an orderly end.
+#[derive(Debug, Default, Clone)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// A worker that runs.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks for an orderly end: no further session, acknowledged work handed over, sessions closed with a reason.
+    pub fn drain(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// True once the end was asked for.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// How a worker spends its turns.
+#[derive(Debug, Clone)]
+pub struct WorkerConfig {
+    /// System calls that receive, in one turn. Each brings up to 32 runs of merged datagrams.
+    pub receives_max: usize,
+    /// Transmits in one turn.
+    pub transmits_max: usize,
+    /// Datagrams that one transmit may carry (GSO).
+    pub segments_max: usize,
+    /// Longest wait for the rest to take what waits in QUIC, at the end.
+    pub drain_max: Duration,
+}
+
+impl Default for WorkerConfig {
+    fn default() -> Self {
+        Self {
+            receives_max: 4,
+            transmits_max: 256,
+            segments_max: 44,
+            drain_max: Duration::from_secs(1),
+        }
+    }
+}
+
+/// An engine with its socket, its port and its clock.
+pub struct Worker<P> {
+    engine: Engine,
+    socket: Socket,
+    pool: Pool,
+    port: P,
+    idle: Idle,
+    sleeper: Option<Sleeper>,
+    clock: Clock,
+    config: WorkerConfig,
+    stats: Arc<WorkerStats>,
+    /// The contents of one transmit.
+    buffer: Vec<u8>,
+    /// A transmit that the socket had no room for; its contents are still in `buffer`.
+    blocked: Option<Transmit>,
+    /// When the tallies were last published, in unix nanoseconds.
+    published_ns: u64,
+}
+
+/// Tallies are published at most so often while there is work, and before every wait.
+const PUBLISH_NS: u64 = 1_000_000;
+/// The clock is anchored to the wall clock anew so often.
+const RESYNC_NS: u64 = 1_000_000_000;
+/// Records that wait in QUIC for room in a ring have no event of their own: the worker looks again after this.
+const BACKLOG_RETRY: Duration = Duration::from_micros(100);
+/// Receive slots, each of one slab; one system call fills at most so many.
+const POOL_SLOTS: usize = 32;
+/// Slabs that slow streams may pin before their bytes are copied instead.
+const POOL_PINNED_MAX: usize = 256;
+
+impl<P: Port> Worker<P> {
+    /// Puts a worker together; nothing runs before [`Worker::run`].
+    pub fn new(
+        engine: Engine,
+        socket: Socket,
+        port: P,
+        (idle, sleeper): (Idle, Option<Sleeper>),
+        config: WorkerConfig,
+        stats: Arc<WorkerStats>,
+    ) -> Self {
+        Self {
+            engine,
+            socket,
+            pool: Pool::new(POOL_SLOTS, POOL_PINNED_MAX),
+            port,
+            idle,
+            sleeper,
+            clock: Clock::new(),
+            config,
+            stats,
+            buffer: Vec::with_capacity(64 << 10),
+            blocked: None,
+            published_ns: 0,
+        }
+    }
+
+    /// Runs on the calling thread until `stop` asks for the end and the end is done. Gives the port back.
+    pub fn run(mut self, stop: &Stop) -> P {
+        let mut resync_ns = 0;
+        while !stop.is_draining() {
+            let now = self.turn_or_idle();
+            if now.unix_ns >= resync_ns {
+                resync_ns = now.unix_ns + RESYNC_NS;
+                self.clock.resync();
+            }
+        }
+        self.drain();
+        self.publish(self.clock.now());
+        self.port
+    }
+
+    /// One turn, and a wait when it found nothing to do.
+    fn turn_or_idle(&mut self) -> Now {
+        let start = self.clock.now();
+        let busy = self.turn(start);
+        let end = self.clock.now();
+        self.stats.turns.add(1);
+        if !busy {
+            self.publish(end);
+            self.wait(end);
+            return end;
+        }
+        self.stats.busy_turns.add(1);
+        self.stats.busy_ns.add(end.unix_ns - start.unix_ns);
+        self.idle.busy();
+        if end.unix_ns > self.published_ns + PUBLISH_NS {
+            self.publish(end);
+        }
+        end
+    }
+
+    fn wait(&mut self, now: Now) {
+        let backlog = (self.engine.is_backlogged() || self.blocked.is_some())
+            .then(|| now.instant + BACKLOG_RETRY);
+        let deadlines = [self.engine.poll_timeout(), self.port.poll_timeout(), backlog];
+        let deadline = deadlines.into_iter().flatten().min();
+        self.idle.idle(Some(self.socket.as_fd()), self.sleeper.as_ref(), deadline, now.instant);
+    }
+
+    /// Receive, move, fire, send. True when anything was done.
+    fn turn(&mut self, start: Now) -> bool {
+        let received = self.receive(start);
+        let now = self.clock.now();
+        self.engine.poll(now, &mut self.port);
+        self.engine.handle_timeouts(now, &mut self.port);
+        let asked = self.port.poll_outbound(&mut self.engine, now);
+        self.pass_events();
+        let sent = self.transmit(now);
+        received || asked || sent
+    }
+
+    fn receive(&mut self, now: Now) -> bool {
+        let before = self.socket.counts().datagrams_in;
+        for _ in 0..self.config.receives_max {
+            let engine = &mut self.engine;
+            let drained = self.socket.recv(&mut self.pool, 1, &mut |datagram: RecvDatagram| {
+                let RecvDatagram { remote, local_ip, ecn, data, kernel_unix_ns } = datagram;
+                let payload = data.into_bytes_mut();
+                let recv_ns = kernel_unix_ns.unwrap_or(now.unix_ns);
+                engine.handle_datagram(now, Datagram { remote, local_ip, ecn, payload, recv_ns });
+            });
+            if drained {
+                return self.socket.counts().datagrams_in > before;
+            }
+            // The records of this call move on while their slabs and sessions are hot, and the slabs come back.
+            self.engine.poll(self.clock.now(), &mut self.port);
+        }
+        self.stats.budget_exhausted.recv.add(1);
+        true
+    }
+
+    fn transmit(&mut self, now: Now) -> bool {
+        let segments = self.config.segments_max.min(self.socket.max_gso_segments());
+        for sent in 0..self.config.transmits_max {
+            let transmit = match self.blocked.take() {
+                Some(transmit) => transmit,
+                None => match self.engine.poll_transmit(now, segments, &mut self.buffer) {
+                    Some(transmit) => transmit,
+                    None => return sent > 0,
+                },
+            };
+            if self.socket.send(&transmit, &self.buffer[..transmit.size]).is_err() {
+                self.blocked = Some(transmit);
+                return sent > 0;
+            }
+        }
+        self.stats.budget_exhausted.send.add(1);
+        true
+    }
+
+    fn pass_events(&mut self) {
+        while let Some(event) = self.engine.poll_event() {
+            if let Err(event) = self.port.handle_event(event) {
+                self.engine.return_event(event);
+                return;
+            }
+        }
+    }
+
+    /// Accepts nothing new, waits until the rest has taken what QUIC acknowledged, and closes the sessions.
+    fn drain(&mut self) {
+        let mut now = self.clock.now();
+        let end = now.instant + self.config.drain_max;
+        self.engine.stop_accepting();
+        loop {
+            let busy = self.turn(now);
+            now = self.clock.now();
+            if now.instant >= end || !(self.engine.is_backlogged() || self.port.is_draining()) {
+                break;
+            }
+            if !busy {
+                self.wait(now);
+            }
+        }
+        self.engine.close_all(now, CloseCode::Shutdown);
+        self.transmit(now);
+        self.pass_events();
+    }
+
+    fn publish(&mut self, now: Now) {
+        self.published_ns = now.unix_ns;
+        self.stats.publish(self.engine.tally(), &self.socket.counts(), &self.pool);
+    }
+}

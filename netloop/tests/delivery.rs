@@ -1,0 +1,178 @@
+//! What each tier promises, over a link that loses, reorders, duplicates and delays.
+
+mod link;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use link::{Pair, Weather, numbered, payload, values};
+use netloop::{SendError, SessionEvent};
+use wire::{CloseCode, Tier, Totals};
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+fn weathers() -> impl Iterator<Item = (u64, Weather)> {
+    (1..=8).map(|seed| {
+        let loss = [0.0, 0.01, 0.05, 0.2][seed as usize % 4];
+        (seed, Weather { duplicate: loss, ..Weather::lossy(loss) })
+    })
+}
+
+/// Writes all of `bytes` to one T2 stream, as windows allow, and finishes it.
+fn send_stream(pair: &mut Pair, session: netloop::SessionId, bytes: &[u8]) {
+    let stream = pair.client.engine.open_stream(session).unwrap();
+    let mut sent = 0;
+    while sent < bytes.len() {
+        match pair.client.engine.write_stream(session, stream, &bytes[sent..]) {
+            Ok(written) => sent += written,
+            Err(SendError::Blocked) => assert!(pair.step(), "seed {}", pair.seed),
+            Err(error) => panic!("seed {}: {error}", pair.seed),
+        }
+    }
+    pair.client.engine.finish_stream(session, stream);
+}
+
+#[test]
+fn t2_arrives_whole_and_in_order_in_any_weather() {
+    for (seed, weather) in weathers() {
+        let mut pair = Pair::new(seed, weather);
+        let session = pair.connect();
+        let records: Vec<_> = (0..5000).map(numbered).collect();
+        send_stream(&mut pair, session, &payload(&records));
+        pair.run_until("all of T2", LIMIT, |pair| pair.server.sink.t2.len() == 5000);
+        assert_eq!(values(&pair.server.sink.t2), (0..5000).collect::<Vec<_>>(), "seed {seed}");
+        assert!(weather.loss == 0.0 || pair.lost > 0, "the link lost nothing");
+    }
+}
+
+#[test]
+fn t2_streams_are_each_in_order_beside_each_other() {
+    let mut pair = Pair::new(3, Weather::lossy(0.05));
+    let session = pair.connect();
+    let streams: Vec<_> =
+        (0..10).map(|_| pair.client.engine.open_stream(session).unwrap()).collect();
+    for step in 0..100 {
+        for (nth, stream) in streams.iter().enumerate() {
+            // Ten bytes at a time: record borders and writes never meet.
+            let records: Vec<_> = (0..10).map(|n| numbered(nth as u32 * 1000 + n)).collect();
+            let bytes = payload(&records);
+            let end = ((step + 1) * 10).min(bytes.len());
+            let start = (step * 10).min(end);
+            pair.client.engine.write_stream(session, *stream, &bytes[start..end]).unwrap();
+        }
+        pair.step();
+    }
+    for stream in streams {
+        pair.client.engine.finish_stream(session, stream);
+    }
+    pair.run_until("ten streams", LIMIT, |pair| pair.server.sink.t2.len() == 100);
+    for nth in 0..10 {
+        let of_stream = values(&pair.server.sink.t2).into_iter().filter(|v| v / 1000 == nth);
+        assert_eq!(
+            of_stream.collect::<Vec<_>>(),
+            (nth * 1000..nth * 1000 + 10).collect::<Vec<_>>()
+        );
+    }
+}
+
+#[test]
+fn t1_arrives_at_most_once_and_losses_are_known_after_an_orderly_close() {
+    for (seed, weather) in weathers() {
+        let mut pair = Pair::new(seed, weather);
+        let session = pair.connect();
+        let mut offered = 0;
+        for burst in 0..200 {
+            let records: Vec<_> = (0..20).map(|n| numbered(burst * 20 + n)).collect();
+            let batch = Bytes::from(payload(&records));
+            while pair.client.engine.send_datagram(session, batch.clone())
+                == Err(SendError::Blocked)
+            {
+                pair.step();
+            }
+            offered += 20;
+            pair.step();
+        }
+        let totals = Totals { offered: [offered, 0, 0] };
+        pair.client.engine.finish(session, totals);
+        pair.run_until("the close", LIMIT, |pair| pair.closed().is_some());
+        let Some(SessionEvent::Closed { tally, totals: told, .. }) = pair.closed() else {
+            panic!("seed {seed}: no close")
+        };
+        let seen = values(&pair.server.sink.t1);
+        let mut unique = seen.clone();
+        unique.sort_unstable();
+        unique.dedup();
+        assert_eq!(unique.len(), seen.len(), "seed {seed}: a record came twice");
+        assert_eq!(tally[Tier::T1.index()].received, seen.len() as u64, "seed {seed}");
+        assert_eq!(*told, Some(totals), "seed {seed}");
+        let lost = offered - seen.len() as u64;
+        assert_eq!(lost == 0, weather.loss == 0.0, "seed {seed}: {lost} lost");
+        assert_eq!(pair.server.engine.tally().shed_quic_datagrams, 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn every_slot_knows_its_sensor_session_epoch_and_time() {
+    let mut pair = Pair::new(1, Weather::CALM);
+    let session = pair.connect();
+    let records = [numbered(0), numbered(1), numbered(2)];
+    pair.client.engine.send_datagram(session, Bytes::from(payload(&records))).unwrap();
+    pair.run_until("the batch", LIMIT, |pair| pair.server.sink.t1.len() == 3);
+    let at_server = pair.server_session();
+    for slot in &pair.server.sink.t1 {
+        assert_eq!((slot.hint, slot.session, slot.epoch), (0, at_server.0, link::hello().epoch));
+        assert_eq!(slot.recv_ns, pair.now.unix_ns);
+    }
+}
+
+#[test]
+fn orderly_close_tells_both_ends() {
+    let mut pair = Pair::new(9, Weather::lossy(0.05));
+    let session = pair.connect();
+    pair.client.engine.finish(session, Totals::default());
+    pair.run_until("the close", LIMIT, |pair| pair.closed().is_some());
+    let at_client = pair.client.sink.events.last().unwrap();
+    let done = netloop::CloseReason::Local(CloseCode::Done);
+    assert!(
+        matches!(at_client, SessionEvent::Closed { reason, .. } if *reason == done),
+        "{at_client:?}"
+    );
+    pair.run_for(Duration::from_secs(60));
+    assert_eq!(pair.server.engine.ids().count() + pair.client.engine.ids().count(), 0);
+}
+
+#[test]
+fn silent_peer_is_closed_after_the_idle_timeout() {
+    let mut pair = Pair::new(5, Weather::CALM);
+    pair.connect();
+    pair.weather.loss = 1.0;
+    pair.run_until("the idle timeout", Duration::from_secs(60), |pair| pair.closed().is_some());
+    let Some(SessionEvent::Closed { reason, .. }) = pair.closed() else { panic!() };
+    assert_eq!(*reason, netloop::CloseReason::Idle);
+    assert_eq!(pair.server.engine.open_sessions(), 0);
+}
+
+#[test]
+fn keep_alive_holds_an_idle_session_open() {
+    let mut pair = Pair::new(5, Weather::CALM);
+    let session = pair.connect();
+    pair.run_for(Duration::from_secs(300));
+    assert_eq!(pair.client.engine.phase(session), Some(netloop::Phase::Open));
+    assert_eq!(pair.server.engine.open_sessions(), 1);
+}
+
+#[test]
+fn session_beyond_the_limit_is_refused() {
+    let limits = netloop::SessionLimits { sessions_max: 1, ..Default::default() };
+    let mut pair = Pair::with_limits(2, Weather::CALM, limits, Default::default());
+    pair.connect();
+    let second = pair.client.engine.connect(pair.now, pair.server.address, "localhost").unwrap();
+    pair.run_until("the refusal", LIMIT, |pair| {
+        let failed = |e: &SessionEvent| {
+            matches!(e, SessionEvent::Failed { session, .. } if *session == second)
+        };
+        pair.client.sink.events.iter().any(failed)
+    });
+    assert_eq!(pair.server.engine.tally().handshakes_refused, 1);
+    assert_eq!(pair.server.engine.open_sessions(), 1);
+}

@@ -1,0 +1,135 @@
+//! Full rings: T1 sheds and counts, T2 waits in QUIC and loses nothing, T3 says busy; none makes another wait.
+
+mod link;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use link::{Pair, Weather, numbered, payload, values};
+use netloop::SendError;
+use wire::{CloseCode, Command, Operation, Tier};
+
+const LIMIT: Duration = Duration::from_secs(120);
+
+#[test]
+fn full_t1_ring_sheds_and_counts() {
+    let mut pair = Pair::new(1, Weather::CALM);
+    let session = pair.connect();
+    pair.server.sink.room_t1 = 25;
+    for burst in 0..4 {
+        let records: Vec<_> = (0..10).map(|n| numbered(burst * 10 + n)).collect();
+        pair.client.engine.send_datagram(session, Bytes::from(payload(&records))).unwrap();
+        pair.run_for(Duration::from_millis(5));
+    }
+    let tally = pair.server.engine.tally().tiers[Tier::T1.index()];
+    assert_eq!((tally.received, tally.shed, tally.rejected), (40, 15, 0));
+    assert_eq!(values(&pair.server.sink.t1), (0..25).collect::<Vec<_>>());
+}
+
+#[test]
+fn full_t2_ring_stops_reading_and_loses_nothing() {
+    for (seed, loss) in [(1, 0.0), (2, 0.05)] {
+        let mut pair = Pair::new(seed, Weather::lossy(loss));
+        let session = pair.connect();
+        pair.server.sink.room_t2 = 100;
+        let bytes = payload(&(0..40_000).map(numbered).collect::<Vec<_>>());
+        let stream = pair.client.engine.open_stream(session).unwrap();
+        let mut sent = 0;
+        // The device writes as fast as it is allowed to, and is stopped by the windows.
+        for _ in 0..2000 {
+            match pair.client.engine.write_stream(session, stream, &bytes[sent..]) {
+                Ok(written) => sent += written,
+                Err(SendError::Blocked) => {}
+                Err(error) => panic!("{error}"),
+            }
+            pair.step();
+        }
+        assert_eq!(pair.server.sink.t2.len(), 100, "seed {seed}: not one more than there is room");
+        assert!(sent < bytes.len(), "seed {seed}: flow control never reached the device");
+        assert!(pair.server.engine.is_backlogged());
+        // Room comes back little by little.
+        while pair.server.sink.t2.len() < 40_000 {
+            pair.server.sink.room_t2 = 500;
+            while let Ok(written @ 1..) =
+                pair.client.engine.write_stream(session, stream, &bytes[sent..])
+            {
+                sent += written;
+            }
+            assert!(pair.step(), "seed {seed}: stuck at {}", pair.server.sink.t2.len());
+        }
+        assert_eq!(values(&pair.server.sink.t2), (0..40_000).collect::<Vec<_>>(), "seed {seed}");
+        assert_eq!(pair.server.engine.tally().tiers[Tier::T2.index()].shed, 0);
+    }
+}
+
+#[test]
+fn full_t2_ring_does_not_hold_t1_or_t3_up() {
+    let mut pair = Pair::new(4, Weather::CALM);
+    let session = pair.connect();
+    pair.server.sink.room_t2 = 0;
+    let stream = pair.client.engine.open_stream(session).unwrap();
+    let bytes = payload(&(0..1000).map(numbered).collect::<Vec<_>>());
+    pair.client.engine.write_stream(session, stream, &bytes).unwrap();
+    pair.run_for(Duration::from_millis(50));
+    pair.client.engine.send_datagram(session, Bytes::from(payload(&[numbered(7)]))).unwrap();
+    let read = Command::request(numbered(8), Operation::Read);
+    pair.client.engine.open_command(session, read, 1).unwrap();
+    pair.run_until("T1 and T3", Duration::from_millis(50), |pair| {
+        pair.server.sink.t1.len() == 1 && pair.client.sink.acks.len() == 1
+    });
+    assert!(pair.server.sink.t2.is_empty());
+}
+
+#[test]
+fn full_t3_ring_resets_the_command_as_busy() {
+    let mut pair = Pair::new(1, Weather::CALM);
+    let session = pair.connect();
+    pair.server.sink.room_t3 = 2;
+    for tag in 0..5 {
+        let read = Command::request(numbered(tag), Operation::Read);
+        pair.client.engine.open_command(session, read, tag).unwrap();
+        pair.run_for(Duration::from_millis(5));
+    }
+    pair.run_until("five ends", LIMIT, |pair| pair.client.sink.acks.len() == 5);
+    let ends: Vec<_> = pair.client.sink.acks.iter().map(|slot| (slot.hint, slot.flags)).collect();
+    let (ack, failed) = (netloop::slot::ACK, netloop::slot::FAILED);
+    assert_eq!(ends, [(0, ack), (1, ack), (2, failed), (3, failed), (4, failed)]);
+    let tally = pair.server.engine.tally();
+    assert_eq!((tally.busy, tally.tiers[Tier::T3.index()].shed), (3, 3));
+    assert_eq!(tally.tiers[Tier::T3.index()].decode_errors, 0);
+}
+
+#[test]
+fn acks_wait_for_room_and_are_not_lost() {
+    let mut pair = Pair::new(6, Weather::lossy(0.05));
+    let session = pair.connect();
+    pair.client.sink.room_t3 = 0;
+    for tag in 0..20 {
+        let read = Command::request(numbered(tag), Operation::Read);
+        pair.client.engine.open_command(session, read, tag).unwrap();
+    }
+    pair.run_until("the commands", LIMIT, |pair| pair.server.sink.t3.len() == 20);
+    pair.run_for(Duration::from_secs(1));
+    assert!(pair.client.sink.acks.is_empty());
+    pair.client.sink.room_t3 = 20;
+    pair.run_until("the acks", LIMIT, |pair| pair.client.sink.acks.len() == 20);
+    let mut tags: Vec<_> = pair.client.sink.acks.iter().map(|slot| slot.hint).collect();
+    tags.sort_unstable();
+    assert_eq!(tags, (0..20).collect::<Vec<_>>());
+}
+
+#[test]
+fn commands_beyond_the_stream_limit_are_refused_here() {
+    let limits = netloop::SessionLimits { bi_streams_max: 4, ..Default::default() };
+    let mut pair = Pair::with_limits(1, Weather::CALM, limits, Default::default());
+    let session = pair.connect();
+    let read = Command::request(numbered(1), Operation::Read);
+    let opened = (0..6)
+        .map(|tag| pair.client.engine.open_command(session, read, tag))
+        .filter(Result::is_ok)
+        .count();
+    assert_eq!(opened, 4);
+    let refused = pair.client.engine.open_command(session, read, 9).unwrap_err();
+    assert_eq!(refused, netloop::CommandError::NoStream);
+    let _ = CloseCode::Busy;
+}
