@@ -33,6 +33,8 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Offer the load of a plant to a twin.
+    Simulate(SimulateArgs),
     /// Make certificates for development.
     Certs(CertsArgs),
     /// Write, check or show the configuration.
@@ -211,7 +213,7 @@ pub struct SimulateArgs {
     /// T3 commands per sensor and second.
     #[arg(long, value_name = "F", default_value_t = 0.0, value_parser = hz)]
     pub t3_rate_hz: f64,
-    /// Ends after so many T1 records.
+    /// Ends after so many records on all tiers together.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
     /// Records in a DATAGRAM frame, or auto.
@@ -223,6 +225,15 @@ pub struct SimulateArgs {
     /// How long a record may wait for company, in microseconds.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=10_000_000))]
     pub linger_us: u64,
+    /// Largest UDP payload to use or to search for, in bytes.
+    #[arg(long, value_name = "BYTES", default_value_t = 1452, value_parser = clap::value_parser!(u16).range(1200..=65_527))]
+    pub mtu: u16,
+    /// The name in the twin's certificate; without it the host of --addr, or localhost for this machine.
+    #[arg(long, value_name = "HOST")]
+    pub server_name: Option<String>,
+    /// Prints a line each second also when stderr is no terminal.
+    #[arg(short, long)]
+    pub verbose: bool,
     /// Reproduces devices and waveforms.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,

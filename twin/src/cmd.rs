@@ -2,3 +2,4 @@
 
 pub mod certs;
 pub mod config;
+pub mod simulate;

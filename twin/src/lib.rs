@@ -16,4 +16,5 @@ pub mod interval;
 pub mod logging;
 pub mod metrics;
 pub mod report;
+pub mod simulate;
 pub mod stats;

@@ -1,0 +1,155 @@
+//! `pollux simulate`: offers the load of a plant to a twin and says what became of it.
+#![expect(clippy::print_stdout, reason = "the summary is the result of the command")]
+
+use std::{
+    io::IsTerminal,
+    net::{SocketAddr, ToSocketAddrs},
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use signal_hook::{consts::TERM_SIGNALS, flag};
+
+use crate::{
+    args::{Output, SimulateArgs},
+    report::Usage,
+    simulate::{Generator, Plan, Summary},
+};
+
+/// How often a signal is looked for.
+const POLL: Duration = Duration::from_millis(50);
+/// Polls between two lines of progress.
+const POLLS_PER_LINE: u32 = 20;
+
+/// Runs until the plan is fulfilled or a signal asks for the end.
+///
+/// # Errors
+/// The arguments fit no plan, nothing could connect, or the report cannot be written.
+pub fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
+    let signalled = Arc::new(AtomicBool::new(false));
+    for &signal in TERM_SIGNALS {
+        // The second signal ends the process at once: the first one set the flag.
+        flag::register_conditional_shutdown(signal, 1, Arc::clone(&signalled))?;
+        flag::register(signal, Arc::clone(&signalled))?;
+    }
+    let plan = plan(&args)?;
+    plan.check()?;
+    let roots = netloop::certificates_from_pem_file(&args.ca)?;
+    let shows = args.verbose || std::io::stderr().is_terminal();
+    let mut generator = Generator::start(plan, roots, args.mtu, args.report.report.clone())?;
+    let mut line = Line { polls: 0, sent: 0, shows };
+    let mut stopping = false;
+    while !generator.wait(POLL)? {
+        if !stopping && signalled.load(Ordering::Relaxed) {
+            stopping = true;
+            generator.stop();
+        }
+        line.poll(&generator);
+    }
+    let summary = generator.finish(usage)?;
+    print(&summary, args.report.output)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The line of each second on stderr.
+struct Line {
+    polls: u32,
+    sent: u64,
+    shows: bool,
+}
+
+impl Line {
+    fn poll(&mut self, generator: &Generator) {
+        self.polls += 1;
+        if !self.shows || self.polls < POLLS_PER_LINE {
+            return;
+        }
+        let progress = generator.progress();
+        let seconds = (POLL * POLLS_PER_LINE).as_secs_f64();
+        eprintln!("{}", progress.line(self.sent, seconds));
+        self.polls = 0;
+        self.sent = progress.sent();
+    }
+}
+
+fn print(summary: &Summary, output: Output) -> anyhow::Result<()> {
+    let sessions = &summary.sessions;
+    let unfinished = sessions.planned.saturating_sub(sessions.finished);
+    if unfinished > 0 {
+        eprintln!("pollux: {unfinished} of {} sessions did not close in order", sessions.planned);
+    }
+    match output {
+        Output::Text => println!("{summary}"),
+        Output::Json => println!("{}", serde_json::to_string(summary)?),
+    }
+    Ok(())
+}
+
+fn plan(args: &SimulateArgs) -> anyhow::Result<Plan> {
+    let remote = resolve(&args.addr)?;
+    let server_name = args.server_name.clone().unwrap_or_else(|| server_name(&args.addr, remote));
+    Ok(Plan {
+        remote,
+        server_name,
+        devices: args.devices,
+        sessions: args.sessions.unwrap_or_else(|| Plan::default_sessions(args.devices)),
+        profile: args.profile,
+        rate: args.rate_hz,
+        t2_rate_hz: args.t2_rate_hz,
+        t3_rate_hz: args.t3_rate_hz,
+        count: args.count,
+        duration: args.report.duration_s.map(Duration::from_secs),
+        batch: args.batch,
+        frames_per_packet: args.frames_per_packet,
+        linger: Duration::from_micros(args.linger_us),
+        seed: args.seed,
+    })
+}
+
+fn resolve(addr: &str) -> anyhow::Result<SocketAddr> {
+    let mut found = addr
+        .to_socket_addrs()
+        .with_context(|| format!("--addr {addr}: must be a host and a port, such as twin:4433"))?;
+    match found.next() {
+        Some(remote) => Ok(remote),
+        None => bail!("--addr {addr}: the name has no address"),
+    }
+}
+
+/// The host of the address; development certificates know this machine as localhost.
+fn server_name(addr: &str, remote: SocketAddr) -> String {
+    if remote.ip().is_loopback() {
+        return "localhost".to_owned();
+    }
+    let host = addr.rsplit_once(':').map_or(addr, |(host, _)| host);
+    host.trim_matches(['[', ']']).to_owned()
+}
+
+fn usage() -> Usage {
+    let (cpu_user_ns, cpu_system_ns) = netloop::process_cpu().unwrap_or_default();
+    Usage { rss_bytes: netloop::rss_bytes().unwrap_or_default(), cpu_user_ns, cpu_system_ns }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_server_name_is_the_host_unless_it_is_this_machine() {
+        let name = |addr: &str, remote: &str| server_name(addr, remote.parse().unwrap());
+        assert_eq!(name("127.0.0.1:4433", "127.0.0.1:4433"), "localhost");
+        assert_eq!(name("twin.local:4433", "192.168.1.20:4433"), "twin.local");
+        assert_eq!(name("[fe80::7]:4433", "[fe80::7]:4433"), "fe80::7");
+    }
+
+    #[test]
+    fn an_address_without_a_port_says_what_is_missing() {
+        let error = format!("{:#}", resolve("127.0.0.1").unwrap_err());
+        assert!(error.starts_with("--addr 127.0.0.1: must be a host and a port"), "{error}");
+    }
+}

@@ -1,0 +1,283 @@
+//! A carrier: the session of some devices, and what waits for it. It outlives its session: a lost one is replaced.
+
+use std::{collections::VecDeque, ops::Range};
+
+use bytes::Bytes;
+use netloop::{Engine, SendError, SendStream, SessionId};
+use wire::{RECORD_BYTES, Record, Tier, Totals};
+
+use super::coalesce::{Chunks, Coalescer, Outlet, Packing, WireForm};
+
+/// Where a carrier stands with its session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Link {
+    /// No session; one will be asked for.
+    Apart,
+    /// The handshake runs.
+    Connecting(SessionId),
+    /// Records flow.
+    Open(SessionId),
+    /// The orderly close runs.
+    Finishing(SessionId),
+    /// There will be no further session.
+    Over,
+}
+
+/// Something that was due and could not be sent yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Deferred {
+    /// The sensor to go on with.
+    pub(super) sensor: u32,
+    /// Sensors that are due, from that one on.
+    pub(super) sensors: u32,
+    /// When, in nanoseconds since the schedule began.
+    pub(super) due_ns: u64,
+}
+
+/// What carriers share: the way out, and what is counted on it.
+pub(super) struct Road<'a> {
+    pub(super) engine: &'a mut Engine,
+    pub(super) chunks: &'a mut Chunks,
+    pub(super) form: &'a mut WireForm,
+    pub(super) sent: &'a mut [u64; Tier::COUNT],
+}
+
+pub(super) struct Carrier {
+    pub(super) devices: Range<u32>,
+    pub(super) link: Link,
+    /// Handshakes that failed since the last session.
+    pub(super) attempts: u32,
+    /// True once its first handshake has ended, either way.
+    pub(super) tried: bool,
+    /// True once it had a session.
+    pub(super) was_open: bool,
+    pub(super) coalescer: Coalescer,
+    pub(super) events: EventStream,
+    /// T1, T2 and T3 that were due and wait for room.
+    pub(super) deferred: [VecDeque<Deferred>; Tier::COUNT],
+    /// A numbered command that found no stream, and when it was due.
+    pub(super) command: Option<(Record, u64)>,
+    /// Commands of this session without an ack.
+    pub(super) commands_open: u32,
+    /// Records offered in this session, for each tier.
+    pub(super) offered: [u64; Tier::COUNT],
+    /// DATAGRAM bytes that the session buffers when nothing waits.
+    buffer_bytes: usize,
+    /// The sensor that a carrier without a rate goes on with.
+    pub(super) cursor: usize,
+    /// True while the carrier is on the list of those with something to settle.
+    pub(super) active: bool,
+}
+
+impl Carrier {
+    pub(super) fn new(devices: Range<u32>, packing: Packing) -> Self {
+        Self {
+            devices,
+            link: Link::Apart,
+            attempts: 0,
+            tried: false,
+            was_open: false,
+            coalescer: Coalescer::new(packing),
+            events: EventStream::default(),
+            deferred: Default::default(),
+            command: None,
+            commands_open: 0,
+            offered: [0; Tier::COUNT],
+            buffer_bytes: 0,
+            cursor: 0,
+            active: false,
+        }
+    }
+
+    /// Begins to use a session that was just opened.
+    pub(super) fn open(&mut self, engine: &mut Engine, session: SessionId) {
+        self.link = Link::Open(session);
+        self.attempts = 0;
+        self.was_open = true;
+        self.offered = [0; Tier::COUNT];
+        self.commands_open = 0;
+        self.buffer_bytes = engine.datagram_space_bytes(session);
+    }
+
+    /// Gives the session up: T2 goes on in the next one, T1 that was not sent is forgotten and its number returned.
+    pub(super) fn part(&mut self) -> u64 {
+        self.link = Link::Apart;
+        self.events.part();
+        self.coalescer.clear()
+    }
+
+    /// True while something waits here for the session.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.coalescer.is_empty()
+            || !self.events.is_empty()
+            || self.command.is_some()
+            || self.deferred.iter().any(|tier| !tier.is_empty())
+    }
+
+    /// Makes room for one T1 record. False when the session is away or its path busy.
+    #[inline]
+    pub(super) fn make_room(&mut self, road: &mut Road<'_>) -> bool {
+        self.with_outlet(road, |coalescer, chunks, outlet| coalescer.make_room(chunks, outlet))
+            .unwrap_or(false)
+    }
+
+    /// Sends what is packed and may not wait, and what the T2 stream takes. True when anything left.
+    pub(super) fn settle(&mut self, road: &mut Road<'_>, now_ns: u64) -> bool {
+        let left = self.with_outlet(road, |coalescer, chunks, outlet| {
+            coalescer.settle(now_ns, chunks, outlet)
+        });
+        self.write_events(road) || left.unwrap_or(false)
+    }
+
+    /// Sends everything that is packed, whatever its linger.
+    pub(super) fn flush(&mut self, road: &mut Road<'_>) {
+        self.with_outlet(road, |coalescer, chunks, outlet| coalescer.flush(chunks, outlet));
+        self.write_events(road);
+    }
+
+    #[inline]
+    fn with_outlet<T>(
+        &mut self,
+        road: &mut Road<'_>,
+        send: impl FnOnce(&mut Coalescer, &mut Chunks, &mut EngineOutlet<'_>) -> T,
+    ) -> Option<T> {
+        let Link::Open(session) = self.link else { return None };
+        let mut outlet = EngineOutlet {
+            engine: &mut *road.engine,
+            session,
+            buffer_bytes: self.buffer_bytes,
+            form: &mut *road.form,
+            sent: &mut road.sent[Tier::T1.index()],
+            offered: &mut self.offered[Tier::T1.index()],
+        };
+        Some(send(&mut self.coalescer, &mut *road.chunks, &mut outlet))
+    }
+
+    fn write_events(&mut self, road: &mut Road<'_>) -> bool {
+        let Link::Open(session) = self.link else { return false };
+        let written = self.events.write(road.engine, session);
+        road.sent[Tier::T2.index()] += written;
+        self.offered[Tier::T2.index()] += written;
+        written > 0
+    }
+
+    /// What the session says it has offered, when it ends.
+    pub(super) const fn totals(&self) -> Totals {
+        Totals { offered: self.offered }
+    }
+}
+
+struct EngineOutlet<'a> {
+    engine: &'a mut Engine,
+    session: SessionId,
+    buffer_bytes: usize,
+    form: &'a mut WireForm,
+    sent: &'a mut u64,
+    offered: &'a mut u64,
+}
+
+impl Outlet for EngineOutlet<'_> {
+    fn payload_bytes_max(&mut self) -> Option<usize> {
+        self.engine.datagram_bytes_max(self.session)
+    }
+
+    fn is_idle(&mut self) -> bool {
+        self.engine.datagram_space_bytes(self.session) >= self.buffer_bytes
+    }
+
+    fn send(&mut self, payload: Bytes) -> Result<(), SendError> {
+        let payload_bytes = payload.len();
+        self.engine.send_datagram(self.session, payload)?;
+        self.form.add(payload_bytes);
+        let records = (payload_bytes / RECORD_BYTES) as u64;
+        *self.sent += records;
+        *self.offered += records;
+        Ok(())
+    }
+}
+
+/// The T2 stream of a carrier: one for each session, with what flow control has not let through yet.
+#[derive(Debug, Default)]
+pub(super) struct EventStream {
+    stream: Option<SendStream>,
+    pending: Vec<u8>,
+    /// Bytes at the front of `pending` that QUIC has taken.
+    written: usize,
+}
+
+/// Events beyond so many bytes wait as due times instead, which are smaller.
+const PENDING_BYTES_MAX: usize = 256 * RECORD_BYTES;
+
+impl EventStream {
+    pub(super) const fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+    }
+
+    pub(super) const fn has_room(&self) -> bool {
+        self.pending.len() < PENDING_BYTES_MAX
+    }
+
+    pub(super) fn push(&mut self, record: &Record) {
+        self.pending.extend_from_slice(record.as_bytes());
+    }
+
+    /// Writes what the stream takes, and says how many records are now wholly written.
+    fn write(&mut self, engine: &mut Engine, session: SessionId) -> u64 {
+        if self.pending.is_empty() {
+            return 0;
+        }
+        let before = self.written / RECORD_BYTES;
+        if self.stream.is_none() {
+            self.stream = engine.open_stream(session).ok();
+        }
+        let Some(stream) = self.stream else { return 0 };
+        while self.written < self.pending.len() {
+            match engine.write_stream(session, stream, &self.pending[self.written..]) {
+                Ok(bytes) => self.written += bytes,
+                Err(SendError::StreamClosed) => {
+                    // The twin stopped the stream; the next turn goes on with a new one.
+                    self.rewind();
+                    break;
+                }
+                Err(SendError::Blocked | SendError::NotOpen | SendError::TooLarge) => break,
+            }
+        }
+        let after = self.written / RECORD_BYTES;
+        self.compact();
+        (after - before) as u64
+    }
+
+    fn compact(&mut self) {
+        if self.written == self.pending.len() {
+            self.pending.clear();
+            self.written = 0;
+        } else if self.written >= PENDING_BYTES_MAX / 2 {
+            let whole = self.written - self.written % RECORD_BYTES;
+            self.pending.drain(..whole);
+            self.written -= whole;
+        }
+    }
+
+    /// Forgets the stream; a record that was written in part will be written whole on the next one.
+    fn rewind(&mut self) {
+        self.stream = None;
+        self.written -= self.written % RECORD_BYTES;
+    }
+
+    fn part(&mut self) {
+        self.rewind();
+        self.compact();
+    }
+
+    /// Records that are not wholly written.
+    pub(super) const fn unwritten(&self) -> u64 {
+        ((self.pending.len() - self.written).div_ceil(RECORD_BYTES)) as u64
+    }
+
+    /// Ends the stream in order.
+    pub(super) fn finish(&mut self, engine: &mut Engine, session: SessionId) {
+        if let Some(stream) = self.stream.take() {
+            engine.finish_stream(session, stream);
+        }
+    }
+}

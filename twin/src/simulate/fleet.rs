@@ -1,0 +1,392 @@
+//! The fleet: all devices behind one engine, as the port of its worker.
+//!
+//! A life has four stages. Sessions connect, a bounded number at a time; once each had its chance the schedule begins;
+//! at the end everything that was numbered is flushed and the sessions close in order with their totals; then the
+//! worker may leave. Every stage is bounded in time, and what did not go as planned is in the [`Outcome`].
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use netloop::{
+    Answer, CloseReason, ConnectError, Engine, Now, Port, SessionEvent, SessionId, Sink, Slot, Stop,
+    slot,
+};
+use wire::{CloseCode, Command, Record, Status, Tier};
+
+use super::{
+    carrier::{Carrier, Link},
+    coalesce::{Chunks, WireForm},
+    commands::Waiting,
+    device::Population,
+    plan::Plan,
+    progress::{Exchange, LoadInterval, LoadLatency, Progress},
+    sessions::Calls,
+    traffic::Traffic,
+};
+
+/// What a fleet came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Records handed to QUIC, for each tier.
+    pub sent: [u64; Tier::COUNT],
+    /// Records that were due and not sent in time, for each tier; without a number on the wire, but for those of T1 that
+    /// were packed when their session was lost.
+    pub shed: [u64; Tier::COUNT],
+    /// T2 records in sessions that closed in order, and T3 commands with an ack; T1 has none.
+    pub acknowledged: [u64; Tier::COUNT],
+    /// Commands that ended without an ack.
+    pub commands_failed: u64,
+    /// Acks whose status was not ok.
+    pub commands_refused: u64,
+    /// Commands of the twin that were answered here.
+    pub commands_answered: u64,
+    /// Records of the twin that no fleet expects.
+    pub unexpected: u64,
+    /// Sessions opened.
+    pub sessions_opened: u64,
+    /// Sessions that replaced a lost one.
+    pub sessions_reopened: u64,
+    /// Sessions that ended before they were finished.
+    pub sessions_lost: u64,
+    /// Sessions that closed in order, with their totals.
+    pub sessions_finished: u64,
+    /// Handshakes that failed.
+    pub handshakes_failed: u64,
+    /// The form in which T1 left.
+    pub form: WireForm,
+    /// From the beginning of the schedule to the beginning of the end, in nanoseconds.
+    pub active_ns: u64,
+    /// From the first turn to the last, in nanoseconds.
+    pub duration_ns: u64,
+}
+
+/// Why a fleet did nothing at all.
+#[derive(Debug, thiserror::Error)]
+pub enum FleetError {
+    /// Nothing came back.
+    #[error("no answer: nothing listens there, or the way is blocked")]
+    NoAnswer,
+    /// The twin closed the handshake.
+    #[error("the twin refused the session{}", .0.map(|code| format!(": {code}")).unwrap_or_default())]
+    Refused(Option<CloseCode>),
+    /// TLS or QUIC broke off.
+    #[error(
+        "the handshake broke off: the certificate of the twin is not signed by the given authority, is not for this server name, or the twin accepts no further session"
+    )]
+    Handshake,
+    /// The engine could not even begin.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+}
+
+/// Simulated devices, their sessions and their load.
+pub struct Fleet {
+    pub(super) plan: Plan,
+    pub(super) population: Population,
+    pub(super) carriers: Vec<Carrier>,
+    pub(super) calls: Calls,
+    pub(super) traffic: Traffic,
+    pub(super) chunks: Chunks,
+    pub(super) waiting: Waiting,
+    pub(super) outcome: Outcome,
+    pub(super) failure: Option<FleetError>,
+    pub(super) interval: Box<LoadInterval>,
+    pub(super) stage: Stage,
+    exchange: Exchange,
+    progress: Arc<Progress>,
+    pub(super) stop: Stop,
+    events: VecDeque<SessionEvent>,
+    begun: Option<Instant>,
+    pub(super) at: Moment,
+    published_ns: u64,
+    swapped_ns: u64,
+}
+
+/// Where a fleet is in its life; times in nanoseconds since its first turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Connecting,
+    Running { since_ns: u64 },
+    Draining { until_ns: u64 },
+    Done,
+}
+
+/// The time of a turn.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Moment {
+    /// Since the first turn, in nanoseconds.
+    pub(super) ns: u64,
+    /// Since the Unix epoch, in nanoseconds.
+    pub(super) unix_ns: u64,
+}
+
+impl Moment {
+    /// The wall time of something that was due at `due_ns` since the first turn, and is not in the future.
+    pub(super) const fn unix_ns_of(&self, due_ns: u64) -> u64 {
+        self.unix_ns.saturating_sub(self.ns.saturating_sub(due_ns))
+    }
+}
+
+/// The schedule waits for slow handshakes at most so long.
+const CONNECT_NS_MAX: u64 = 10_000_000_000;
+/// Counters are published so often.
+const PUBLISH_NS: u64 = 100_000_000;
+/// Latencies are handed over so often.
+const INTERVAL_NS: u64 = 1_000_000_000;
+
+impl Fleet {
+    /// A fleet that begins with its first turn. It drains when `stop` asks it to, and asks `stop` itself when its plan is
+    /// fulfilled; give the same to [`netloop::Worker::run`].
+    #[must_use]
+    pub fn new(plan: Plan, stop: Stop) -> Self {
+        let population = Population::new(plan.profile, plan.devices, plan.seed);
+        let carriers = u64::from(plan.carriers());
+        let first = |carrier: u64| (carrier * u64::from(plan.devices)).div_ceil(carriers) as u32;
+        let packing = plan.packing();
+        let carriers: Vec<_> = (0..carriers)
+            .map(|carrier| Carrier::new(first(carrier)..first(carrier + 1), packing))
+            .collect();
+        let (exchange, interval) = Exchange::new();
+        Self {
+            calls: Calls::new(carriers.len(), plan.seed),
+            traffic: Traffic::new(&plan, population.sensors_per_device()),
+            population,
+            carriers,
+            chunks: Chunks::default(),
+            waiting: Waiting::default(),
+            outcome: Outcome::default(),
+            failure: None,
+            interval,
+            stage: Stage::Connecting,
+            exchange,
+            progress: Arc::default(),
+            stop,
+            events: VecDeque::new(),
+            begun: None,
+            at: Moment::default(),
+            published_ns: 0,
+            swapped_ns: 0,
+            plan,
+        }
+    }
+
+    /// What another thread may watch.
+    #[must_use]
+    pub fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
+    /// What another thread drains about once a second, giving each interval of latencies to a closure.
+    pub fn intervals(&self) -> impl FnMut(&mut dyn FnMut(&LoadInterval)) + Send + use<> {
+        let exchange = self.exchange.clone();
+        move |read| exchange.drain(&mut |interval| read(interval))
+    }
+
+    /// The outcome and the last interval, after the worker has given the fleet back.
+    ///
+    /// # Errors
+    /// No session was ever opened, and nobody asked to stop before that.
+    pub fn finish(mut self) -> Result<(Outcome, Box<LoadInterval>), FleetError> {
+        self.interval.until_ns = self.at.ns;
+        match self.failure {
+            Some(failure) if self.outcome.sessions_opened == 0 => Err(failure),
+            _ => Ok((self.outcome, self.interval)),
+        }
+    }
+
+    /// True once everything is over.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.stage == Stage::Done
+    }
+
+    fn begin_turn(&mut self, now: Now) -> Moment {
+        let begun = *self.begun.get_or_insert(now.instant);
+        let passed = now.instant.saturating_duration_since(begun);
+        self.at = Moment {
+            ns: u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX),
+            unix_ns: now.unix_ns,
+        };
+        self.outcome.duration_ns = self.at.ns;
+        self.at
+    }
+
+    fn poll_connecting(&mut self) {
+        let all_tried = self.calls.untried() == 0;
+        if self.outcome.sessions_opened == 0 && all_tried && self.calls.handshakes() == 0 {
+            self.end();
+        } else if all_tried || self.at.ns >= CONNECT_NS_MAX {
+            self.stage = Stage::Running { since_ns: self.at.ns };
+        }
+    }
+
+    fn poll_running(&mut self, engine: &mut Engine, since_ns: u64) -> bool {
+        let running_ns = self.at.ns - since_ns;
+        let limit_ns = self.plan.duration.map_or(u64::MAX, |limit| limit.as_nanos() as u64);
+        let busy = self.poll_traffic(engine, since_ns, running_ns.min(limit_ns));
+        if running_ns >= limit_ns || self.traffic.is_spent() {
+            self.begin_drain(since_ns);
+            return true;
+        }
+        busy
+    }
+
+    /// When the schedule has something, or the plan ends, in nanoseconds since the first turn.
+    fn next_ns(&self, since_ns: u64) -> u64 {
+        let end_ns = self.plan.duration.map_or(u64::MAX, |limit| limit.as_nanos() as u64);
+        self.traffic.next_ns(since_ns).min(end_ns.saturating_add(since_ns))
+    }
+
+    pub(super) fn end(&mut self) {
+        self.stage = Stage::Done;
+        self.stop.drain();
+    }
+
+    fn poll_stop(&mut self) {
+        if !self.stop.is_draining() {
+            return;
+        }
+        match self.stage {
+            Stage::Connecting => self.begin_drain(self.at.ns),
+            Stage::Running { since_ns } => self.begin_drain(since_ns),
+            Stage::Draining { .. } | Stage::Done => {}
+        }
+    }
+
+    fn publish(&mut self) {
+        if self.at.ns < self.published_ns && self.stage != Stage::Done {
+            return;
+        }
+        self.published_ns = self.at.ns + PUBLISH_NS;
+        let (progress, outcome) = (&self.progress, &self.outcome);
+        progress.sessions.set(self.calls.open());
+        for tier in 0..Tier::COUNT {
+            progress.sent[tier].set(outcome.sent[tier]);
+            progress.shed[tier].set(outcome.shed[tier]);
+        }
+        progress.acknowledged.set(outcome.acknowledged[Tier::T3.index()]);
+        progress.late_ns_max.set(self.traffic.late_ns_max);
+        progress.blocked.set(self.traffic.blocked);
+        progress.lost.set(outcome.sessions_lost);
+        progress.handshakes_failed.set(outcome.handshakes_failed);
+        if self.at.ns >= self.swapped_ns + INTERVAL_NS {
+            self.swapped_ns = self.at.ns;
+            self.exchange.swap(&mut self.interval, self.at.ns);
+        }
+    }
+}
+
+impl Port for Fleet {
+    fn poll_outbound(&mut self, engine: &mut Engine, now: Now) -> bool {
+        self.begin_turn(now);
+        self.poll_stop();
+        let mut busy = !self.events.is_empty();
+        while let Some(event) = self.events.pop_front() {
+            self.handle_session(engine, event);
+        }
+        if matches!(self.stage, Stage::Connecting | Stage::Running { .. }) {
+            busy |= self.connect_some(engine, now);
+        }
+        match self.stage {
+            Stage::Connecting => self.poll_connecting(),
+            Stage::Running { since_ns } => busy |= self.poll_running(engine, since_ns),
+            Stage::Draining { until_ns } => busy |= self.poll_drain(engine, now, until_ns),
+            Stage::Done => {}
+        }
+        self.publish();
+        busy
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        let due_ns = match self.stage {
+            Stage::Running { since_ns } => self.next_ns(since_ns),
+            Stage::Connecting => CONNECT_NS_MAX,
+            Stage::Draining { until_ns } => until_ns,
+            Stage::Done => return None,
+        };
+        let next_ns = self.calls.next_retry_ns().map_or(due_ns, |retry_ns| retry_ns.min(due_ns));
+        self.begun.map(|begun| begun + Duration::from_nanos(next_ns.min(self.at.ns + PUBLISH_NS)))
+    }
+
+    fn is_draining(&self) -> bool {
+        self.stage != Stage::Done
+    }
+
+    fn handle_event(&mut self, event: SessionEvent) -> Result<(), SessionEvent> {
+        self.events.push_back(event);
+        Ok(())
+    }
+}
+
+impl Sink for Fleet {
+    /// A twin sends no telemetry to devices: whatever comes is refused and counted.
+    fn push_t1(&mut self, count: usize, _slots: impl Iterator<Item = Slot>) -> usize {
+        self.outcome.unexpected += count as u64;
+        0
+    }
+
+    fn free_t2(&self) -> usize {
+        usize::MAX
+    }
+
+    fn push_t2(&mut self, count: usize, _slots: impl Iterator<Item = Slot>) {
+        self.outcome.unexpected += count as u64;
+    }
+
+    fn free_t3(&self) -> usize {
+        usize::MAX
+    }
+
+    fn handle_command(&mut self, slot: Slot) -> Answer {
+        let request = Record::from_bytes(slot.record);
+        match self.population.answer(&request, slot.recv_ns / 1_000) {
+            Some(ack) => {
+                self.outcome.commands_answered += 1;
+                Answer::Ack(ack)
+            }
+            None => Answer::Reset(CloseCode::NoHandler),
+        }
+    }
+
+    fn handle_ack(&mut self, slot: Slot) {
+        let Some(sent) = self.waiting.remove(&slot) else { return };
+        let carrier = &mut self.carriers[sent.carrier as usize];
+        carrier.commands_open = carrier.commands_open.saturating_sub(1);
+        if slot.flags != slot::ACK {
+            self.outcome.commands_failed += 1;
+            return;
+        }
+        self.outcome.acknowledged[Tier::T3.index()] += 1;
+        let ack = Record::from_bytes(slot.record);
+        let status = Command::decode(&ack).ok().and_then(|command| command.status());
+        if status != Some(Status::Ok) {
+            self.outcome.commands_refused += 1;
+        }
+        let handled_ns = slot.recv_ns + u64::from(slot.lag_ns);
+        let (trip, corrected) = (LoadLatency::RoundTrip, LoadLatency::RoundTripIntended);
+        self.interval.record_n(trip, handled_ns.saturating_sub(sent.sent_ns), 1);
+        self.interval.record_n(corrected, handled_ns.saturating_sub(sent.due_ns), 1);
+    }
+}
+
+/// The reason why nothing could be opened, in words.
+pub(super) const fn failure_of(reason: CloseReason) -> FleetError {
+    match reason {
+        CloseReason::Idle => FleetError::NoAnswer,
+        CloseReason::Peer(code) => FleetError::Refused(code),
+        CloseReason::Local(_) | CloseReason::Reset | CloseReason::Transport => {
+            FleetError::Handshake
+        }
+    }
+}
+
+/// True for a link that a session event of `session` is about.
+pub(super) fn is_of(link: Link, session: SessionId) -> bool {
+    match link {
+        Link::Connecting(own) | Link::Open(own) | Link::Finishing(own) => own == session,
+        Link::Apart | Link::Over => false,
+    }
+}

@@ -1,0 +1,409 @@
+//! A fleet and a twin's engine over a virtual link, in virtual time: no socket, no clock, no thread.
+
+mod far;
+
+use std::{
+    collections::{BinaryHeap, HashMap},
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use bytes::BytesMut;
+use far::Far;
+use netloop::{Datagram, Engine, Now, Outbound, Port, SessionLimits, Stop, client_tls};
+use twin::{
+    args::{Batch, FramesPerPacket, Profile, Rate},
+    simulate::{ACTUATOR_ID, Fleet, FleetError, Outcome, Plan},
+};
+use wire::{
+    ALPN, Command, DeviceId, Hello, Operation, Reading, Record, SensorType, Status, capability,
+};
+
+const DELAY: Duration = Duration::from_micros(150);
+
+struct Flight {
+    at: Instant,
+    order: u64,
+    to_twin: bool,
+    payload: Vec<u8>,
+}
+
+impl PartialEq for Flight {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+impl Eq for Flight {}
+impl PartialOrd for Flight {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+impl Ord for Flight {
+    /// The earliest is the greatest, so that a heap gives it first.
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (other.at, other.order).cmp(&(self.at, self.order))
+    }
+}
+
+/// A fleet, a twin and the link between them.
+struct Plant {
+    now: Now,
+    fleet: Fleet,
+    stop: Stop,
+    fleet_engine: Engine,
+    far: Far,
+    far_engine: Engine,
+    flights: BinaryHeap<Flight>,
+    order: u64,
+    /// Datagrams are thrown away while set.
+    cut: bool,
+    /// DATAGRAM packets that reached the twin.
+    packets: u64,
+}
+
+fn address(port: u16) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, 1], port))
+}
+
+fn plan(devices: u32) -> Plan {
+    Plan {
+        remote: address(4433),
+        server_name: "localhost".to_owned(),
+        devices,
+        sessions: devices,
+        profile: Profile::Industrial,
+        rate: Rate::Hz(20.0),
+        t2_rate_hz: 0.0,
+        t3_rate_hz: 0.0,
+        count: None,
+        duration: Some(Duration::from_secs(3)),
+        batch: Batch::Auto,
+        frames_per_packet: FramesPerPacket::Auto,
+        linger: Duration::ZERO,
+        seed: 42,
+    }
+}
+
+impl Plant {
+    fn new(plan: Plan) -> Self {
+        let now = Now::simulated();
+        let (certificate, server) = far::localhost();
+        let hello = Hello {
+            capabilities: capability::COMMANDS | capability::TOTALS,
+            epoch: 1,
+            device: DeviceId([1; 16]),
+        };
+        let limits = plan.limits(1452);
+        let tls = client_tls([certificate], ALPN).unwrap();
+        let twin_limits = SessionLimits { sessions_max: 4096, ..SessionLimits::default() };
+        let stop = Stop::new();
+        Self {
+            now,
+            fleet: Fleet::new(plan, stop.clone()),
+            stop,
+            fleet_engine: Engine::client(tls, Some(hello), limits, now, [3; 32]),
+            far: Far::default(),
+            far_engine: Engine::server(server.into_quic().unwrap(), twin_limits, now, [4; 32]),
+            flights: BinaryHeap::new(),
+            order: 0,
+            cut: false,
+            packets: 0,
+        }
+    }
+
+    fn turn(&mut self) -> bool {
+        let fleet = turn(&mut self.fleet_engine, &mut self.fleet, self.now);
+        let far = turn(&mut self.far_engine, &mut self.far, self.now);
+        for (to_twin, (_, payloads)) in [(true, &fleet), (false, &far)] {
+            for payload in payloads {
+                self.order += 1;
+                let (at, order) = (self.now.instant + DELAY, self.order);
+                self.flights.push(Flight { at, order, to_twin, payload: payload.clone() });
+            }
+        }
+        fleet.0 || far.0
+    }
+
+    /// Takes turns until nothing is left to do now, then advances to whatever comes next.
+    fn step(&mut self) {
+        while self.turn() {}
+        let next = [
+            self.flights.peek().map(|flight| flight.at),
+            self.fleet_engine.poll_timeout(),
+            self.far_engine.poll_timeout(),
+            self.fleet.poll_timeout(),
+        ];
+        let next = next.into_iter().flatten().min().expect("something always comes");
+        let passed = next.saturating_duration_since(self.now.instant);
+        self.now = self.now.plus(passed.max(Duration::from_micros(1)));
+        while self.flights.peek().is_some_and(|flight| flight.at <= self.now.instant) {
+            let flight = self.flights.pop().unwrap();
+            if !self.cut {
+                self.land(flight);
+            }
+        }
+    }
+
+    fn land(&mut self, flight: Flight) {
+        self.packets += u64::from(flight.to_twin);
+        let (engine, remote) = if flight.to_twin {
+            (&mut self.far_engine, address(9000))
+        } else {
+            (&mut self.fleet_engine, address(4433))
+        };
+        let payload = BytesMut::from(&flight.payload[..]);
+        let recv_ns = self.now.unix_ns;
+        engine.handle_datagram(
+            self.now,
+            Datagram { remote, local_ip: None, ecn: None, payload, recv_ns },
+        );
+    }
+
+    fn run_for(&mut self, span: Duration) {
+        let end = self.now.instant + span;
+        while self.now.instant < end && !self.fleet.is_done() {
+            self.step();
+        }
+    }
+
+    /// Runs to the end of the plan, and a little longer so that the last packets land.
+    fn finish(mut self) -> (Outcome, Far) {
+        let limit = self.now.instant + Duration::from_secs(120);
+        while !self.fleet.is_done() {
+            self.step();
+            assert!(self.now.instant < limit, "the fleet never came to its end");
+        }
+        assert!(self.stop.is_draining());
+        for _ in 0..50 {
+            self.step();
+        }
+        (self.fleet.finish().unwrap().0, self.far)
+    }
+}
+
+/// One turn of an engine and its port, as a worker takes it.
+fn turn<P: Port>(engine: &mut Engine, port: &mut P, now: Now) -> (bool, Vec<Vec<u8>>) {
+    engine.poll(now, port);
+    engine.handle_timeouts(now, port);
+    let asked = port.poll_outbound(engine, now);
+    let mut payloads = Vec::new();
+    let mut buffer = Vec::new();
+    while let Some(transmit) = engine.poll_transmit(now, 10, &mut buffer) {
+        let segment = transmit.segment_size.unwrap_or(transmit.size);
+        payloads.extend(buffer[..transmit.size].chunks(segment).map(<[u8]>::to_vec));
+    }
+    while let Some(event) = engine.poll_event() {
+        assert!(port.handle_event(event).is_ok());
+    }
+    (asked || !payloads.is_empty(), payloads)
+}
+
+fn offered(far: &Far) -> [u64; 3] {
+    far.totals.iter().fold([0; 3], |sum, totals| {
+        [0, 1, 2].map(|tier| sum[tier] + totals.offered[tier])
+    })
+}
+
+#[test]
+fn what_was_sent_is_what_arrived_and_what_the_totals_say() {
+    let (outcome, far) =
+        Plant::new(Plan { t2_rate_hz: 5.0, t3_rate_hz: 2.0, ..plan(40) }).finish();
+    // 200 sensors for 3 s at 20, 5 and 2 Hz; a phase may put a device's last round just behind the end.
+    assert_eq!(outcome.sent[0], 12_000);
+    assert!(outcome.sent[1].abs_diff(3_000) <= 40, "{:?}", outcome.sent);
+    assert!(outcome.sent[2].abs_diff(1_200) <= 40, "{:?}", outcome.sent);
+    assert_eq!(far.records, outcome.sent);
+    assert_eq!(offered(&far), outcome.sent);
+    assert_eq!(far.out_of_sequence, 0);
+    assert_eq!(outcome.shed, [0; 3]);
+    assert_eq!(outcome.acknowledged, [0, outcome.sent[1], outcome.sent[2]]);
+    assert_eq!((outcome.sessions_opened, outcome.sessions_finished), (40, 40));
+    assert_eq!((outcome.sessions_lost, outcome.handshakes_failed), (0, 0));
+    assert_eq!(outcome.active_ns, 3_000_000_000);
+    assert_eq!(far.seen.len(), 3 * 200);
+}
+
+#[test]
+fn devices_are_sent_at_their_phase_and_period_whatever_the_session() {
+    let mut plant = Plant::new(Plan { sessions: 3, ..plan(10) });
+    plant.far.stamps = Some(Vec::new());
+    let (outcome, far) = plant.finish();
+    let mut by_key: HashMap<_, Vec<u64>> = HashMap::new();
+    for (key, ts_us) in far.stamps.unwrap() {
+        by_key.entry(key).or_default().push(ts_us);
+    }
+    assert_eq!(outcome.sessions_finished, 3);
+    assert_eq!(by_key.len(), 50);
+    let mut phases = std::collections::HashSet::new();
+    for stamps in by_key.values() {
+        assert_eq!(stamps.len(), 60);
+        phases.insert(stamps[0]);
+        for (round, ts_us) in stamps.iter().enumerate() {
+            assert!(ts_us.abs_diff(stamps[0] + round as u64 * 50_000) <= 1, "round {round}");
+        }
+    }
+    assert_eq!(phases.len(), 10, "one phase for each device, not for each sensor");
+}
+
+#[test]
+fn a_device_and_period_is_one_frame_when_nothing_is_in_its_way() {
+    let (outcome, _) = Plant::new(plan(10)).finish();
+    assert_eq!((outcome.form.records, outcome.form.frames), (3_000, 600));
+    assert_eq!(outcome.form.records_max, 5);
+}
+
+#[test]
+fn one_record_in_a_frame_and_one_frame_in_a_packet_are_kept() {
+    let one = |frames_per_packet| {
+        let batch = Batch::Records(1);
+        let count = Some(2_000);
+        let mut plant = Plant::new(Plan {
+            batch,
+            frames_per_packet,
+            count,
+            rate: Rate::Max,
+            sessions: 2,
+            ..plan(10)
+        });
+        plant.run_for(Duration::from_secs(10));
+        let packets = plant.packets;
+        let (outcome, far) = plant.finish();
+        assert_eq!((outcome.form.records, outcome.form.frames), (2_000, 2_000));
+        assert_eq!((far.records[0], far.out_of_sequence), (2_000, 0));
+        packets
+    };
+    assert!(one(FramesPerPacket::One) >= 2_000);
+    assert!(one(FramesPerPacket::Auto) < 300);
+}
+
+#[test]
+fn flat_out_fills_every_frame_and_stops_at_the_count() {
+    let (outcome, far) =
+        Plant::new(Plan { rate: Rate::Max, sessions: 4, count: Some(100_000), ..plan(20) }).finish();
+    assert_eq!(outcome.sent, [100_000, 0, 0]);
+    assert_eq!(far.records, outcome.sent);
+    assert_eq!(offered(&far), outcome.sent);
+    assert_eq!(far.out_of_sequence, 0);
+    assert_eq!(outcome.form.records_max, 36);
+    let mean = outcome.form.records as f64 / outcome.form.frames as f64;
+    assert!(mean > 35.0, "{mean} records in a frame");
+    let rounds = far.seen.values().map(|seen| seen.records);
+    let (least, most) = (rounds.clone().min().unwrap(), rounds.max().unwrap());
+    assert!(most <= 3 * least, "sensors take turns: {least} to {most} records");
+}
+
+#[test]
+fn a_linger_packs_the_rounds_of_devices_that_share_a_session() {
+    let linger = Duration::from_millis(20);
+    let (outcome, far) = Plant::new(Plan { linger, sessions: 1, ..plan(40) }).finish();
+    assert_eq!(far.records[0], outcome.sent[0]);
+    let mean = outcome.form.records as f64 / outcome.form.frames as f64;
+    assert!(mean > 30.0, "{mean} records in a frame");
+}
+
+#[test]
+fn an_actuator_closes_the_loop() {
+    let mut plant = Plant::new(Plan { duration: Some(Duration::from_secs(40)), ..plan(3) });
+    plant.run_for(Duration::from_secs(2));
+    let (&key, &session) =
+        plant.far.sessions.iter().find(|(key, _)| key[16..] == [0, 0]).unwrap();
+    plant.far.watched = Some(key);
+    plant.run_for(Duration::from_secs(1));
+    let before = *plant.far.values.last().unwrap();
+    let request = Command::request(
+        Record::encode(&Reading {
+            device: DeviceId(*key.first_chunk().unwrap()),
+            sensor_id: ACTUATOR_ID,
+            value: 15.0,
+            ts_us: 0,
+            seq: 0,
+            sensor_type: SensorType::Temperature,
+        }),
+        Operation::Setpoint,
+    );
+    plant.far.outbound.push(Outbound::Command { session, request, tag: 7 });
+    plant.run_for(Duration::from_millis(1));
+    assert_eq!(plant.far.acks, [(Status::Ok, 15.0)]);
+    plant.run_for(Duration::from_secs(30));
+    let after = *plant.far.values.last().unwrap();
+    assert!(before > 30.0 && (15.0..16.0).contains(&after), "{before} before, {after} after");
+    plant.stop.drain();
+    let (outcome, _) = plant.finish();
+    assert_eq!((outcome.commands_answered, outcome.sessions_finished), (1, 3));
+}
+
+#[test]
+fn a_twin_that_does_not_read_t2_slows_it_and_loses_none_of_it() {
+    let duration = Some(Duration::from_secs(20));
+    let mut plant = Plant::new(Plan {
+        t2_rate_hz: 200.0,
+        rate: Rate::Hz(1.0),
+        sessions: 2,
+        duration,
+        ..plan(20)
+    });
+    plant.far.deaf = true;
+    plant.run_for(Duration::from_secs(10));
+    let written = plant.fleet.progress().sent[1].value();
+    // Two sessions with windows of 256 KiB; the rest waits as due times.
+    assert!((5_000..20_000).contains(&written), "{written} written to a deaf twin");
+    plant.far.deaf = false;
+    let (outcome, far) = plant.finish();
+    assert_eq!(far.records[1], outcome.sent[1]);
+    assert_eq!(far.out_of_sequence, 0);
+    assert_eq!(outcome.acknowledged[1], outcome.sent[1]);
+    assert!(outcome.sent[1] > 200_000, "{} sent once the twin read", outcome.sent[1]);
+}
+
+#[test]
+fn a_lost_session_is_replaced_and_t1_that_found_no_session_is_shed() {
+    let duration = Some(Duration::from_secs(60));
+    let mut plant = Plant::new(Plan { t2_rate_hz: 2.0, duration, ..plan(5) });
+    plant.run_for(Duration::from_secs(5));
+    plant.cut = true;
+    plant.run_for(Duration::from_secs(12));
+    plant.cut = false;
+    let (outcome, far) = plant.finish();
+    assert_eq!(outcome.sessions_lost, 5);
+    assert_eq!(outcome.sessions_reopened, 5);
+    assert_eq!(outcome.sessions_finished, 5);
+    assert!(outcome.shed[0] > 0 && outcome.shed[1] == 0, "{:?}", outcome.shed);
+    assert!(outcome.acknowledged[1] < outcome.sent[1]);
+    // What the sessions that closed in order say they offered did arrive.
+    assert!(far.records[1] >= offered(&far)[1]);
+    let due = 5 * 5 * 20 * 60;
+    assert!((outcome.sent[0] + outcome.shed[0]).abs_diff(due) <= 25, "{outcome:?}");
+}
+
+#[test]
+fn a_twin_that_never_answers_is_the_reason_given() {
+    let mut plant = Plant::new(plan(3));
+    plant.cut = true;
+    plant.run_for(Duration::from_secs(60));
+    assert!(plant.fleet.is_done());
+    assert!(matches!(plant.fleet.finish(), Err(FleetError::NoAnswer)));
+}
+
+#[test]
+fn a_wrong_name_ends_with_the_certificate_as_reason() {
+    let mut plant = Plant::new(Plan { server_name: "elsewhere".to_owned(), ..plan(3) });
+    plant.run_for(Duration::from_secs(60));
+    assert!(plant.fleet.is_done());
+    assert!(matches!(plant.fleet.finish(), Err(FleetError::Handshake)));
+}
+
+#[test]
+fn the_same_seed_offers_the_same_load() {
+    let run = || {
+        let mut plant = Plant::new(Plan { t2_rate_hz: 3.0, ..plan(7) });
+        plant.far.stamps = Some(Vec::new());
+        let (outcome, far) = plant.finish();
+        let mut stamps = far.stamps.unwrap();
+        stamps.sort_unstable();
+        let first = stamps.iter().map(|stamp| stamp.1).min().unwrap();
+        stamps.iter_mut().for_each(|stamp| stamp.1 -= first);
+        (outcome.sent, stamps)
+    };
+    assert_eq!(run(), run());
+}
