@@ -115,7 +115,7 @@ impl Archetype {
         (&self.entities, lent)
     }
 
-    /// Makes room for `additional` more rows in every column.
+    /// Makes room for exactly `additional` more rows in every column, if it is not there.
     pub(crate) fn reserve(&mut self, additional: usize) {
         let wanted = self.len() + additional;
         if wanted > self.capacity_rows {
@@ -125,17 +125,18 @@ impl Archetype {
         }
     }
 
-    /// Makes room for at least one more row, doubling, and says for how many.
-    pub(crate) fn reserve_some(&mut self) -> usize {
+    /// Makes room for `additional` more rows, at least doubling when it grows, and says how many rows fit now.
+    pub(crate) fn make_room(&mut self, additional: usize) -> usize {
         /// The first growth of a table: a line of the narrowest common component, `f32`.
         const ROWS_MIN: usize = 16;
-        if self.len() == self.capacity_rows {
-            self.reserve(self.len().max(ROWS_MIN));
+        if self.len() + additional > self.capacity_rows {
+            let doubled = (2 * self.capacity_rows).max(ROWS_MIN) - self.len();
+            self.reserve(additional.max(doubled));
         }
         self.capacity_rows - self.len()
     }
 
-    /// Appends a row whose values the columns have received, or will before anyone looks.
+    /// Appends the entity of a row that the columns have received, or will before anyone looks.
     pub(crate) fn push_entity(&mut self, entity: Entity) {
         self.entities.push(entity);
     }
@@ -143,7 +144,7 @@ impl Archetype {
     /// Appends a row of `source` and returns where it stands: what both carry is copied, what is new is zeroed.
     /// The caller pushes the entity.
     pub(crate) fn push_from(&mut self, source: &Self, row: usize) -> usize {
-        self.reserve_some();
+        self.make_room(1);
         for column in &mut self.columns {
             match source.column(column.id()) {
                 Some(old) => column.push_from(old, row),

@@ -109,10 +109,11 @@ impl Entities {
         self.places[entity.index as usize].location = location;
     }
 
-    /// Makes room for `additional` names, so that giving them out does not allocate.
+    /// Makes room for `additional` names, so that neither giving them out nor taking all names back allocates.
     pub(crate) fn reserve(&mut self, additional: usize) {
-        self.places.reserve(additional.saturating_sub(self.free.len()));
-        self.free.reserve(additional);
+        let fresh = additional.saturating_sub(self.free.len());
+        self.places.reserve(fresh);
+        self.free.reserve(self.places.len() + fresh - self.free.len());
     }
 
     /// Number of live names.

@@ -1,8 +1,8 @@
 //! What a query asks of an entity: components to read or to write, or its name.
 //!
 //! A term knows two shapes: the slice of a whole archetype, and the value of one row. Rows are remembered precisely or
-//! not at all: a component under [`Track::Rows`] is written through [`Tracked`] only, which marks the rows it hands out,
-//! and `&mut T` of such a component does not compile, because a plain slice could not tell which rows were written.
+//! not at all: a component under [`Track::Rows`] is written through [`Tracked`] only, which marks the rows that are opened
+//! for writing. `&mut T` of such a component does not compile: a plain slice cannot tell which rows were written.
 
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};

@@ -74,7 +74,7 @@ impl World {
         let index = self.archetype_of_bundle::<B>();
         let archetype = &mut self.archetypes[index as usize];
         let row = archetype.len();
-        archetype.reserve_some();
+        archetype.make_room(1);
         archetype.commit(1);
         bundle.write(archetype, row);
         let entity = self.entities.allocate(Location { archetype: index, row: row as u32 });
@@ -84,29 +84,31 @@ impl World {
 
     /// Adds an entity for each bundle; the columns are resolved once for many rows.
     ///
+    /// If the iterator panics, some of the bundles that it yielded before may be missing; the world stays whole.
+    ///
     /// # Panics
     /// As [`World::spawn`].
     pub fn spawn_batch<B: Bundle>(&mut self, bundles: impl IntoIterator<Item = B>) -> SpawnedRows {
         let index = self.archetype_of_bundle::<B>();
         let archetype = &mut self.archetypes[index as usize];
         let mut bundles = bundles.into_iter();
-        let expected = bundles.size_hint().0;
-        archetype.reserve(expected);
+        let mut expected = bundles.size_hint().0;
         self.entities.reserve(expected);
         let first = archetype.len() as u32;
-        loop {
-            let room = archetype.reserve_some();
-            let written = write_rows(&mut B::spare(archetype, room), room, &mut bundles);
+        let mut next = bundles.next();
+        while let Some(bundle) = next {
+            let room = archetype.make_room(expected.max(1));
+            let (written, unwritten) =
+                write_rows(bundle, &mut bundles, &mut B::spare(archetype, room), room);
+            (next, expected) = (unwritten, 1);
             let start = archetype.len();
             archetype.commit(written);
             for row in start..start + written {
                 let location = Location { archetype: index, row: row as u32 };
                 archetype.push_entity(self.entities.allocate(location));
             }
-            if written < room {
-                return SpawnedRows { archetype: index, rows: first..archetype.len() as u32 };
-            }
         }
+        SpawnedRows { archetype: index, rows: first..archetype.len() as u32 }
     }
 
     /// Removes `entity` with all its components.
@@ -371,15 +373,17 @@ impl World {
     }
 }
 
-/// Writes bundles into `room` spare rows and says how many arrived.
+/// Writes bundles into `room` spare rows. Returns how many arrived, and the first for which there was no room.
 fn write_rows<B: Bundle>(
+    first: B,
+    bundles: &mut impl Iterator<Item = B>,
     spare: &mut B::Spare<'_>,
     room: usize,
-    bundles: &mut impl Iterator<Item = B>,
-) -> usize {
-    for row in 0..room {
-        let Some(bundle) = bundles.next() else { return row };
+) -> (usize, Option<B>) {
+    first.write_spare(spare, 0);
+    for row in 1..room {
+        let Some(bundle) = bundles.next() else { return (row, None) };
         bundle.write_spare(spare, row);
     }
-    room
+    (room, bundles.next())
 }

@@ -2,8 +2,8 @@
 
 use bytemuck::{Pod, Zeroable};
 use ecs::{
-    Bundle, COLUMN_ALIGN_BYTES, Component, Location, NoSuchEntity, Signature, SpawnedRows, Track,
-    World,
+    Bundle, COLUMN_ALIGN_BYTES, Component, Entity, Location, NoSuchEntity, Query, Signature,
+    SpawnedRows, Track, World,
 };
 
 #[repr(C)]
@@ -202,6 +202,37 @@ fn reserved_memory_is_kept_and_counted() {
     assert_eq!(world.memory_bytes(), reserved_bytes);
     names.iter().for_each(|&name| world.despawn(name).unwrap());
     assert_eq!(world.memory_bytes(), reserved_bytes);
+    world.spawn_batch((0..10_000).map(|n| (Level(f64::from(n)), Mean(0.0))));
+    assert_eq!(world.memory_bytes(), reserved_bytes, "a batch that just fits does not grow");
+}
+
+#[test]
+fn many_small_batches_grow_by_doubling() {
+    let mut world = World::new();
+    let mut growths = 0;
+    let mut held_bytes = world.memory_bytes();
+    for _ in 0..10_000 {
+        world.spawn_batch((0..5).map(|n| (Level(f64::from(n)),)));
+        if world.memory_bytes() > held_bytes {
+            (growths, held_bytes) = (growths + 1, world.memory_bytes());
+        }
+    }
+    assert_eq!(world.len(), 50_000);
+    assert!(growths < 64, "{growths} growths for 50,000 rows");
+}
+
+#[test]
+fn world_and_query_move_to_another_thread() {
+    let mut world = World::new();
+    let mut query = Query::<(&mut Level, Entity)>::new();
+    world.put_resource(Box::new(7_u32));
+    world.spawn((Level(1.0),));
+    let found = std::thread::spawn(move || {
+        let mut found = 0.0;
+        query.each(&mut world, |(level, _)| found += level.0);
+        found
+    });
+    assert_eq!(found.join().unwrap(), 1.0);
 }
 
 #[test]
