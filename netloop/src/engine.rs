@@ -358,6 +358,8 @@ impl Engine {
         self.commands.forget(id);
         if was == Phase::Handshake {
             self.tally.handshakes_failed += 1;
+            self.tally.handshakes_tls += u64::from(matches!(reason, CloseReason::Tls(_)));
+            self.tally.handshakes_timeout += u64::from(reason == CloseReason::Idle);
             self.events.push_back(SessionEvent::Failed { session: id, reason });
         } else {
             self.tally.closed += 1;

@@ -37,7 +37,9 @@ pub enum CloseReason {
     Idle,
     /// The peer no longer knows the session.
     Reset,
-    /// QUIC or TLS broke.
+    /// TLS was broken off with this alert (RFC 8446, section 6), by either end: 48 is an unknown authority.
+    Tls(u8),
+    /// QUIC broke.
     Transport,
 }
 

@@ -5,7 +5,9 @@
 
 use std::net::SocketAddr;
 
-use quinn_proto::{Connection, ConnectionError, Dir, Event, StreamEvent, StreamId, VarInt};
+use quinn_proto::{
+    Connection, ConnectionError, Dir, Event, StreamEvent, StreamId, TransportErrorCode, VarInt,
+};
 use wire::{Batch, CloseCode, Hello, Record, Tier, Totals};
 
 use crate::{
@@ -264,10 +266,17 @@ fn close_reason(error: &ConnectionError) -> CloseReason {
         ConnectionError::TimedOut => CloseReason::Idle,
         ConnectionError::Reset => CloseReason::Reset,
         ConnectionError::LocallyClosed => CloseReason::Local(CloseCode::Done),
-        ConnectionError::ConnectionClosed(_)
-        | ConnectionError::TransportError(_)
-        | ConnectionError::VersionMismatch
-        | ConnectionError::CidsExhausted => CloseReason::Transport,
+        ConnectionError::ConnectionClosed(close) => transport_reason(close.error_code),
+        ConnectionError::TransportError(error) => transport_reason(error.code),
+        ConnectionError::VersionMismatch | ConnectionError::CidsExhausted => CloseReason::Transport,
+    }
+}
+
+/// TLS alerts travel as transport error codes 0x100 to 0x1ff (RFC 9001, section 4.8).
+fn transport_reason(code: TransportErrorCode) -> CloseReason {
+    match u64::from(code) {
+        code @ 0x100..=0x1ff => CloseReason::Tls((code & 0xff) as u8),
+        _ => CloseReason::Transport,
     }
 }
 

@@ -98,8 +98,12 @@ pub struct WorkerStats {
     pub t3_busy: Counter,
     /// Handshakes completed.
     pub handshakes_ok: Counter,
-    /// Handshakes that ended otherwise.
-    pub handshakes_failed: Counter,
+    /// Handshakes broken off by a TLS alert, such as that of a certificate that is not trusted.
+    pub handshakes_tls: Counter,
+    /// Handshakes given up after silence.
+    pub handshakes_timeout: Counter,
+    /// Handshakes that failed otherwise.
+    pub handshakes_other: Counter,
     /// Sessions opened.
     pub sessions_opened: Counter,
     /// Sessions closed.
@@ -142,7 +146,10 @@ impl WorkerStats {
         self.t3_no_handler.set(tally.no_handler);
         self.t3_busy.set(tally.busy);
         self.handshakes_ok.set(tally.opened);
-        self.handshakes_failed.set(tally.handshakes_failed);
+        self.handshakes_tls.set(tally.handshakes_tls);
+        self.handshakes_timeout.set(tally.handshakes_timeout);
+        let told = tally.handshakes_tls + tally.handshakes_timeout;
+        self.handshakes_other.set(tally.handshakes_failed - told);
         self.handshakes_refused.set(tally.handshakes_refused);
         self.sessions_opened.set(tally.opened);
         self.sessions_closed.set(tally.closed);

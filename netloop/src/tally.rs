@@ -39,8 +39,12 @@ pub struct EngineTally {
     pub opened: u64,
     /// Established sessions that ended.
     pub closed: u64,
-    /// Handshakes that failed or were refused.
+    /// Handshakes that were begun and failed, for whatever reason.
     pub handshakes_failed: u64,
+    /// Of those: broken off by a TLS alert, such as that of a certificate that is not trusted.
+    pub handshakes_tls: u64,
+    /// Of those: given up after silence.
+    pub handshakes_timeout: u64,
     /// Handshakes refused because the sessions were at their limit.
     pub handshakes_refused: u64,
     /// Commands reset because nobody handles them.

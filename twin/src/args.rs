@@ -33,6 +33,10 @@ pub struct Cli {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// The whole system in one process, over real QUIC on loopback.
+    Demo(DemoArgs),
+    /// Serve a plant.
+    Serve(ServeArgs),
     /// Offer the load of a plant to a twin.
     Simulate(SimulateArgs),
     /// Make certificates for development.

@@ -2,4 +2,6 @@
 
 pub mod certs;
 pub mod config;
+pub mod demo;
+pub mod serve;
 pub mod simulate;

@@ -6,14 +6,16 @@
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Acquire};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use netloop::Clock;
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::histograms::WriteError;
 use crate::http::{Surface, router};
 use crate::interval::IntervalConsumer;
+use crate::report::{Activity, Usage};
 
 /// How often finished intervals are fetched: well within the second that fills the next one.
 const COLLECT: Duration = Duration::from_millis(100);
@@ -47,6 +49,10 @@ pub struct Cold {
     surface: Arc<Surface>,
     consumers: Vec<IntervalConsumer>,
     stop: Arc<AtomicBool>,
+    usage: fn() -> Usage,
+    activity: Activity,
+    clock: Clock,
+    began: Instant,
 }
 
 impl Cold {
@@ -57,8 +63,11 @@ impl Cold {
         surface: Arc<Surface>,
         consumers: Vec<IntervalConsumer>,
         stop: Arc<AtomicBool>,
+        usage: fn() -> Usage,
     ) -> Self {
-        Self { surface, consumers, stop }
+        let clock = Clock::new();
+        let (activity, began) = (Activity::default(), clock.now().instant);
+        Self { surface, consumers, stop, usage, activity, clock, began }
     }
 
     /// Serves until a signal comes, `limit` is over or the stop flag is up. `each_second` is called with
@@ -105,6 +114,12 @@ impl Cold {
         })
     }
 
+    /// When records were applied so far.
+    #[must_use]
+    pub const fn activity(&self) -> &Activity {
+        &self.activity
+    }
+
     /// Fetches what the hot threads have handed over. Called once more after they have ended, it leaves
     /// nothing behind.
     ///
@@ -112,6 +127,8 @@ impl Cold {
     ///
     /// The report cannot be written.
     pub fn collect(&mut self) -> Result<(), WriteError> {
+        let applied = self.surface.stats().tiers.iter().map(|tier| tier.applied.applied.value());
+        self.activity.observe(applied.sum(), self.clock.now().instant - self.began, (self.usage)());
         for consumer in &mut self.consumers {
             while let Some(interval) = consumer.poll() {
                 let added = self.surface.report().add(&interval);

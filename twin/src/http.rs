@@ -87,7 +87,7 @@ impl Surface {
 
     /// What is missing before devices can be served, if anything is.
     fn missing(&self) -> Option<&'static str> {
-        if self.stats.worker.listening.value() == 0 {
+        if self.stats.worker.turns.value() == 0 {
             Some("the worker does not listen yet\n")
         } else if self.stats.tick.ticks.value() == 0 {
             Some("no tick has run yet\n")

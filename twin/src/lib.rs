@@ -16,5 +16,8 @@ pub mod interval;
 pub mod logging;
 pub mod metrics;
 pub mod report;
+pub mod runtime;
 pub mod simulate;
 pub mod stats;
+pub mod tick;
+pub mod world;

@@ -20,17 +20,15 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Demo(args) => cmd::demo::run(&args),
+        Command::Serve(args) => cmd::serve::run(args),
         Command::Simulate(args) => cmd::simulate::run(args),
         Command::Certs(args) => cmd::certs::run(args, unix_s()),
         Command::Config(args) => cmd::config::run(args),
     }
 }
 
-#[expect(
-    clippy::disallowed_methods,
-    reason = "one date for certificates, before any thread starts"
-)]
+/// The date that certificates begin with.
 fn unix_s() -> u64 {
-    let now = std::time::SystemTime::now();
-    now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    netloop::Clock::new().now().unix_ns / 1_000_000_000
 }

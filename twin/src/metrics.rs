@@ -164,6 +164,9 @@ const METRICS: &[Metric] = &[
         "Ticks that ended after the next one was due.",
         |from, to| to.count("", from.stats.tick.overruns.value()),
     ),
+    counter("pollux_ticks_missed_total", "Ticks that never ran.", |from, to| {
+        to.count("", from.stats.tick.missed.value());
+    }),
     latency("pollux_tick_duration_seconds", "Work of a tick.", |from, to| {
         to.histogram("", (from.total)(Latency::TickDuration));
     }),
@@ -189,7 +192,7 @@ const METRICS: &[Metric] = &[
         to.count("", from.stats.tick.entities.value());
     }),
     gauge("pollux_sessions", "Open sessions.", |from, to| {
-        to.count("", from.stats.worker.sessions.value());
+        to.count("", from.stats.worker.sessions_open());
     }),
     gauge("pollux_ring_depth", "Records in a ring, by tier.", |from, to| {
         by_tier(to, |tier| from.stats.tiers[tier].ingress.ring_depth.value());
@@ -217,23 +220,30 @@ const METRICS: &[Metric] = &[
         to.push("thread=\"tick\"", from.stats.tick.busy_ns.value() as f64 / 1e9);
     }),
     counter("pollux_budgets_spent_total", "Turns and ticks cut short by a budget.", |from, to| {
-        to.count("thread=\"worker\"", from.stats.worker.budgets_spent.value());
-        to.count("thread=\"tick\"", from.stats.tick.budgets_spent.value());
+        let budgets = &from.stats.worker.budget_exhausted;
+        to.count("budget=\"receive\"", budgets.recv.value());
+        to.count("budget=\"session\"", budgets.session.value());
+        to.count("budget=\"send\"", budgets.send.value());
+        to.count("budget=\"tick\"", from.stats.tick.budgets_spent.value());
     }),
     counter("pollux_turns_total", "Turns of the worker.", |from, to| {
         to.count("", from.stats.worker.turns.value());
     }),
     counter("pollux_datagrams_total", "UDP datagrams by direction.", |from, to| {
-        to.count("direction=\"received\"", from.stats.worker.datagrams_received.value());
-        to.count("direction=\"sent\"", from.stats.worker.datagrams_sent.value());
+        to.count("direction=\"received\"", from.stats.worker.datagrams_in.value());
+        to.count("direction=\"sent\"", from.stats.worker.datagrams_out.value());
     }),
     counter(
         "pollux_datagrams_rejected_total",
         "UDP datagrams that belong to no session and open none.",
-        |from, to| to.count("", from.stats.worker.datagrams_rejected.value()),
+        |from, to| to.count("", from.stats.worker.garbage_datagrams.value()),
     ),
-    counter("pollux_handshakes_failed_total", "Handshakes that failed.", |from, to| {
-        to.count("", from.stats.worker.handshakes_failed.value());
+    counter("pollux_handshakes_failed_total", "Handshakes that failed, by reason.", |from, to| {
+        let worker = &from.stats.worker;
+        to.count("reason=\"refused\"", worker.handshakes_refused.value());
+        to.count("reason=\"tls\"", worker.handshakes_tls.value());
+        to.count("reason=\"timeout\"", worker.handshakes_timeout.value());
+        to.count("reason=\"other\"", worker.handshakes_other.value());
     }),
     gauge("process_resident_memory_bytes", "Resident memory.", |from, to| {
         to.count("", from.rss_bytes);

@@ -28,6 +28,49 @@ pub struct Usage {
     pub cpu_system_ns: u64,
 }
 
+/// When records were applied, and what the process used in that time.
+///
+/// Whoever polls it decides how fine it is. It leaves out what start, waiting for the first device and the end cost, so
+/// that a short run and a long one say the same of a record.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Activity {
+    applied: u64,
+    /// The last look before the first applied record.
+    before: Option<(Duration, u64)>,
+    first: Option<(Duration, u64)>,
+    last: Option<(Duration, u64)>,
+}
+
+impl Activity {
+    /// Notes that `applied` records were applied by `at`, and what the process had used by then.
+    pub fn observe(&mut self, applied: u64, at: Duration, usage: Usage) {
+        let now = Some((at, usage.cpu_user_ns + usage.cpu_system_ns));
+        if applied == 0 {
+            self.before = now;
+        } else if applied != self.applied {
+            self.first = self.first.or(self.before).or(now);
+            self.last = now;
+        }
+        self.applied = applied;
+    }
+
+    /// From the last look before the first applied record to the last.
+    #[must_use]
+    pub fn length(&self) -> Duration {
+        self.difference().map_or(Duration::ZERO, |(first, last)| last.0.saturating_sub(first.0))
+    }
+
+    /// CPU time of the process in that time, in nanoseconds.
+    #[must_use]
+    pub fn cpu_ns(&self) -> u64 {
+        self.difference().map_or(0, |(first, last)| last.1.saturating_sub(first.1))
+    }
+
+    fn difference(&self) -> Option<((Duration, u64), (Duration, u64))> {
+        self.first.zip(self.last)
+    }
+}
+
 /// Adds up the intervals of a run.
 pub struct Report {
     folder: Option<PathBuf>,
@@ -124,6 +167,12 @@ pub struct Summary {
     pub cpu_system_s: f64,
     /// Time that the hot threads spent at work.
     pub busy_ns: Busy,
+    /// UDP datagrams received.
+    pub packets: u64,
+    /// From the first applied record to the last, in seconds, to a tenth.
+    pub active_s: f64,
+    /// CPU time of the process in that time, in seconds.
+    pub active_cpu_s: f64,
     /// The account of each tier.
     pub tiers: Tiers,
     /// Percentiles by latency, in nanoseconds.
@@ -161,6 +210,7 @@ impl Summary {
         report: &Report,
         stats: &TwinStats,
         usage: Usage,
+        activity: &Activity,
         duration: Duration,
         idle_strategy: &str,
     ) -> Self {
@@ -170,7 +220,7 @@ impl Summary {
             ticks: stats.tick.ticks.value(),
             tick_overruns: stats.tick.overruns.value(),
             entities: stats.tick.entities.value(),
-            sessions: stats.worker.sessions.value(),
+            sessions: stats.worker.sessions_open(),
             rss_bytes: usage.rss_bytes,
             cpu_user_s: Duration::from_nanos(usage.cpu_user_ns).as_secs_f64(),
             cpu_system_s: Duration::from_nanos(usage.cpu_system_ns).as_secs_f64(),
@@ -178,6 +228,9 @@ impl Summary {
                 worker: stats.worker.busy_ns.value(),
                 tick: stats.tick.busy_ns.value(),
             },
+            packets: stats.worker.datagrams_in.value(),
+            active_s: activity.length().as_secs_f64(),
+            active_cpu_s: Duration::from_nanos(activity.cpu_ns()).as_secs_f64(),
             tiers: Tiers { t1, t2, t3 },
             latency_ns: report.latencies(),
             idle_strategy: idle_strategy.to_owned(),

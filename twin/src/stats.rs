@@ -4,32 +4,12 @@
 //! A reader sees each counter monotonic but no instant at which all are from the same moment, so a
 //! residual is exact only when the writers rest.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::Arc;
+
+pub use netloop::Counter;
+use netloop::WorkerStats;
 
 use crate::config::TYPES;
-
-/// A 64-bit number with one writer and any number of readers.
-#[derive(Debug, Default)]
-pub struct Counter(AtomicU64);
-
-impl Counter {
-    /// Adds, wrapping. Only the one writer may call it: two would lose additions.
-    pub fn add(&self, n: u64) {
-        // Relaxed: the number orders nothing but itself.
-        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
-    }
-
-    /// Replaces the number; for gauges.
-    pub fn set(&self, n: u64) {
-        self.0.store(n, Relaxed);
-    }
-
-    /// The number as last written.
-    #[must_use]
-    pub fn value(&self) -> u64 {
-        self.0.load(Relaxed)
-    }
-}
 
 /// A real number with one writer and any number of readers.
 #[derive(Debug, Default)]
@@ -53,7 +33,7 @@ impl Real {
 #[derive(Debug, Default)]
 pub struct TwinStats {
     /// Written by the worker.
-    pub worker: Worker,
+    pub worker: Arc<WorkerStats>,
     /// Written by the tick thread.
     pub tick: Tick,
     /// By tier, T1 first.
@@ -66,30 +46,6 @@ pub struct TwinStats {
     pub commands: [Commands; 2],
 }
 
-/// The worker's counters.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub struct Worker {
-    /// 1 once the socket is bound and the worker has made its first turn.
-    pub listening: Counter,
-    /// Sessions open now.
-    pub sessions: Counter,
-    /// Turns of the loop.
-    pub turns: Counter,
-    /// Time spent in turns that found work, in nanoseconds.
-    pub busy_ns: Counter,
-    /// Datagrams received.
-    pub datagrams_received: Counter,
-    /// Datagrams sent.
-    pub datagrams_sent: Counter,
-    /// Datagrams that belong to no session and open none.
-    pub datagrams_rejected: Counter,
-    /// Handshakes that failed, a wrong certificate among the reasons.
-    pub handshakes_failed: Counter,
-    /// Turns that ended because a budget was spent.
-    pub budgets_spent: Counter,
-}
-
 /// The tick thread's counters.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -98,6 +54,8 @@ pub struct Tick {
     pub ticks: Counter,
     /// Ticks that ended after the next one was due.
     pub overruns: Counter,
+    /// Ticks that never ran, because the one before them took their whole period.
+    pub missed: Counter,
     /// Ticks per second, over the last second.
     pub rate_hz: Real,
     /// Entities in the world.

@@ -10,7 +10,7 @@ use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use serde_json::Value;
 use twin::histograms::write_percentiles;
 use twin::interval::{BOUND_NS, Latency, exchange, histogram, record_n};
-use twin::report::{Report, Summary, Usage};
+use twin::report::{Activity, Report, Summary, Usage};
 use twin::stats::TwinStats;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -219,10 +219,17 @@ fn summary_has_every_field_and_the_account_adds_up() {
     let report = Report::create(None, started()).unwrap();
     let usage =
         Usage { rss_bytes: 1 << 20, cpu_user_ns: 1_500_000_000, cpu_system_ns: 250_000_000 };
-    let summary = Summary::of(&report, &stats, usage, Duration::from_secs(2), "wait");
+    let mut activity = Activity::default();
+    for (applied, at_ms, cpu_ms) in [(0, 400, 7), (90, 500, 20), (100, 1400, 57), (100, 1900, 90)] {
+        let usage = Usage { cpu_user_ns: cpu_ms * 1_000_000, ..Usage::default() };
+        activity.observe(applied, Duration::from_millis(at_ms), usage);
+    }
+    let summary = Summary::of(&report, &stats, usage, &activity, Duration::from_secs(2), "wait");
     let json = serde_json::to_value(&summary).unwrap();
     let names: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
     let expected = [
+        "active_cpu_s",
+        "active_s",
         "busy_ns",
         "cpu_system_s",
         "cpu_user_s",
@@ -231,6 +238,7 @@ fn summary_has_every_field_and_the_account_adds_up() {
         "host",
         "idle_strategy",
         "latency_ns",
+        "packets",
         "rss_bytes",
         "sessions",
         "tick_overruns",
@@ -240,6 +248,7 @@ fn summary_has_every_field_and_the_account_adds_up() {
     assert_eq!(sorted(names), expected);
     assert_eq!(json["duration_s"], 2.0);
     assert_eq!(json["cpu_user_s"], 1.5);
+    assert_eq!((&json["active_s"], &json["active_cpu_s"]), (&1.0.into(), &0.05.into()));
     assert_eq!(json["tick_overruns"], 3);
     assert_eq!(json["tiers"]["t1"]["rejected"], 7);
     assert_eq!(json["tiers"]["t1"]["residual"], 1);

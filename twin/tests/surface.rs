@@ -16,7 +16,7 @@ use twin::cold::{Cold, Ended};
 use twin::http::{Surface, bind};
 use twin::interval::{IntervalProducer, Latency, exchange};
 use twin::metrics;
-use twin::report::Report;
+use twin::report::{Report, Usage};
 use twin::stats::{Direction, TwinStats};
 
 const RSS_BYTES: u64 = 12_345_678;
@@ -60,7 +60,7 @@ impl Served {
         let stop = Arc::new(AtomicBool::new(false));
         let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let addr = listener.local_addr().unwrap();
-        let mut cold = Cold::new(surface, vec![consumer], Arc::clone(&stop));
+        let mut cold = Cold::new(surface, vec![consumer], Arc::clone(&stop), Usage::default);
         let cold = std::thread::spawn(move || cold.run(Some(listener), None, &mut |_| {}).unwrap());
         Self { addr, stats, stop, producer: Some((producer, first)), cold: Some(cold) }
     }
@@ -256,7 +256,7 @@ fn histograms_are_cumulative_and_complete() {
 fn readiness_waits_for_the_worker_and_the_tick() {
     let served = Served::start();
     assert_eq!(served.get("/readyz"), (503, "the worker does not listen yet\n".to_owned()));
-    served.stats.worker.listening.set(1);
+    served.stats.worker.turns.set(1);
     assert_eq!(served.get("/readyz"), (503, "no tick has run yet\n".to_owned()));
     served.stats.tick.ticks.add(1);
     assert_eq!(served.get("/readyz"), (200, "ready\n".to_owned()));
@@ -280,7 +280,7 @@ fn a_limit_ends_the_run_and_a_last_collection_leaves_nothing() {
     let surface = Surface::new(stats, report, || 0);
     let (producer, consumer, mut current) = exchange(0);
     let stop = Arc::new(AtomicBool::new(false));
-    let mut cold = Cold::new(Arc::clone(&surface), vec![consumer], stop);
+    let mut cold = Cold::new(Arc::clone(&surface), vec![consumer], stop, Usage::default);
     let ended = cold.run(None, Some(Duration::from_millis(1)), &mut |_| {}).unwrap();
     assert_eq!(ended, Ended::Elapsed);
     current.record_n(Latency::CommandRtt, 5, 6);

@@ -11,8 +11,8 @@ use std::{
 };
 
 use netloop::{
-    Answer, CloseReason, ConnectError, Engine, Now, Port, SessionEvent, SessionId, Sink, Slot, Stop,
-    slot,
+    Answer, CloseReason, ConnectError, Engine, Now, Port, SessionEvent, SessionId, Sink, Slot,
+    Stop, slot,
 };
 use wire::{CloseCode, Command, Record, Status, Tier};
 
@@ -72,10 +72,14 @@ pub enum FleetError {
     /// The twin closed the handshake.
     #[error("the twin refused the session{}", .0.map(|code| format!(": {code}")).unwrap_or_default())]
     Refused(Option<CloseCode>),
-    /// TLS or QUIC broke off.
-    #[error(
-        "the handshake broke off: the certificate of the twin is not signed by the given authority, is not for this server name, or the twin accepts no further session"
-    )]
+    /// TLS broke off with this alert.
+    #[error("TLS broke off (alert {alert}): {}", alert_meaning(*alert))]
+    Tls {
+        /// The number of the alert.
+        alert: u8,
+    },
+    /// QUIC broke off.
+    #[error("the handshake broke off: the twin accepts no further session, or is no twin")]
     Handshake,
     /// The engine could not even begin.
     #[error(transparent)]
@@ -377,9 +381,23 @@ pub(super) const fn failure_of(reason: CloseReason) -> FleetError {
     match reason {
         CloseReason::Idle => FleetError::NoAnswer,
         CloseReason::Peer(code) => FleetError::Refused(code),
+        CloseReason::Tls(alert) => FleetError::Tls { alert },
         CloseReason::Local(_) | CloseReason::Reset | CloseReason::Transport => {
             FleetError::Handshake
         }
+    }
+}
+
+/// What an alert means to the one who started the load (RFC 8446, section 6.2; RFC 7301, section 3.2).
+const fn alert_meaning(alert: u8) -> &'static str {
+    match alert {
+        42 | 43 | 46 => "the certificate is not usable, or not for this server name",
+        44 => "the certificate is revoked",
+        45 => "the certificate has expired, or a clock is wrong",
+        48 => "the certificate is not signed by the given authority",
+        116 => "the twin asks for a device certificate",
+        120 => "the other end does not speak pollux/1",
+        _ => "the ends do not agree",
     }
 }
 

@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 
 use netloop::{
-    Answer, CloseReason, Engine, Now, Outbound, Port, ServerTls, SessionEvent, SessionId, Sink, Slot,
+    Answer, CloseReason, Engine, Now, Outbound, Port, ServerTls, SessionEvent, SessionId, Sink,
+    Slot,
 };
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};

@@ -1,0 +1,54 @@
+//! `pollux serve`: the twin as a service.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use netloop::ServerTls;
+
+use crate::args::{EXIT_FAILED, Output, ServeArgs};
+use crate::cold::Ended;
+use crate::config::{Config, Effective};
+use crate::logging;
+use crate::report::Summary;
+use crate::runtime::Twin;
+
+/// Serves until a signal, the end of `--duration-s`, or the death of a hot thread.
+///
+/// # Errors
+/// The configuration is wrong ([`crate::config::Rejected`]), an address is taken, or a file cannot be read or written.
+pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
+    let effective = Effective::load(&args.layers.layers())?;
+    let config = effective.config();
+    logging::start(config.log.level);
+    let tls = ServerTls::from_pem_files(&config.tls.cert, &config.tls.key)?;
+    let mut twin = Twin::start(config, tls, args.report.report.as_deref())?;
+    announce(&twin, config);
+    let limit = args.report.duration_s.map(Duration::from_secs);
+    let ended = twin.run(limit, &mut |_| {})?;
+    print(&twin.finish()?, args.report.output)?;
+    Ok(if ended == Ended::Stopped { ExitCode::from(EXIT_FAILED) } else { ExitCode::SUCCESS })
+}
+
+/// Says where the twin listens and how it idles, once everything is bound.
+fn announce(twin: &Twin, config: &Config) {
+    eprintln!("listening quic {}", twin.quic_addr());
+    if let Some(addr) = twin.http_addr() {
+        eprintln!("listening http {addr}");
+    }
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let (idle, hz) = (twin.idle_strategy(), config.tick.hz);
+    eprintln!("ready: tick {hz} Hz, idle {idle} ({cores} cores)");
+}
+
+/// Prints the summary in the form that was asked for.
+///
+/// # Errors
+/// It has a number that JSON cannot carry.
+#[expect(clippy::print_stdout, reason = "the summary is the result")]
+pub fn print(summary: &Summary, output: Output) -> anyhow::Result<()> {
+    match output {
+        Output::Text => println!("{summary}"),
+        Output::Json => println!("{}", serde_json::to_string(summary)?),
+    }
+    Ok(())
+}
