@@ -18,3 +18,4 @@ pub mod metrics;
 pub mod report;
 pub mod simulate;
 pub mod stats;
+pub mod world;

@@ -1,0 +1,106 @@
+//! Commands of devices to the twin: what each is answered. PROTOCOL.md#t3.
+//!
+//! A device may read the latest value of any sensor of the plant, and the acknowledged setpoint of any actuator. It may
+//! not set anything here: setpoints go from the twin to devices.
+
+use netloop::Answer;
+use wire::{CloseCode, Command, Operation, Record, Status};
+
+/// What a key of a command stands for in the world.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Target {
+    /// A sensor or actuator of the type that was asked for, and the value that it holds.
+    Value(f64),
+    /// Nothing of that name and type, or an actuator that was never acknowledged.
+    Unknown,
+}
+
+/// How commands of devices ended, in commands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AnswerCounts {
+    /// Answered with status 0.
+    pub acknowledged: u64,
+    /// Answered with another status.
+    pub rejected: u64,
+    /// Reset: nobody handles the operation, or the record breaks a rule.
+    pub reset: u64,
+}
+
+/// The answer to `request`; `find` looks its target up.
+pub fn answer(request: &Record, find: impl FnOnce(&Command) -> Target) -> Answer {
+    let Ok(command) = Command::decode(request) else {
+        return Answer::Reset(CloseCode::BadRecord);
+    };
+    match command.operation() {
+        Some(Operation::Read) => match find(&command) {
+            Target::Value(value) => Answer::Ack(Command::ack(*request, Status::Ok, value)),
+            Target::Unknown => {
+                Answer::Ack(Command::ack(*request, Status::Unknown, request.value()))
+            }
+        },
+        Some(Operation::Setpoint) => {
+            Answer::Ack(Command::ack(*request, Status::Refused, request.value()))
+        }
+        None => Answer::Reset(CloseCode::NoHandler),
+    }
+}
+
+impl AnswerCounts {
+    /// Counts one answer.
+    pub fn add(&mut self, answer: &Answer) {
+        match answer {
+            Answer::Ack(ack) => {
+                let ok = Command::decode(ack).is_ok_and(|ack| ack.status() == Some(Status::Ok));
+                self.acknowledged += u64::from(ok);
+                self.rejected += u64::from(!ok);
+            }
+            Answer::Reset(_) => self.reset += 1,
+            Answer::Later => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::{DeviceId, Reading, SensorType};
+
+    fn request(kind: u8) -> Record {
+        let reading = Reading {
+            device: DeviceId([1; 16]),
+            sensor_id: 4,
+            value: 7.5,
+            ts_us: 99,
+            seq: 3,
+            sensor_type: SensorType::Voltage,
+        };
+        Record::encode(&reading).with_kind(kind << 5 | SensorType::Voltage as u8)
+    }
+
+    fn status_and_value(answer: Answer) -> (Option<Status>, f64) {
+        let Answer::Ack(ack) = answer else { panic!("{answer:?} is no ack") };
+        assert_eq!((ack.key(), ack.ts_us(), ack.seq()), (request(0).key(), 99, 3));
+        (Command::decode(&ack).unwrap().status(), ack.value())
+    }
+
+    #[test]
+    fn a_read_is_answered_with_the_value_that_holds() {
+        let found = answer(&request(0), |command| {
+            assert_eq!(command.sensor_type, SensorType::Voltage);
+            Target::Value(230.5)
+        });
+        assert_eq!(status_and_value(found), (Some(Status::Ok), 230.5));
+        let unknown = answer(&request(0), |_| Target::Unknown);
+        assert_eq!(status_and_value(unknown), (Some(Status::Unknown), 7.5));
+    }
+
+    #[test]
+    fn a_setpoint_is_refused_and_an_unassigned_operation_reset() {
+        let refused = answer(&request(1), |_| unreachable!("a setpoint looks nothing up"));
+        assert_eq!(status_and_value(refused), (Some(Status::Refused), 7.5));
+        for operation in 2..8 {
+            let reset = answer(&request(operation), |_| unreachable!("no such operation"));
+            assert_eq!(reset, Answer::Reset(CloseCode::NoHandler));
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The rings between worker and tick thread, from the tick's side.
+
+use std::sync::Arc;
+
+use netloop::{
+    Consumer, Outbound, Producer, RingPort, SessionEvent, Slot, TierTally, WorkerStats, ring,
+};
+use wire::Tier;
+
+/// What the tick thread holds of the rings, and the worker's counts beside them.
+pub struct Lanes {
+    /// Records by tier, T1 first. On T3 also the ends of commands that the twin opened.
+    pub tiers: [Consumer<Slot>; Tier::COUNT],
+    /// Steps in the life of sessions.
+    pub events: Consumer<SessionEvent>,
+    /// Answers and commands, to be sent in the worker's next turn.
+    pub outbound: Producer<Outbound>,
+    /// What the worker counts.
+    pub worker: Arc<WorkerStats>,
+}
+
+/// Capacities of the rings, in slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaneCapacities {
+    /// By tier, T1 first.
+    pub tiers: [usize; Tier::COUNT],
+    /// Steps of sessions.
+    pub events: usize,
+    /// Answers and commands.
+    pub outbound: usize,
+}
+
+/// Makes the rings and gives the worker's ends and the tick thread's.
+#[must_use]
+pub fn lanes(capacities: &LaneCapacities, worker: Arc<WorkerStats>) -> (RingPort, Lanes) {
+    let [(t1, t1_out), (t2, t2_out), (t3, t3_out)] = capacities.tiers.map(ring::<Slot>);
+    let (events, events_out) = ring(capacities.events);
+    let (outbound, outbound_out) = ring(capacities.outbound);
+    let port = RingPort { t1, t2, t3, events, outbound: outbound_out };
+    (port, Lanes { tiers: [t1_out, t2_out, t3_out], events: events_out, outbound, worker })
+}
+
+impl Lanes {
+    /// The worker's counts of a tier.
+    #[must_use]
+    pub fn tally(&self, tier: Tier) -> TierTally {
+        let stats = match tier {
+            Tier::T1 => &self.worker.t1,
+            Tier::T2 => &self.worker.t2,
+            Tier::T3 => &self.worker.t3,
+        };
+        TierTally {
+            received: stats.received.value(),
+            rejected: stats.rejected.value(),
+            shed: stats.shed.value(),
+            decode_errors: stats.decode_errors.value(),
+        }
+    }
+
+    /// True when nothing waits for the tick thread.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.events.depth() == 0 && self.tiers.iter().all(|tier| tier.depth() == 0)
+    }
+}

@@ -1,0 +1,85 @@
+//! What the tick shows to the cold thread: counters after every tick, aggregates and losses once a second.
+
+use wire::{SensorType, Tier};
+
+use crate::stats::Direction;
+
+use super::account::{Ingress, balance};
+use super::aggregate::Aggregate;
+use super::fault::{Fault, Injected};
+use super::{Lanes, World};
+
+impl World {
+    /// What the account of a tier is made of beside the world's own outcomes.
+    pub(super) fn ingress(&self, tier: Tier, lanes: &Lanes) -> Ingress {
+        // Commands are left alone by fault injection.
+        let fault = self.fault.as_ref().filter(|_| tier != Tier::T3);
+        Ingress {
+            tally: lanes.tally(tier),
+            depth: lanes.tiers[tier.index()].depth() as u64,
+            held: fault.map_or(0, |fault| fault.held(tier.index())),
+            injected: fault
+                .map_or(Injected::default(), |fault: &Fault| fault.injected(tier.index())),
+        }
+    }
+
+    /// Aggregates, losses, and the tables of sessions whose devices went astray.
+    pub(super) fn handle_second(&mut self) {
+        self.losses = self.sessions.losses();
+        if std::mem::take(&mut self.relink) {
+            // Some device reports through a session other than the one it was last resolved by. Looking every row up
+            // again teaches the way back, and costs one look by key for each sensor, at most once a second.
+            self.sessions.forget_rows();
+        }
+        for sensor_type in SensorType::ALL {
+            let values = bytemuck::cast_slice(self.tables.smoothed(sensor_type));
+            let aggregate = Aggregate::of(values);
+            let to = &self.stats.aggregates[sensor_type.index()];
+            to.count.set(aggregate.count);
+            to.mean.set(aggregate.mean);
+            to.min.set(aggregate.min);
+            to.max.set(aggregate.max);
+        }
+    }
+
+    /// Publishes counts and accounts.
+    pub(super) fn publish(&mut self, lanes: &Lanes) {
+        for tier in Tier::ALL {
+            let outcomes = self.outcomes(tier);
+            let totals = balance(tier, outcomes, &self.ingress(tier, lanes), &self.losses);
+            let to = &self.stats.tiers[tier.index()];
+            to.applied.applied.set(totals.applied);
+            to.applied.duplicate.set(totals.duplicate);
+            to.applied.stale.set(totals.stale);
+            to.applied.rejected.set(outcomes.rejected_total());
+            to.ingress.offered.set(totals.offered);
+            to.ingress.shed.set(totals.shed);
+            to.ingress.lost.set(totals.lost);
+            to.ingress.rejected.set(totals.rejected - outcomes.rejected_total());
+            to.ingress.decode_errors.set(totals.decode_errors);
+            to.ingress.in_flight.set(totals.in_flight);
+            let ring = &lanes.tiers[tier.index()];
+            to.ingress.ring_depth.set(ring.depth() as u64);
+            to.ingress.ring_capacity.set(ring.capacity() as u64);
+        }
+        self.publish_counts();
+    }
+
+    fn publish_counts(&self) {
+        self.stats.tick.entities.set(self.entities() as u64);
+        for (to, counts) in self.stats.crossings.iter().zip(self.crossing_counts) {
+            to[0].set(counts[0]);
+            to[1].set(counts[1]);
+        }
+        let to_twin = self.stats.commands(Direction::ToTwin);
+        to_twin.acknowledged.set(self.answers.acknowledged);
+        to_twin.rejected.set(self.answers.rejected);
+        to_twin.reset.set(self.answers.reset);
+        let to_device = self.stats.commands(Direction::ToDevice);
+        let ends = self.actuators.ends();
+        to_device.acknowledged.set(ends.acknowledged);
+        to_device.rejected.set(ends.rejected);
+        to_device.reset.set(ends.reset);
+        to_device.expired.set(ends.expired);
+    }
+}
