@@ -18,4 +18,5 @@ pub mod metrics;
 pub mod report;
 pub mod simulate;
 pub mod stats;
+pub mod tick;
 pub mod world;

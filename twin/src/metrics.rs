@@ -164,6 +164,9 @@ const METRICS: &[Metric] = &[
         "Ticks that ended after the next one was due.",
         |from, to| to.count("", from.stats.tick.overruns.value()),
     ),
+    counter("pollux_ticks_missed_total", "Ticks that never ran.", |from, to| {
+        to.count("", from.stats.tick.missed.value());
+    }),
     latency("pollux_tick_duration_seconds", "Work of a tick.", |from, to| {
         to.histogram("", (from.total)(Latency::TickDuration));
     }),

@@ -98,6 +98,8 @@ pub struct Tick {
     pub ticks: Counter,
     /// Ticks that ended after the next one was due.
     pub overruns: Counter,
+    /// Ticks that never ran, because the one before them took their whole period.
+    pub missed: Counter,
     /// Ticks per second, over the last second.
     pub rate_hz: Real,
     /// Entities in the world.

@@ -1,0 +1,134 @@
+//! The loop around [`World::tick`]: wait, tick, measure, hand the latencies over once a second.
+//!
+//! It is the only part of the tick thread that reads a clock and waits. It neither allocates nor takes a lock, and it
+//! never waits for the cold thread: latencies that nobody has fetched are recorded further into the same interval. At the
+//! end it drains what the worker has left in the rings, so that the account closes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use netloop::{Clock, Now, Stop, Waker, sharpen_timers, wait_until};
+
+use crate::interval::{IntervalProducer, Latency};
+use crate::stats::TwinStats;
+use crate::world::{Lanes, World};
+
+use super::pace::Pace;
+
+/// How the tick thread spends its time.
+#[derive(Debug, Clone, Copy)]
+pub struct TickOptions {
+    /// Ticks a second.
+    pub hz: u32,
+    /// How long it spins before each tick instead of sleeping.
+    pub spin: Duration,
+}
+
+/// Ticks at the end that may find the rings not yet empty: a bound, should a worker never stop pushing.
+const DRAIN_TICKS_MAX: u32 = 10_000;
+
+/// A world with everything that makes it tick.
+pub struct TickThread {
+    world: World,
+    lanes: Lanes,
+    producer: IntervalProducer,
+    stats: Arc<TwinStats>,
+    /// Wakes a worker that sleeps while answers wait for it.
+    waker: Waker,
+    clock: Clock,
+    options: TickOptions,
+    started: Instant,
+    second: Second,
+}
+
+/// The second that is being measured.
+#[derive(Debug, Clone, Copy)]
+struct Second {
+    since: Instant,
+    ticks: u64,
+}
+
+impl TickThread {
+    /// Puts the thread together; nothing runs before [`TickThread::run`]. `started` is where the intervals of `producer`
+    /// count from.
+    #[must_use]
+    pub fn new(
+        world: World,
+        lanes: Lanes,
+        producer: IntervalProducer,
+        stats: Arc<TwinStats>,
+        waker: Waker,
+        options: TickOptions,
+        started: Instant,
+    ) -> Self {
+        let clock = Clock::new();
+        let second = Second { since: started, ticks: 0 };
+        Self { world, lanes, producer, stats, waker, clock, options, started, second }
+    }
+
+    /// Ticks on the calling thread until `stop` is told to drain, then until the rings are empty, and hands the last
+    /// latencies over. The worker has to have ended before, so that nothing is pushed later.
+    pub fn run(mut self, stop: &Stop) {
+        sharpen_timers();
+        let mut pace = Pace::new(self.clock.now().instant, self.options.hz);
+        while !stop.is_draining() {
+            wait_until(pace.next_start(), self.options.spin);
+            self.tick(&mut pace);
+        }
+        for _ in 0..DRAIN_TICKS_MAX {
+            if self.lanes.is_empty() {
+                break;
+            }
+            wait_until(pace.next_start(), self.options.spin);
+            self.tick(&mut pace);
+        }
+        self.finish();
+    }
+
+    fn tick(&mut self, pace: &mut Pace) {
+        let start = self.clock.now();
+        let begin = pace.begin(start.instant);
+        self.world.interval_mut().record(Latency::TickJitter, begin.late_ns);
+        let free = self.lanes.outbound.free();
+        let clock = &self.clock;
+        self.world.tick(&mut self.lanes, begin.tick, &mut || clock.now().unix_ns);
+        if self.lanes.outbound.free() < free {
+            self.waker.wake();
+        }
+        let end = self.clock.now();
+        let spent_ns = duration_ns(end.instant.saturating_duration_since(start.instant));
+        self.world.interval_mut().record(Latency::TickDuration, spent_ns);
+        let overrun = pace.end(end.instant);
+        self.second.ticks += 1;
+        let tick = &self.stats.tick;
+        tick.ticks.add(1);
+        tick.busy_ns.add(spent_ns);
+        tick.overruns.add(u64::from(overrun));
+        tick.missed.set(pace.missed());
+        self.end_second(end);
+    }
+
+    /// Once a second: the rate, the clock's anchor, and an empty interval.
+    fn end_second(&mut self, now: Now) {
+        let elapsed = now.instant.saturating_duration_since(self.second.since);
+        if elapsed < Duration::from_secs(1) {
+            return;
+        }
+        self.stats.tick.rate_hz.set(self.second.ticks as f64 / elapsed.as_secs_f64());
+        self.second = Second { since: now.instant, ticks: 0 };
+        self.clock.resync();
+        let at_ns = duration_ns(now.instant.saturating_duration_since(self.started));
+        self.producer.swap(self.world.interval_mut(), at_ns);
+    }
+
+    fn finish(mut self) {
+        self.world.settle(&self.lanes);
+        let now = self.clock.now().instant;
+        let at_ns = duration_ns(now.saturating_duration_since(self.started));
+        self.producer.finish(self.world.into_interval(), at_ns);
+    }
+}
+
+fn duration_ns(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
