@@ -1,0 +1,136 @@
+//! What a record costs between its ring and its row: one call of `World::tick` over batches of 36 that wait in the ring.
+//!
+//! `sequential` is a session that names its sensors in order, `random` one that names them in any order; pushing into the
+//! ring is not timed. The answer is in records per second.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use divan::Bencher;
+use divan::counter::ItemsCount;
+use netloop::{RingPort, SessionEvent, SessionId, Slot, WorkerStats};
+use twin::config::Config;
+use twin::interval::exchange;
+use twin::stats::TwinStats;
+use twin::world::{LaneCapacities, Lanes, World, WorldOptions, lanes};
+use wire::{DeviceId, Reading, Record, SensorType};
+
+fn main() {
+    divan::main();
+}
+
+const START_NS: u64 = 1_800_000_000_000_000_000;
+/// Records of one DATAGRAM frame.
+const BATCH_RECORDS: usize = 36;
+/// Records of one tick.
+const TICK_RECORDS: usize = 400 * BATCH_RECORDS;
+/// Sensors of one device.
+const SENSORS: u32 = 5;
+
+struct Plant {
+    world: World,
+    port: RingPort,
+    lanes: Lanes,
+    slots: Vec<Slot>,
+    at: usize,
+    tick: u64,
+}
+
+/// Sensors in an order that no prefetcher knows; every number once.
+fn shuffled(sensors: u32) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..sensors).collect();
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    for at in (1..order.len()).rev() {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        order.swap(at, random as usize % (at + 1));
+    }
+    order
+}
+
+fn slot(sensor: u32) -> Slot {
+    let mut device = [0xd0; 16];
+    device[12..].copy_from_slice(&(sensor / SENSORS).to_be_bytes());
+    let reading = Reading {
+        device: DeviceId(device),
+        sensor_id: (sensor % SENSORS) as u16,
+        value: f64::from(sensor % 1000) / 16.0,
+        ts_us: START_NS / 1000,
+        seq: 0,
+        sensor_type: SensorType::ALL[(sensor % SENSORS) as usize + 1],
+    };
+    Slot { hint: sensor, session: 0, ..Slot::new(*Record::encode(&reading).as_bytes()) }
+}
+
+fn options() -> WorldOptions {
+    let mut options = WorldOptions::new(&Config::default(), [17, 19]);
+    options.hz = 1000;
+    options.entities_max = 1 << 20;
+    options.sessions_max = 16;
+    options.drain = [1 << 18, 64, 64];
+    options
+}
+
+impl Plant {
+    /// A plant whose rows lie in the order of the hints.
+    fn new(sensors: u32, order: &[u32]) -> Self {
+        let capacities = LaneCapacities { tiers: [1 << 18, 64, 64], events: 64, outbound: 64 };
+        let (mut port, lanes) = lanes(&capacities, WorkerStats::shared());
+        let (_, _, interval) = exchange(0);
+        let world = World::new(options(), Arc::new(TwinStats::default()), interval);
+        let remote = SocketAddr::from(([127, 0, 0, 1], 1));
+        let opened = SessionEvent::Opened { session: SessionId(0), remote };
+        port.events.push(opened).expect("an empty ring has room");
+        let slots = order.iter().map(|&sensor| slot(sensor)).collect();
+        let mut plant = Self { world, port, lanes, slots, at: 0, tick: 0 };
+        let in_order: Vec<Slot> = (0..sensors).map(slot).collect();
+        for part in in_order.chunks(TICK_RECORDS) {
+            plant.port.t1.push_slice(part);
+            plant.tick();
+        }
+        assert_eq!(plant.world.entities(), sensors as usize);
+        plant
+    }
+
+    /// Puts the next records of the round into the ring, each with the next number of its sensor.
+    fn fill(&mut self) {
+        for batch in 0..TICK_RECORDS / BATCH_RECORDS {
+            let recv_ns = START_NS + self.tick * 1_000_000 + batch as u64 * 1000;
+            for _ in 0..BATCH_RECORDS {
+                let slot = &mut self.slots[self.at];
+                let record: &Record = bytemuck::cast_ref(&slot.record);
+                let seq = record.seq().wrapping_add(1).to_le_bytes();
+                slot.record[34..38].copy_from_slice(&seq);
+                slot.recv_ns = recv_ns;
+                self.port.t1.push(*slot).expect("the last tick emptied the ring");
+                self.at = if self.at + 1 == self.slots.len() { 0 } else { self.at + 1 };
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let now_ns = START_NS + self.tick * 1_000_000 + 900_000;
+        self.world.tick(&mut self.lanes, self.tick, &mut || now_ns);
+        self.tick += 1;
+    }
+}
+
+fn measure(bencher: Bencher, sensors: u32, order: &[u32]) {
+    let plant = RefCell::new(Plant::new(sensors, order));
+    bencher
+        .counter(ItemsCount::new(TICK_RECORDS))
+        .with_inputs(|| plant.borrow_mut().fill())
+        .bench_local_values(|()| plant.borrow_mut().tick());
+}
+
+#[divan::bench(args = [10_000, 50_000, 200_000], sample_count = 300, sample_size = 1)]
+fn sequential(bencher: Bencher, sensors: u32) {
+    measure(bencher, sensors, &(0..sensors).collect::<Vec<_>>());
+}
+
+#[divan::bench(args = [10_000, 50_000, 200_000], sample_count = 300, sample_size = 1)]
+fn random(bencher: Bencher, sensors: u32) {
+    measure(bencher, sensors, &shuffled(sensors));
+}
