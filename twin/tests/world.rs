@@ -279,3 +279,23 @@ fn a_reference_of_a_row_says_what_lies_there() {
     let row = RowRef::sensor(SensorType::Pressure, 77);
     assert_eq!((row.sensor_type(), row.row()), (Some(SensorType::Pressure), 77));
 }
+
+#[test]
+fn two_hundred_thousand_sensors_take_less_than_256_bytes_each() {
+    const SENSORS: u32 = 200_000;
+    let mut rig = Rig::new(options());
+    rig.open(1);
+    let types = &SensorType::ALL[1..];
+    for part in 0..SENSORS / 10_000 {
+        for sensor in part * 10_000..(part + 1) * 10_000 {
+            let (number, id) = (sensor / 5, (sensor % 5) as u16);
+            let sensor_type = types[usize::from(id)];
+            let first = Reading { sensor_type, ..reading(number, id, 0, 1.0) };
+            rig.receive(Tier::T1, 1, 0, &Record::encode(&first));
+        }
+        rig.tick();
+    }
+    assert_eq!(rig.world.entities(), SENSORS as usize);
+    let bytes = rig.world.memory_bytes() / SENSORS as usize;
+    assert!(bytes < 256, "{bytes} bytes a sensor");
+}
