@@ -125,8 +125,8 @@ impl Plant {
         fleet.0 || far.0
     }
 
-    /// Takes turns until nothing is left to do now, then advances to whatever comes next.
-    fn step(&mut self) {
+    /// Takes turns until nothing is left to do now, then advances to whatever comes next. False when nothing will.
+    fn step(&mut self) -> bool {
         while self.turn() {}
         let next = [
             self.flights.peek().map(|flight| flight.at),
@@ -134,7 +134,7 @@ impl Plant {
             self.far_engine.poll_timeout(),
             self.fleet.poll_timeout(),
         ];
-        let next = next.into_iter().flatten().min().expect("something always comes");
+        let Some(next) = next.into_iter().flatten().min() else { return false };
         let passed = next.saturating_duration_since(self.now.instant);
         self.now = self.now.plus(passed.max(Duration::from_micros(1)));
         while self.flights.peek().is_some_and(|flight| flight.at <= self.now.instant) {
@@ -143,6 +143,7 @@ impl Plant {
                 self.land(flight);
             }
         }
+        true
     }
 
     fn land(&mut self, flight: Flight) {
@@ -171,13 +172,11 @@ impl Plant {
     fn finish(mut self) -> (Outcome, Far) {
         let limit = self.now.instant + Duration::from_secs(120);
         while !self.fleet.is_done() {
-            self.step();
-            assert!(self.now.instant < limit, "the fleet never came to its end");
+            let alive = self.step();
+            assert!(alive && self.now.instant < limit, "the fleet never came to its end");
         }
         assert!(self.stop.is_draining());
-        for _ in 0..50 {
-            self.step();
-        }
+        while self.step() {}
         (self.fleet.finish().unwrap().0, self.far)
     }
 }

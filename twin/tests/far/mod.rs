@@ -1,5 +1,5 @@
 //! The far side of a simulated fleet: counts every record and checks what a twin relies on.
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
 use std::collections::HashMap;
 
