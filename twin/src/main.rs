@@ -18,7 +18,7 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Simulate(args) => cmd::simulate::run(args),
+        Command::Simulate(args) => cmd::simulate::run(&args),
         Command::Certs(args) => cmd::certs::run(args, unix_s()),
         Command::Config(args) => cmd::config::run(args),
     }

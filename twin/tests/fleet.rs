@@ -1,4 +1,5 @@
 //! A fleet and a twin's engine over a virtual link, in virtual time: no socket, no clock, no thread.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
 
 mod far;
 
@@ -140,13 +141,13 @@ impl Plant {
         while self.flights.peek().is_some_and(|flight| flight.at <= self.now.instant) {
             let flight = self.flights.pop().unwrap();
             if !self.cut {
-                self.land(flight);
+                self.land(&flight);
             }
         }
         true
     }
 
-    fn land(&mut self, flight: Flight) {
+    fn land(&mut self, flight: &Flight) {
         self.packets += u64::from(flight.to_twin);
         let (engine, remote) = if flight.to_twin {
             (&mut self.far_engine, address(9000))
@@ -199,15 +200,14 @@ fn turn<P: Port>(engine: &mut Engine, port: &mut P, now: Now) -> (bool, Vec<Vec<
 }
 
 fn offered(far: &Far) -> [u64; 3] {
-    far.totals.iter().fold([0; 3], |sum, totals| {
-        [0, 1, 2].map(|tier| sum[tier] + totals.offered[tier])
-    })
+    far.totals
+        .iter()
+        .fold([0; 3], |sum, totals| [0, 1, 2].map(|tier| sum[tier] + totals.offered[tier]))
 }
 
 #[test]
 fn what_was_sent_is_what_arrived_and_what_the_totals_say() {
-    let (outcome, far) =
-        Plant::new(Plan { t2_rate_hz: 5.0, t3_rate_hz: 2.0, ..plan(40) }).finish();
+    let (outcome, far) = Plant::new(Plan { t2_rate_hz: 5.0, t3_rate_hz: 2.0, ..plan(40) }).finish();
     // 200 sensors for 3 s at 20, 5 and 2 Hz; a phase may put a device's last round just behind the end.
     assert_eq!(outcome.sent[0], 12_000);
     assert!(outcome.sent[1].abs_diff(3_000) <= 40, "{:?}", outcome.sent);
@@ -279,7 +279,8 @@ fn one_record_in_a_frame_and_one_frame_in_a_packet_are_kept() {
 #[test]
 fn flat_out_fills_every_frame_and_stops_at_the_count() {
     let (outcome, far) =
-        Plant::new(Plan { rate: Rate::Max, sessions: 4, count: Some(100_000), ..plan(20) }).finish();
+        Plant::new(Plan { rate: Rate::Max, sessions: 4, count: Some(100_000), ..plan(20) })
+            .finish();
     assert_eq!(outcome.sent, [100_000, 0, 0]);
     assert_eq!(far.records, outcome.sent);
     assert_eq!(offered(&far), outcome.sent);
@@ -305,8 +306,7 @@ fn a_linger_packs_the_rounds_of_devices_that_share_a_session() {
 fn an_actuator_closes_the_loop() {
     let mut plant = Plant::new(Plan { duration: Some(Duration::from_secs(40)), ..plan(3) });
     plant.run_for(Duration::from_secs(2));
-    let (&key, &session) =
-        plant.far.sessions.iter().find(|(key, _)| key[16..] == [0, 0]).unwrap();
+    let (&key, &session) = plant.far.sessions.iter().find(|(key, _)| key[16..] == [0, 0]).unwrap();
     plant.far.watched = Some(key);
     plant.run_for(Duration::from_secs(1));
     let before = *plant.far.values.last().unwrap();

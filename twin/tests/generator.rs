@@ -1,4 +1,5 @@
 //! The load generator against a worker, over real sockets on loopback.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
 
 mod far;
 
@@ -78,15 +79,15 @@ fn a_load_over_sockets_is_accounted_for_on_both_sides() {
     let folder = tempfile::tempdir().unwrap();
     let report = folder.path().join("report");
     let roots = vec![twin.root.clone()];
-    let generator =
-        Generator::start(plan(twin.addr), roots, 1452, Some(report.clone())).unwrap();
+    let generator = Generator::start(plan(twin.addr), roots, 1452, Some(report.clone())).unwrap();
     let summary = run(generator).unwrap();
     let far = twin.end();
     assert_eq!((summary.sessions.opened, summary.sessions.finished), (4, 4));
     let offered = [summary.sent.t1, summary.sent.t2, summary.sent.t3];
-    let told = far.totals.iter().fold([0; 3], |sum, totals| {
-        [0, 1, 2].map(|tier| sum[tier] + totals.offered[tier])
-    });
+    let told = far
+        .totals
+        .iter()
+        .fold([0; 3], |sum, totals| [0, 1, 2].map(|tier| sum[tier] + totals.offered[tier]));
     assert_eq!(told, offered);
     assert!(far.records[0] <= offered[0], "nothing arrives that was not sent");
     assert_eq!(far.records[1..], offered[1..]);

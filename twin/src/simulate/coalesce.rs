@@ -152,7 +152,8 @@ impl Coalescer {
         if self.open.is_empty() {
             self.begin(outlet)
         } else {
-            self.open.len() < self.open_bytes_max || (self.flush(chunks, outlet) && self.begin(outlet))
+            self.open.len() < self.open_bytes_max
+                || (self.flush(chunks, outlet) && self.begin(outlet))
         }
     }
 

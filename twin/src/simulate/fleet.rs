@@ -11,8 +11,8 @@ use std::{
 };
 
 use netloop::{
-    Answer, CloseReason, ConnectError, Engine, Now, Port, SessionEvent, SessionId, Sink, Slot, Stop,
-    slot,
+    Answer, CloseReason, ConnectError, Engine, Now, Port, SessionEvent, SessionId, Sink, Slot,
+    Stop, slot,
 };
 use wire::{CloseCode, Command, Record, Status, Tier};
 

@@ -117,18 +117,7 @@ impl Generator {
             sharpen_timers();
             worker.run(&until)
         })?;
-        Ok(Self {
-            plan,
-            thread,
-            ended,
-            stop,
-            waker,
-            progress,
-            stats,
-            intervals,
-            latencies,
-            folder,
-        })
+        Ok(Self { plan, thread, ended, stop, waker, progress, stats, intervals, latencies, folder })
     }
 
     /// What the fleet counts.
@@ -198,8 +187,7 @@ fn summary(
     usage: Usage,
     latencies: &Latencies,
 ) -> Summary {
-    let traffic =
-        Traffic { packets: stats.datagrams_out.value(), bytes: stats.bytes_out.value() };
+    let traffic = Traffic { packets: stats.datagrams_out.value(), bytes: stats.bytes_out.value() };
     Summary::of(outcome, plan.carriers(), traffic, usage, latencies)
 }
 

@@ -34,7 +34,10 @@ impl Latencies {
     ///
     /// # Errors
     /// The folder or a file in it cannot be written.
-    pub fn create(folder: Option<&Path>, started: std::time::SystemTime) -> Result<Self, WriteError> {
+    pub fn create(
+        folder: Option<&Path>,
+        started: std::time::SystemTime,
+    ) -> Result<Self, WriteError> {
         if let Some(folder) = folder {
             std::fs::create_dir_all(folder).map_err(|reason| WriteError::new(folder, &reason))?;
         }
@@ -276,8 +279,7 @@ impl fmt::Display for Summary {
             "\n{:5}{:>15}{:>15}{:>13}{:>15}",
             "tier", "sent", "acknowledged", "shed", "sent per s"
         )?;
-        let (sent, acked, shed, rate) =
-            (self.sent, self.acknowledged, self.shed, self.rate_per_s);
+        let (sent, acked, shed, rate) = (self.sent, self.acknowledged, self.shed, self.rate_per_s);
         writeln!(f, "{:5}{:>15}{:>15}{:>13}{:>15.0}", "t1", sent.t1, "-", shed.t1, rate.t1)?;
         writeln!(f, "{:5}{:>15}{:>15}{:>13}{:>15.0}", "t2", sent.t2, acked.t2, shed.t2, rate.t2)?;
         writeln!(f, "{:5}{:>15}{:>15}{:>13}{:>15.0}", "t3", sent.t3, acked.t3, shed.t3, rate.t3)?;

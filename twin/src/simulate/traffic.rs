@@ -224,7 +224,8 @@ impl Fleet {
             return Some(due);
         }
         let due_unix_ns = self.at.unix_ns_of(due.due_ns);
-        let record = self.population.next_record(due.sensor as usize, Tier::T3, due_unix_ns / 1_000);
+        let record =
+            self.population.next_record(due.sensor as usize, Tier::T3, due_unix_ns / 1_000);
         carrier.command = Some((Command::request(record, Operation::Read), due_unix_ns));
         self.traffic.left -= 1;
         self.open_command(engine, number);

@@ -96,12 +96,10 @@ mod tests {
             let shape = &SHAPES[sensor_type.index()];
             let reach = shape.swing + shape.drift + shape.noise;
             let start_us = 1_700_000_000_000_000;
-            let values = (0..20_000).map(|at| {
-                waveform.value(start_us + u64::from(at) * shape.period_us / 500, at)
-            });
-            let (low, high) = values.fold((f64::MAX, f64::MIN), |(low, high), value| {
-                (low.min(value), high.max(value))
-            });
+            let values = (0..20_000)
+                .map(|at| waveform.value(start_us + u64::from(at) * shape.period_us / 500, at));
+            let (low, high) = values
+                .fold((f64::MAX, f64::MIN), |(low, high), value| (low.min(value), high.max(value)));
             assert!(low >= shape.level - reach && high <= shape.level + reach, "{sensor_type}");
             assert!(high - low >= 1.8 * shape.swing, "{sensor_type}: {low} to {high}");
         }

@@ -1,10 +1,12 @@
 //! The far side of a simulated fleet: counts every record and checks what a twin relies on.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
 
 use std::collections::HashMap;
 
 use netloop::{
-    Answer, CloseReason, Engine, Now, Outbound, Port, ServerTls, SessionEvent, SessionId, Sink, Slot,
+    Answer, CloseReason, Engine, Now, Outbound, Port, ServerTls, SessionEvent, SessionId, Sink,
+    Slot,
 };
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
