@@ -1,8 +1,139 @@
 #!/usr/bin/env bash
-# The gate: format, lints as errors, all tests, docs. Run it before every push; CI runs nothing else.
+# The gate: everything that must hold before a change lands. CI runs this and nothing else.
+#
+# It runs on a fresh Debian or Ubuntu with Rust from rustup. A tool that is missing is installed, and it says so; when that
+# fails, the gate fails: no check is left out in silence.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cargo fmt --all --check
-cargo clippy --workspace --all-targets --locked -- -D warnings
-cargo test --workspace --locked
-RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --locked
+
+# Tools of the gate, at the versions it was last run with.
+CARGO_DENY=0.20.2
+CARGO_FUZZ=0.13.2
+# Long enough to pass over every branch of the decoders from the seeds; a longer run is scripts/fuzz.sh --seconds N.
+FUZZ_SECONDS=${FUZZ_SECONDS:-10}
+
+usage() {
+  cat <<'END'
+usage: scripts/test.sh [--fast] [--help]
+
+  (nothing)   format, lints, tests, docs, shell scripts, licences and sources, short fuzz run, sanitizers
+  --fast      format, lints and tests only
+
+Missing tools are installed: rustfmt and clippy by rustup, shellcheck and a C++ compiler by apt-get (as root or with
+sudo), cargo-deny and cargo-fuzz by cargo install. Environment: FUZZ_SECONDS for each fuzz target (10).
+END
+}
+
+fast=no
+for argument in "$@"; do
+  case "$argument" in
+    --fast) fast=yes ;;
+    --help | -h) usage; exit 0 ;;
+    *) echo "test.sh: unknown argument '$argument'; allowed: --fast, --help" >&2; exit 64 ;;
+  esac
+done
+
+steps=()
+current="start"
+on_exit() {
+  local status=$?
+  [ "$status" -eq 0 ] || echo "test.sh: FAILED in step: $current (exit $status)" >&2
+}
+trap on_exit EXIT
+
+# step NAME COMMAND...: runs the command, fails with it, and notes the time that it took.
+step() {
+  current=$1
+  shift
+  printf '\n== %s\n   %s\n' "$current" "$*"
+  local start=$SECONDS
+  "$@"
+  printf -- '-- %s: ok after %d s\n' "$current" $((SECONDS - start))
+  steps+=("$(printf '%5d s  %s' $((SECONDS - start)) "$current")")
+}
+
+# apt_install COMMAND PACKAGE: installs the package unless the command is there.
+apt_install() {
+  command -v "$1" >/dev/null && return
+  echo "   $1 is missing: installing the package $2"
+  local as_root=()
+  [ "$(id -u)" -eq 0 ] || as_root=(sudo)
+  if ! command -v apt-get >/dev/null || { [ ${#as_root[@]} -gt 0 ] && ! command -v sudo >/dev/null; }; then
+    echo "test.sh: cannot install $2 here: needs apt-get as root or with sudo" >&2
+    return 1
+  fi
+  "${as_root[@]}" apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq "$2" >/dev/null
+  command -v "$1" >/dev/null
+}
+
+# cargo_install NAME VERSION: an unoptimised build is enough for a tool that runs for seconds, and takes half the time.
+cargo_install() {
+  cargo "${1#cargo-}" --version >/dev/null 2>&1 && return
+  echo "   $1 is missing: cargo install $1 $2 (some minutes)"
+  cargo install --quiet --locked --debug --version "$2" "$1"
+}
+
+rust_tools() {
+  command -v cargo >/dev/null || { echo "test.sh: no cargo: install Rust first, https://rustup.rs" >&2; return 1; }
+  cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
+  cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
+  apt_install cc build-essential
+  rustc --version
+  echo "   cores: $(nproc), system: $(uname -srm)"
+}
+
+more_tools() {
+  apt_install shellcheck shellcheck
+  apt_install c++ build-essential
+  cargo_install cargo-deny "$CARGO_DENY"
+  cargo_install cargo-fuzz "$CARGO_FUZZ"
+}
+
+# The workspaces of their own (the fuzzer, the peers of the benchmarks) are formatted like the rest.
+format() {
+  cargo fmt --all --check
+  local manifest
+  for manifest in wire/fuzz/Cargo.toml bench/peers/*/Cargo.toml; do
+    [ ! -e "$manifest" ] || cargo fmt --manifest-path "$manifest" --check
+  done
+}
+
+docs() {
+  RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
+}
+
+scripts_check() {
+  shellcheck scripts/*.sh .ci/run
+}
+
+# Advisories are a script of their own: they need a clone of a database from a git host.
+deny() {
+  cargo deny --locked check --hide-inclusion-graph bans licenses sources
+}
+
+step "tools of Rust" rust_tools
+step "format" format
+step "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
+step "tests" cargo test --workspace --locked
+if [ "$fast" = no ]; then
+  step "docs" docs
+  step "further tools" more_tools
+  step "shell scripts" scripts_check
+  step "licences, bans, sources" deny
+  step "fuzz, $FUZZ_SECONDS s a target" scripts/fuzz.sh --seconds "$FUZZ_SECONDS"
+  if [ -e scripts/sanitize.sh ]; then
+    step "sanitizers" scripts/sanitize.sh
+  else
+    printf '\n== sanitizers\n   NOT RUN: there is no scripts/sanitize.sh\n'
+  fi
+fi
+
+printf '\n== time of each step\n'
+printf '%s\n' "${steps[@]}"
+printf '%5d s  in all\n' "$SECONDS"
+if [ "$fast" = yes ]; then
+  echo "--fast left out: docs, shell scripts, licences and sources, fuzz run, sanitizers"
+else
+  echo "not part of the gate: scripts/advisories.sh (known vulnerabilities; needs a git host)"
+fi

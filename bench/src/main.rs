@@ -1,3 +1,5 @@
 //! `bench`: every number that Pollux publishes.
 
+#![forbid(unsafe_code)]
+
 fn main() {}

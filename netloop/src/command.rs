@@ -178,6 +178,7 @@ impl Session {
 fn ack_of(bytes: &[u8], request: &Record) -> Result<Record, ()> {
     let bytes: [u8; RECORD_BYTES] = bytes.try_into().map_err(|_| ())?;
     let ack = Record::from_bytes(bytes);
-    Command::decode(&ack).map_err(|_| ())?;
-    if ack.key() == request.key() && ack.seq() == request.seq() { Ok(ack) } else { Err(()) }
+    let status = Command::decode(&ack).map_err(|_| ())?.status();
+    let answers = ack.key() == request.key() && ack.seq() == request.seq();
+    if answers && status.is_some() { Ok(ack) } else { Err(()) }
 }

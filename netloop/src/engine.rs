@@ -319,8 +319,12 @@ impl Engine {
             session.unfinished = true;
             self.unfinished.push_back(place);
         }
+        let id = session.id;
         self.mark_dirty(place);
         self.handle_outcome(place, &outcome);
+        if let Some(code) = outcome.refused {
+            self.close(now, id, code);
+        }
     }
 
     fn handle_outcome(&mut self, place: u32, outcome: &Outcome) {

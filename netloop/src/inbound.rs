@@ -82,9 +82,14 @@ impl Session {
             match read {
                 Read::Blocked => self.inbound[at].readable = false,
                 Read::Unfinished => unfinished = true,
-                Read::End => self.handle_end(at, service),
+                Read::End => self.handle_end(at),
                 Read::Reset => drop(self.inbound.swap_remove(at)),
-                Read::Bad(code) => self.stop(at, code),
+                Read::Bad(code) => {
+                    self.stop(at, code);
+                    if code == CloseCode::BadVersion {
+                        outcome.refused = Some(code);
+                    }
+                }
             }
             if matches!(read, Read::Blocked | Read::Unfinished) {
                 at += 1;
@@ -317,10 +322,17 @@ impl Session {
     }
 
     /// A stream that ended in order; a T2 stream must end between records.
-    fn handle_end<S>(&mut self, at: usize, _service: &mut Service<'_, S>) {
+    fn handle_end(&mut self, at: usize) {
         let stream = self.inbound.swap_remove(at);
-        if stream.kind == StreamKind::Records && !stream.tail.is_empty() {
-            self.tally[Tier::T2.index()].decode_errors += 1;
+        match stream.kind {
+            _ if stream.tail.is_empty() => {}
+            // A cut magic is a cut record.
+            StreamKind::Opening if stream.tail.len() < MAGIC.len() => {
+                self.tally[Tier::T2.index()].decode_errors += 1;
+            }
+            StreamKind::Records => self.tally[Tier::T2.index()].decode_errors += 1,
+            StreamKind::Opening | StreamKind::Control => self.bad_control += 1,
+            StreamKind::Command => {}
         }
     }
 

@@ -31,7 +31,7 @@ pub struct SessionLimits {
     /// DATAGRAM bytes that may wait inside QUIC in each direction. Receiving overflows in silence there, so the engine
     /// drains long before this is reached.
     pub datagram_buffer_bytes: usize,
-    /// Largest UDP payload to use or to search for, in bytes.
+    /// Largest UDP payload to search the path for, in bytes; a session begins with 1,200.
     pub mtu_bytes: u16,
     /// Sensors whose rows a session remembers; the records of further ones are looked up by their key.
     pub keys_max: usize,
@@ -80,7 +80,7 @@ impl SessionLimits {
             .send_window(self.send_window_bytes.into())
             .datagram_receive_buffer_size(Some(self.datagram_buffer_bytes))
             .datagram_send_buffer_size(self.datagram_buffer_bytes)
-            .initial_mtu(MTU_MIN_BYTES.max(self.mtu_bytes.min(1452)))
+            .initial_mtu(MTU_MIN_BYTES)
             .congestion_controller_factory(self.congestion());
         let mut discovery = MtuDiscoveryConfig::default();
         discovery.upper_bound(self.mtu_bytes.max(MTU_MIN_BYTES));

@@ -66,6 +66,8 @@ pub(crate) struct Outcome {
     pub(crate) opened: bool,
     pub(crate) hello: Option<Hello>,
     pub(crate) lost: Option<CloseReason>,
+    /// The session cannot be served, and is closed with this code.
+    pub(crate) refused: Option<CloseCode>,
     /// Something is left in QUIC because the sink was full or a budget was used up.
     pub(crate) unfinished: bool,
 }

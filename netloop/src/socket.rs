@@ -9,6 +9,7 @@ use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
 
+use nix::sys::socket::{setsockopt, sockopt};
 use quinn_proto::EcnCodepoint;
 use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
 use socket2::{Domain, Protocol, Type};
@@ -88,7 +89,7 @@ pub struct RecvDatagram {
     pub remote: SocketAddr,
     /// The local address it was sent to, where the kernel says.
     pub local_ip: Option<IpAddr>,
-    /// Its congestion mark.
+    /// Its congestion mark, where [`Socket::reads_ecn`].
     pub ecn: Option<EcnCodepoint>,
     /// Its bytes, on loan from the pool.
     pub data: Payload,
@@ -128,6 +129,7 @@ pub struct Socket {
     socket: UdpSocket,
     state: UdpSocketState,
     local_addr: SocketAddr,
+    reads_ecn: bool,
     recv_buffer_bytes: usize,
     send_buffer_bytes: usize,
     /// Receive slots offered to the next call: see [`Socket::recv`].
@@ -164,10 +166,14 @@ impl Socket {
         socket.bind(&addr.into())?;
         let recv_buffer_bytes = granted(socket.recv_buffer_size()?);
         let send_buffer_bytes = granted(socket.send_buffer_size()?);
+        let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
+        let reads_ecn = !addr.ip().is_unspecified();
+        make_room(&socket, addr, reads_ecn)?;
         let socket = UdpSocket::from(socket);
         Ok(Self {
-            state: UdpSocketState::new(UdpSockRef::from(&socket))?,
+            state,
             local_addr: socket.local_addr()?,
+            reads_ecn,
             socket,
             recv_buffer_bytes,
             send_buffer_bytes,
@@ -199,6 +205,12 @@ impl Socket {
     #[must_use]
     pub fn max_gso_segments(&self) -> usize {
         self.state.max_gso_segments()
+    }
+
+    /// Whether ECN marks of received datagrams are known: on a socket that is bound to one address.
+    #[must_use]
+    pub fn reads_ecn(&self) -> bool {
+        self.reads_ecn
     }
 
     /// What the socket has done so far.
@@ -260,9 +272,11 @@ impl Socket {
         let kernel_unix_ns = meta
             .timestamp
             .map(|time| time.as_secs() * 1_000_000_000 + u64::from(time.subsec_nanos()));
+        let bound_ip = self.local_addr.ip();
+        let local_ip = meta.dst_ip.or_else(|| (!bound_ip.is_unspecified()).then_some(bound_ip));
         let mut hand_over = |data| {
             self.counts.datagrams_in += 1;
-            let (remote, local_ip) = (meta.addr, meta.dst_ip);
+            let remote = meta.addr;
             sink(RecvDatagram { remote, local_ip, ecn, data, kernel_unix_ns });
         };
         while meta.stride > 0 && run.len() > meta.stride {
@@ -314,6 +328,20 @@ impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
+}
+
+/// Leaves the kernel only as much to say about a run as there is room for: the mark, or the local address.
+fn make_room(socket: &socket2::Socket, addr: SocketAddr, reads_ecn: bool) -> io::Result<()> {
+    match (addr.is_ipv4(), reads_ecn) {
+        (true, true) => setsockopt(socket, sockopt::Ipv4PacketInfo, &false)?,
+        (false, true) => setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &false)?,
+        (true, false) => socket.set_recv_tos_v4(false)?,
+        (false, false) => {
+            socket.set_recv_tos_v4(false)?;
+            socket.set_recv_tclass_v6(false)?;
+        }
+    }
+    Ok(())
 }
 
 /// Linux reports twice what it grants, to cover its own bookkeeping.

@@ -1,4 +1,5 @@
 //! Bad input costs the datagram, the stream or the handshake that it came in, a counter, and nothing else.
+#![allow(clippy::unwrap_used, reason = "a test panics where its set-up fails")]
 
 mod link;
 
@@ -6,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use link::{DEVICE, Dice, Pair, Weather, no_handler, numbered, payload, record, values};
-use netloop::{Answer, Datagram, SessionId};
+use netloop::{Answer, Datagram, SessionEvent, SessionId};
 use wire::{Command, Operation, Reading, Record, SensorType, Status, Tier};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -183,13 +184,46 @@ fn first_stream_without_magic_is_t2() {
 }
 
 #[test]
-fn control_stream_of_another_version_is_stopped_and_the_session_lives() {
+fn hello_of_another_version_closes_the_session() {
     let mut pair = Pair::plain(1, Weather::CALM);
     let session = pair.connect();
     let mut bytes = link::hello().encode();
     bytes[8] = 9;
     write_once(&mut pair, session, &bytes, false);
+    pair.run_until("the close", LIMIT, |pair| {
+        pair.client.engine.phase(session) != Some(netloop::Phase::Open)
+    });
+    let Some(SessionEvent::Closed { reason, .. }) = pair.client.sink.events.last() else {
+        panic!("no close")
+    };
+    assert_eq!(*reason, netloop::CloseReason::Peer(Some(wire::CloseCode::BadVersion)));
     assert_eq!(pair.server.engine.tally().bad_control, 1);
+}
+
+#[test]
+fn broken_control_stream_costs_itself_and_the_session_lives() {
+    let hello = link::hello().encode();
+    let mut long = hello;
+    long[10] = 39;
+    let mut frame = hello.to_vec();
+    frame.extend([9, 0, 1, 2]);
+    let mut cut = hello.to_vec();
+    cut.extend([9, 0, 8, 0, 1]);
+    for (bytes, fin) in [(&long[..], false), (&frame, false), (&cut, true), (&hello[..20], true)] {
+        let mut pair = Pair::plain(1, Weather::CALM);
+        let session = pair.connect();
+        write_once(&mut pair, session, bytes, fin);
+        assert_eq!(pair.server.engine.tally().bad_control, 1, "{bytes:?}");
+        assert_alive(&mut pair, session);
+    }
+}
+
+#[test]
+fn cut_magic_is_a_cut_record() {
+    let mut pair = Pair::plain(1, Weather::CALM);
+    let session = pair.connect();
+    write_once(&mut pair, session, &wire::MAGIC[..5], true);
+    assert_eq!(pair.server.engine.tally().tiers[Tier::T2.index()].decode_errors, 1);
     assert_alive(&mut pair, session);
 }
 
@@ -201,7 +235,7 @@ fn garbage_on_the_socket_costs_a_counter() {
     for length in 1..1500 {
         let mut bytes: Vec<u8> = (0..length).map(|_| dice.next() as u8).collect();
         // Short headers with unknown connection ids: what a stray packet looks like.
-        bytes[0] = bytes[0] & 0x7f;
+        bytes[0] &= 0x7f;
         pair.server.engine.handle_datagram(
             pair.now,
             Datagram {

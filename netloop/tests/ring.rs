@@ -65,7 +65,7 @@ fn push(dice: &mut Dice, producer: &mut Producer<u64>, model: &mut VecDeque<u64>
 #[test]
 fn ring_agrees_with_a_deque() {
     for seed in 0..100 {
-        println!("seed {seed}");
+        eprintln!("seed {seed}");
         let mut dice = Dice(seed);
         let (mut producer, mut consumer) = ring(1 + dice.roll(20));
         let gauge = producer.gauge();

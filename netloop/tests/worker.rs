@@ -1,4 +1,5 @@
 //! Two workers over real sockets on loopback, each on a thread of its own, joined to this test by rings.
+#![allow(clippy::unwrap_used, reason = "a test panics where its set-up fails")]
 
 use std::{net::SocketAddr, sync::Arc, thread::JoinHandle};
 

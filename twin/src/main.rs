@@ -2,6 +2,8 @@
 //!
 //! Reads the command line, starts one command, and turns what it says into an exit code.
 
+#![forbid(unsafe_code)]
+
 use std::process::ExitCode;
 
 use clap::Parser;

@@ -3,6 +3,7 @@
 //! The link loses, delays, reorders and duplicates by one seed, which every failing test prints. Time advances straight
 //! to the next thing that can happen, so that minutes of traffic take milliseconds.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its own part of the link")]
+#![allow(clippy::unwrap_used, reason = "a test panics where its set-up fails")]
 
 use std::{
     cmp::Reverse,
@@ -274,12 +275,12 @@ impl Pair {
                 sent.extend(buffer[..transmit.size].chunks(segment).map(<[u8]>::to_vec));
             }
             for payload in sent {
-                self.launch(to_server, payload);
+                self.launch(to_server, &payload);
             }
         }
     }
 
-    fn launch(&mut self, to_server: bool, payload: Vec<u8>) {
+    fn launch(&mut self, to_server: bool, payload: &[u8]) {
         if self.dice.chance(self.weather.loss) {
             self.lost += 1;
             return;
@@ -289,7 +290,7 @@ impl Pair {
             let late = if self.dice.chance(self.weather.reorder) { 4 } else { 1 };
             let at = self.now.instant + self.weather.delay * late;
             self.order += 1;
-            let payload = payload.clone();
+            let payload = payload.to_vec();
             self.flights.push(Reverse(Flight { at, order: self.order, to_server, payload }));
         }
     }
@@ -309,12 +310,12 @@ impl Pair {
                 break;
             }
             let Some(Reverse(flight)) = self.flights.pop() else { break };
-            self.land(flight);
+            self.land(&flight);
         }
         true
     }
 
-    fn land(&mut self, flight: Flight) {
+    fn land(&mut self, flight: &Flight) {
         self.delivered += 1;
         let (end, remote) = if flight.to_server {
             (&mut self.server, self.client.address)

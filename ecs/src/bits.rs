@@ -1,0 +1,199 @@
+//! One bit for each row, with a summary above: which rows were written.
+//!
+//! Setting costs two ORs. Draining visits set words only, through the summary, and yields rows in ascending order;
+//! its cost follows the number of written rows and not the number of rows.
+//! Between calls a summary bit is set exactly where its word holds a bit.
+
+pub(crate) const WORD_BITS: usize = u64::BITS as usize;
+
+/// A set of rows in two levels.
+#[derive(Clone, Debug, Default)]
+pub struct Bits {
+    words: Vec<u64>,
+    summary: Vec<u64>,
+}
+
+impl Bits {
+    /// Makes room for the rows `0..rows`; new rows are unset.
+    pub(crate) fn grow(&mut self, rows: usize) {
+        let words = rows.div_ceil(WORD_BITS);
+        if words > self.words.len() {
+            self.words.resize(words, 0);
+            self.summary.resize(words.div_ceil(WORD_BITS), 0);
+        }
+    }
+
+    /// Sets the bit of `row`, which lies below the row count given to [`Bits::grow`].
+    #[inline]
+    pub(crate) fn set(&mut self, row: usize) {
+        let word = row / WORD_BITS;
+        self.words[word] |= 1 << (row % WORD_BITS);
+        self.summary[word / WORD_BITS] |= 1 << (word % WORD_BITS);
+    }
+
+    /// Sets the bits of `rows`.
+    pub(crate) fn set_range(&mut self, rows: std::ops::Range<usize>) {
+        if rows.is_empty() {
+            return;
+        }
+        for word in rows.start / WORD_BITS..=(rows.end - 1) / WORD_BITS {
+            let first = rows.start.saturating_sub(word * WORD_BITS);
+            let end = (rows.end - word * WORD_BITS).min(WORD_BITS);
+            self.words[word] |= (u64::MAX >> (WORD_BITS - (end - first))) << first;
+            self.summary[word / WORD_BITS] |= 1 << (word % WORD_BITS);
+        }
+    }
+
+    /// Clears the bit of `row`, and says whether it was set.
+    pub(crate) fn unset(&mut self, row: usize) -> bool {
+        let set = self.contains(row);
+        if set {
+            let word = row / WORD_BITS;
+            self.words[word] &= !(1 << (row % WORD_BITS));
+            if self.words[word] == 0 {
+                self.summary[word / WORD_BITS] &= !(1 << (word % WORD_BITS));
+            }
+        }
+        set
+    }
+
+    /// Whether the bit of `row` is set. Rows beyond the capacity are not.
+    #[must_use]
+    #[inline]
+    pub fn contains(&self, row: usize) -> bool {
+        self.words.get(row / WORD_BITS).is_some_and(|word| word >> (row % WORD_BITS) & 1 == 1)
+    }
+
+    /// The last row takes the place of `row`, and its bit comes along.
+    pub(crate) fn swap_remove(&mut self, row: usize, last: usize) {
+        let moved = self.unset(last);
+        if row != last {
+            if moved {
+                self.set(row);
+            } else {
+                self.unset(row);
+            }
+        }
+    }
+
+    /// The set words in ascending order, each with its position.
+    pub(crate) fn set_words(&self) -> impl Iterator<Item = (usize, u64)> {
+        self.summary.iter().enumerate().flat_map(move |(group, &summary)| {
+            SetBits(summary).map(move |bit| {
+                let word = group * WORD_BITS + bit;
+                (word, self.words[word])
+            })
+        })
+    }
+
+    /// The word at `position`; zero beyond the capacity.
+    pub(crate) fn word(&self, position: usize) -> u64 {
+        self.words.get(position).copied().unwrap_or(0)
+    }
+
+    /// The set rows, ascending.
+    pub fn rows(&self) -> impl Iterator<Item = usize> {
+        self.set_words()
+            .flat_map(|(word, bits)| SetBits(bits).map(move |bit| word * WORD_BITS + bit))
+    }
+
+    /// Calls `visit` with each set row, ascending, and clears it.
+    pub(crate) fn drain(&mut self, mut visit: impl FnMut(usize)) {
+        for (group, summary) in self.summary.iter_mut().enumerate() {
+            for bit in SetBits(std::mem::take(summary)) {
+                let word = group * WORD_BITS + bit;
+                let bits = std::mem::take(&mut self.words[word]);
+                SetBits(bits).for_each(|bit| visit(word * WORD_BITS + bit));
+            }
+        }
+    }
+
+    /// Number of set rows.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.set_words().map(|(_, bits)| bits.count_ones() as usize).sum()
+    }
+
+    /// Memory held, in bytes.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        (self.words.capacity() + self.summary.capacity()) * size_of::<u64>()
+    }
+}
+
+/// The positions of the set bits of one word, ascending.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SetBits(pub(crate) u64);
+
+impl Iterator for SetBits {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        let bit = self.0.trailing_zeros() as usize;
+        self.0 &= self.0.wrapping_sub(1);
+        (bit < WORD_BITS).then_some(bit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn check(bits: &Bits, expected: &BTreeSet<usize>) {
+        assert!(bits.rows().eq(expected.iter().copied()));
+        assert_eq!(bits.count(), expected.len());
+        for (group, &summary) in bits.summary.iter().enumerate() {
+            for bit in 0..WORD_BITS {
+                let word = bits.word(group * WORD_BITS + bit);
+                assert_eq!(summary >> bit & 1 == 1, word != 0, "summary of word {group}/{bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn ranges_match_rows_set_one_by_one() {
+        for (start, end) in [(0, 0), (0, 1), (0, 64), (63, 65), (5, 9), (64, 128), (1, 9_000)] {
+            let mut bits = Bits::default();
+            bits.grow(9_000);
+            bits.set_range(start..end);
+            check(&bits, &(start..end).collect());
+        }
+    }
+
+    #[test]
+    fn swap_remove_moves_the_bit_of_the_last_row() {
+        for (row_set, last_set, same) in
+            [(true, false, false), (false, true, false), (true, true, false), (true, true, true)]
+        {
+            let (row, last) = if same { (5_000, 5_000) } else { (3, 5_000) };
+            let mut bits = Bits::default();
+            bits.grow(5_001);
+            let mut expected = BTreeSet::new();
+            if row_set {
+                bits.set(row);
+            }
+            if last_set {
+                bits.set(last);
+            }
+            bits.swap_remove(row, last);
+            if last_set && !same {
+                expected.insert(row);
+            }
+            check(&bits, &expected);
+        }
+    }
+
+    #[test]
+    fn drain_yields_rows_in_order_and_leaves_none() {
+        let mut bits = Bits::default();
+        bits.grow(100_000);
+        let rows = BTreeSet::from([99_999, 0, 64, 4_095, 4_096, 63]);
+        rows.iter().rev().for_each(|&row| bits.set(row));
+        let mut drained = Vec::new();
+        bits.drain(|row| drained.push(row));
+        assert!(drained.iter().eq(rows.iter()));
+        check(&bits, &BTreeSet::new());
+    }
+}

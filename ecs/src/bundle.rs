@@ -1,0 +1,107 @@
+//! Bundles: the components that an entity receives together, as a tuple of up to twelve.
+//!
+//! A tuple that names a component twice does not compile.
+
+use crate::archetype::{Archetype, LendPlan};
+use crate::component::{Component, ComponentKind, Signature};
+
+/// A tuple of components.
+///
+/// ```compile_fail
+/// # use bytemuck::{Pod, Zeroable};
+/// # use ecs::{Component, World};
+/// #[repr(C)]
+/// #[derive(Clone, Copy, Pod, Zeroable)]
+/// struct Level(f32);
+/// impl Component for Level {
+///     const ID: u16 = 1;
+///     const NAME: &'static str = "Level";
+/// }
+/// World::new().spawn((Level(1.0), Level(2.0))); // a bundle names a component twice
+/// ```
+pub trait Bundle: Sized + 'static {
+    /// The ids of its components. A component named twice is refused where this is evaluated: at compile time.
+    const SIGNATURE: Signature;
+
+    /// What the tables must know of each component, in tuple order.
+    #[doc(hidden)]
+    const KINDS: &'static [ComponentKind];
+
+    /// Spare rows of the columns of this bundle.
+    #[doc(hidden)]
+    type Spare<'a>;
+
+    /// Writes over the values of an existing row.
+    #[doc(hidden)]
+    fn write(self, archetype: &mut Archetype, row: usize);
+
+    /// Resolves the columns once, for many rows behind the last one.
+    #[doc(hidden)]
+    fn spare<'a>(archetype: &'a mut Archetype, rows: usize) -> Self::Spare<'a>;
+
+    /// Writes the spare row `row`.
+    #[doc(hidden)]
+    fn write_spare(self, spare: &mut Self::Spare<'_>, row: usize);
+}
+
+/// The set with `id` added; a second time is refused.
+const fn with_unique(signature: Signature, id: Signature) -> Signature {
+    assert!(!signature.intersects(id), "a bundle names a component twice");
+    signature.union(id)
+}
+
+macro_rules! bundle {
+    ($($T:ident $v:ident),+) => {
+        impl<$($T: Component),+> Bundle for ($($T,)+) {
+            const SIGNATURE: Signature = {
+                let signature = Signature::EMPTY;
+                $(let signature = with_unique(signature, Signature::of::<$T>());)+
+                signature
+            };
+            const KINDS: &'static [ComponentKind] = &[$(ComponentKind::of::<$T>()),+];
+
+            type Spare<'a> = ($(&'a mut [$T],)+);
+
+            fn write(self, archetype: &mut Archetype, row: usize) {
+                let ($($v,)+) = self;
+                $(archetype.column_mut($T::ID).expect(CARRIED).set(row, $v);)+
+            }
+
+            fn spare<'a>(archetype: &'a mut Archetype, rows: usize) -> Self::Spare<'a> {
+                let plan = LendPlan::new(archetype, [$(Some($T::ID)),+].into_iter());
+                let (_, [$($v),+]) = archetype.lend(&plan);
+                ($({
+                    let spare = $v.expect(CARRIED).spare_mut::<$T>();
+                    let rows = if size_of::<$T>() == 0 { 0 } else { rows };
+                    &mut spare[..rows]
+                },)+)
+            }
+
+            #[inline]
+            fn write_spare(self, spare: &mut Self::Spare<'_>, row: usize) {
+                #[expect(non_snake_case, reason = "the tuple's type names double as its value names")]
+                let ($($T,)+) = self;
+                let ($($v,)+) = spare;
+                $(if size_of::<$T>() != 0 {
+                    $v[row] = $T;
+                })+
+            }
+        }
+    };
+}
+
+const CARRIED: &str =
+    "a column of each component because the archetype was chosen by the bundle's signature";
+
+bundle!(A a);
+bundle!(A a, B b);
+bundle!(A a, B b, C c);
+bundle!(A a, B b, C c, D d);
+bundle!(A a, B b, C c, D d, E e);
+bundle!(A a, B b, C c, D d, E e, F f);
+bundle!(A a, B b, C c, D d, E e, F f, G g);
+bundle!(A a, B b, C c, D d, E e, F f, G g, H h);
+bundle!(A a, B b, C c, D d, E e, F f, G g, H h, I i);
+bundle!(A a, B b, C c, D d, E e, F f, G g, H h, I i, J j);
+bundle!(A a, B b, C c, D d, E e, F f, G g, H h, I i, J j, K k);
+bundle!(A a, B b, C c, D d, E e, F f, G g, H h, I i, J j, K k, L l);

@@ -1,0 +1,291 @@
+//! What a query asks of an entity: components to read or to write, or its name.
+//!
+//! A term knows two shapes: the slice of a whole archetype, and the value of one row. Rows are remembered precisely or
+//! not at all: a component under [`Track::Rows`] is written through [`Tracked`] only, which marks the rows that are opened
+//! for writing. `&mut T` of such a component does not compile: a plain slice cannot tell which rows were written.
+
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+
+use crate::archetype::{Archetype, LendPlan};
+use crate::bits::Bits;
+use crate::column::Column;
+use crate::component::{Component, Signature, Track};
+use crate::entity::Entity;
+
+/// One thing that a query asks for: `&T`, `&mut T`, [`Tracked<T>`], an [`Option`] of these, or [`Entity`].
+pub trait Term: 'static {
+    /// All rows of an archetype.
+    type Slice<'w>;
+
+    /// One row.
+    type Row<'r>;
+
+    /// The component that is asked for.
+    #[doc(hidden)]
+    const COMPONENT: Option<(u16, &'static str)>;
+
+    /// The components without which an archetype does not match.
+    #[doc(hidden)]
+    const REQUIRED: Signature;
+
+    /// All rows of an archetype that matched.
+    #[doc(hidden)]
+    fn slice<'w>(entities: &'w [Entity], column: Option<&'w mut Column>) -> Self::Slice<'w>;
+
+    /// One row of a slice.
+    #[doc(hidden)]
+    fn row<'r, 'w: 'r>(slice: &'r mut Self::Slice<'w>, row: usize) -> Self::Row<'r>;
+}
+
+const MATCHED: &str = "the column because the archetype matched the required components";
+const SIZED: &str = "a tag has no value: filter by With or Without";
+
+impl<T: Component> Term for &'static T {
+    type Slice<'w> = &'w [T];
+    type Row<'r> = &'r T;
+    const COMPONENT: Option<(u16, &'static str)> = {
+        assert!(size_of::<T>() != 0, "{}", SIZED);
+        Some((T::ID, T::NAME))
+    };
+    const REQUIRED: Signature = Signature::of::<T>();
+
+    #[inline]
+    fn slice<'w>(entities: &'w [Entity], column: Option<&'w mut Column>) -> &'w [T] {
+        &column.expect(MATCHED).values()[..entities.len()]
+    }
+
+    #[inline]
+    fn row<'r, 'w: 'r>(slice: &'r mut &'w [T], row: usize) -> &'r T {
+        &slice[row]
+    }
+}
+
+impl<T: Component> Term for &'static mut T {
+    type Slice<'w> = &'w mut [T];
+    type Row<'r> = &'r mut T;
+    const COMPONENT: Option<(u16, &'static str)> = {
+        assert!(size_of::<T>() != 0, "{}", SIZED);
+        assert!(!matches!(T::TRACK, Track::Rows), "Track::Rows is written through Tracked<T>");
+        Some((T::ID, T::NAME))
+    };
+    const REQUIRED: Signature = Signature::of::<T>();
+
+    #[inline]
+    fn slice<'w>(entities: &'w [Entity], column: Option<&'w mut Column>) -> &'w mut [T] {
+        &mut column.expect(MATCHED).values_mut().0[..entities.len()]
+    }
+
+    #[inline]
+    fn row<'r, 'w: 'r>(slice: &'r mut &'w mut [T], row: usize) -> &'r mut T {
+        &mut slice[row]
+    }
+}
+
+/// Asks for a component under [`Track::Rows`], to write: a row is marked when it is opened for writing.
+///
+/// ```compile_fail
+/// # use bytemuck::{Pod, Zeroable};
+/// # use ecs::{Component, Query, Track};
+/// #[repr(C)]
+/// #[derive(Clone, Copy, Pod, Zeroable)]
+/// struct Mean(f32);
+/// impl Component for Mean {
+///     const ID: u16 = 1;
+///     const NAME: &'static str = "Mean";
+///     const TRACK: Track = Track::Rows;
+/// }
+/// Query::<(&mut Mean,)>::new(); // write Tracked<Mean>
+/// ```
+pub struct Tracked<T>(PhantomData<fn() -> T>);
+
+impl<T: Component> Term for Tracked<T> {
+    type Slice<'w> = TrackedSlice<'w, T>;
+    type Row<'r> = TrackedRow<'r, T>;
+    const COMPONENT: Option<(u16, &'static str)> = {
+        assert!(size_of::<T>() != 0, "{}", SIZED);
+        assert!(matches!(T::TRACK, Track::Rows), "Tracked<T> is for components under Track::Rows");
+        Some((T::ID, T::NAME))
+    };
+    const REQUIRED: Signature = Signature::of::<T>();
+
+    #[inline]
+    fn slice<'w>(entities: &'w [Entity], column: Option<&'w mut Column>) -> TrackedSlice<'w, T> {
+        let (values, dirty) = column.expect(MATCHED).values_mut();
+        TrackedSlice { values: &mut values[..entities.len()], dirty }
+    }
+
+    #[inline]
+    fn row<'r, 'w: 'r>(slice: &'r mut TrackedSlice<'w, T>, row: usize) -> TrackedRow<'r, T> {
+        TrackedRow { value: &mut slice.values[row], row, dirty: slice.dirty }
+    }
+}
+
+/// All rows of a component that remembers which were written.
+pub struct TrackedSlice<'w, T> {
+    values: &'w mut [T],
+    dirty: &'w mut Bits,
+}
+
+impl<T> TrackedSlice<'_, T> {
+    /// Opens `row` for writing and marks it.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    #[inline]
+    pub fn row_mut(&mut self, row: usize) -> &mut T {
+        let value = &mut self.values[row];
+        self.dirty.set(row);
+        value
+    }
+
+    /// Opens all rows for writing and marks them all.
+    pub fn all_mut(&mut self) -> &mut [T] {
+        self.dirty.set_range(0..self.values.len());
+        self.values
+    }
+
+    /// Says that `row` was written, without touching it.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    #[inline]
+    pub fn mark(&mut self, row: usize) {
+        assert!(row < self.values.len(), "row {row} of {}", self.values.len());
+        self.dirty.set(row);
+    }
+
+    /// The rows written since they were last drained.
+    #[must_use]
+    pub fn dirty(&self) -> &Bits {
+        self.dirty
+    }
+}
+
+impl<T> Deref for TrackedSlice<'_, T> {
+    type Target = [T];
+
+    #[inline]
+    fn deref(&self) -> &[T] {
+        self.values
+    }
+}
+
+/// One row of a component that remembers writes: reading leaves no mark, `DerefMut` marks.
+pub struct TrackedRow<'r, T> {
+    value: &'r mut T,
+    row: usize,
+    dirty: &'r mut Bits,
+}
+
+impl<T> Deref for TrackedRow<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        self.value
+    }
+}
+
+impl<T> DerefMut for TrackedRow<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        self.dirty.set(self.row);
+        self.value
+    }
+}
+
+impl<Q: Term> Term for Option<Q> {
+    type Slice<'w> = Option<Q::Slice<'w>>;
+    type Row<'r> = Option<Q::Row<'r>>;
+    const COMPONENT: Option<(u16, &'static str)> = Q::COMPONENT;
+    const REQUIRED: Signature = Signature::EMPTY;
+
+    #[inline]
+    fn slice<'w>(entities: &'w [Entity], column: Option<&'w mut Column>) -> Self::Slice<'w> {
+        column.map(|column| Q::slice(entities, Some(column)))
+    }
+
+    #[inline]
+    fn row<'r, 'w: 'r>(slice: &'r mut Self::Slice<'w>, row: usize) -> Self::Row<'r> {
+        slice.as_mut().map(|slice| Q::row(slice, row))
+    }
+}
+
+impl Term for Entity {
+    type Slice<'w> = &'w [Entity];
+    type Row<'r> = Entity;
+    const COMPONENT: Option<(u16, &'static str)> = None;
+    const REQUIRED: Signature = Signature::EMPTY;
+
+    #[inline]
+    fn slice<'w>(entities: &'w [Entity], _: Option<&'w mut Column>) -> &'w [Entity] {
+        entities
+    }
+
+    #[inline]
+    fn row<'r, 'w: 'r>(slice: &'r mut &'w [Entity], row: usize) -> Entity {
+        slice[row]
+    }
+}
+
+/// A tuple of one to twelve terms.
+pub trait Terms: 'static {
+    /// A slice for each term, in tuple order.
+    type Slices<'w>;
+
+    /// A row for each term, in tuple order.
+    type Row<'r>;
+
+    /// The component of each term, in tuple order.
+    #[doc(hidden)]
+    const COMPONENTS: &'static [Option<(u16, &'static str)>];
+
+    /// The components without which an archetype does not match.
+    #[doc(hidden)]
+    const REQUIRED: Signature;
+
+    /// Lends the columns of one archetype.
+    #[doc(hidden)]
+    fn slices<'w>(archetype: &'w mut Archetype, plan: &LendPlan) -> Self::Slices<'w>;
+
+    /// One row of each slice.
+    #[doc(hidden)]
+    fn row<'r, 'w: 'r>(slices: &'r mut Self::Slices<'w>, row: usize) -> Self::Row<'r>;
+}
+
+macro_rules! terms {
+    ($($T:ident $v:ident),+) => {
+        impl<$($T: Term),+> Terms for ($($T,)+) {
+            type Slices<'w> = ($($T::Slice<'w>,)+);
+            type Row<'r> = ($($T::Row<'r>,)+);
+            const COMPONENTS: &'static [Option<(u16, &'static str)>] = &[$($T::COMPONENT),+];
+            const REQUIRED: Signature = Signature::EMPTY$(.union($T::REQUIRED))+;
+
+            #[inline]
+            fn slices<'w>(archetype: &'w mut Archetype, plan: &LendPlan) -> Self::Slices<'w> {
+                let (entities, [$($v),+]) = archetype.lend(plan);
+                ($($T::slice(entities, $v),)+)
+            }
+
+            #[inline]
+            fn row<'r, 'w: 'r>(slices: &'r mut Self::Slices<'w>, row: usize) -> Self::Row<'r> {
+                let ($($v,)+) = slices;
+                ($($T::row($v, row),)+)
+            }
+        }
+    };
+}
+
+terms!(A a);
+terms!(A a, B b);
+terms!(A a, B b, C c);
+terms!(A a, B b, C c, D d);
+terms!(A a, B b, C c, D d, E e);
+terms!(A a, B b, C c, D d, E e, F f);
+terms!(A a, B b, C c, D d, E e, F f, G g);
+terms!(A a, B b, C c, D d, E e, F f, G g, H h);
+terms!(A a, B b, C c, D d, E e, F f, G g, H h, I i);
+terms!(A a, B b, C c, D d, E e, F f, G g, H h, I i, J j);
+terms!(A a, B b, C c, D d, E e, F f, G g, H h, I i, J j, K k);
+terms!(A a, B b, C c, D d, E e, F f, G g, H h, I i, J j, K k, L l);

@@ -1,0 +1,389 @@
+//! The world: entities, the archetypes in which they stand, and the resources beside them.
+//!
+//! Archetypes are never removed and keep their index, so what was learned about one stays true. Rows move only when an
+//! entity leaves or changes its components, and each such move raises [`World::relocations`].
+//! Nothing here knows time, threads or input: the same calls give the same world, byte for byte.
+
+use std::any::{Any, TypeId};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::archetype::Archetype;
+use crate::bundle::Bundle;
+use crate::component::{COMPONENT_IDS, Component, ComponentKind, Signature, Track};
+use crate::entity::{Entities, Entity, Location};
+use crate::resource::Resources;
+
+/// The name given belongs to no entity of this world: it was despawned, or it never lived here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no such entity")]
+pub struct NoSuchEntity;
+
+/// Where a batch of new entities stands: consecutive rows of one archetype.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpawnedRows {
+    /// Index of the archetype.
+    pub archetype: u32,
+    /// The rows, in the order of the batch.
+    pub rows: Range<u32>,
+}
+
+/// Entities, archetypes and resources.
+pub struct World {
+    id: u64,
+    entities: Entities,
+    archetypes: Vec<Archetype>,
+    archetype_by_signature: BTreeMap<Signature, u32>,
+    kinds: [Option<ComponentKind>; COMPONENT_IDS],
+    /// The last bundle spawned and its archetype: spawns come in runs.
+    last_bundle: Option<(TypeId, u32)>,
+    relocations: u64,
+    resources: Resources,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl World {
+    /// An empty world.
+    #[must_use]
+    pub fn new() -> Self {
+        /// Tells worlds apart, so that a query notices when it meets another one. Only uniqueness matters.
+        static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+        Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            entities: Entities::default(),
+            archetypes: Vec::new(),
+            archetype_by_signature: BTreeMap::new(),
+            kinds: [None; COMPONENT_IDS],
+            last_bundle: None,
+            relocations: 0,
+            resources: Resources::default(),
+        }
+    }
+
+    /// Adds an entity with the components of `bundle`.
+    ///
+    /// # Panics
+    /// If a component id of `bundle` belongs to another type in this world.
+    pub fn spawn<B: Bundle>(&mut self, bundle: B) -> Entity {
+        let index = self.archetype_of_bundle::<B>();
+        let archetype = &mut self.archetypes[index as usize];
+        let row = archetype.len();
+        archetype.make_room(1);
+        archetype.commit(1);
+        bundle.write(archetype, row);
+        let entity = self.entities.allocate(Location { archetype: index, row: row as u32 });
+        archetype.push_entity(entity);
+        entity
+    }
+
+    /// Adds an entity for each bundle; the columns are resolved once for many rows.
+    ///
+    /// If the iterator panics, some of the bundles that it yielded before may be missing; the world stays whole.
+    ///
+    /// # Panics
+    /// As [`World::spawn`].
+    pub fn spawn_batch<B: Bundle>(&mut self, bundles: impl IntoIterator<Item = B>) -> SpawnedRows {
+        let index = self.archetype_of_bundle::<B>();
+        let archetype = &mut self.archetypes[index as usize];
+        let mut bundles = bundles.into_iter();
+        let mut expected = bundles.size_hint().0;
+        self.entities.reserve(expected);
+        let first = archetype.len() as u32;
+        let mut next = bundles.next();
+        while let Some(bundle) = next {
+            let room = archetype.make_room(expected.max(1));
+            let (written, unwritten) =
+                write_rows(bundle, &mut bundles, &mut B::spare(archetype, room), room);
+            (next, expected) = (unwritten, 1);
+            let start = archetype.len();
+            archetype.commit(written);
+            for row in start..start + written {
+                let location = Location { archetype: index, row: row as u32 };
+                archetype.push_entity(self.entities.allocate(location));
+            }
+        }
+        SpawnedRows { archetype: index, rows: first..archetype.len() as u32 }
+    }
+
+    /// Removes `entity` with all its components.
+    ///
+    /// # Errors
+    /// [`NoSuchEntity`] if the name belongs to nobody.
+    pub fn despawn(&mut self, entity: Entity) -> Result<(), NoSuchEntity> {
+        let location = self.entities.free(entity).ok_or(NoSuchEntity)?;
+        self.remove_row(location);
+        Ok(())
+    }
+
+    /// Gives `entity` the components of `bundle`; those that it has already are overwritten.
+    ///
+    /// # Errors
+    /// [`NoSuchEntity`] if the name belongs to nobody; the bundle is gone.
+    ///
+    /// # Panics
+    /// As [`World::spawn`].
+    pub fn insert<B: Bundle>(&mut self, entity: Entity, bundle: B) -> Result<(), NoSuchEntity> {
+        let mut location = self.entities.location(entity).ok_or(NoSuchEntity)?;
+        let signature = self.archetypes[location.archetype as usize].signature();
+        self.register(B::KINDS);
+        let added = B::SIGNATURE.difference(signature);
+        if !added.is_empty() {
+            let target = self.neighbour(location.archetype, added, signature.union(added));
+            location = self.move_row(entity, location, target);
+        }
+        bundle.write(&mut self.archetypes[location.archetype as usize], location.row as usize);
+        Ok(())
+    }
+
+    /// Takes component `T` from `entity`. `None`, and nothing happened, if there is no such entity or component.
+    pub fn remove<T: Component>(&mut self, entity: Entity) -> Option<T> {
+        let location = self.entities.location(entity)?;
+        let archetype = &self.archetypes[location.archetype as usize];
+        let removed = Signature::of::<T>();
+        let value = match archetype.values::<T>()? {
+            [] => T::zeroed(),
+            values => values[location.row as usize],
+        };
+        let target =
+            self.neighbour(location.archetype, removed, archetype.signature().difference(removed));
+        self.move_row(entity, location, target);
+        Some(value)
+    }
+
+    /// Whether the name belongs to a living entity.
+    #[must_use]
+    pub fn contains(&self, entity: Entity) -> bool {
+        self.entities.location(entity).is_some()
+    }
+
+    /// Whether `entity` lives and carries `T`.
+    #[must_use]
+    pub fn has<T: Component>(&self, entity: Entity) -> bool {
+        self.location(entity).is_some_and(|location| {
+            self.archetypes[location.archetype as usize].position(T::ID).is_some()
+        })
+    }
+
+    /// Component `T` of `entity`. A tag has no value to show: it does not compile here, use [`World::has`].
+    #[must_use]
+    #[inline]
+    pub fn component<T: Component>(&self, entity: Entity) -> Option<&T> {
+        const { assert!(size_of::<T>() != 0, "a tag has no value: ask World::has") };
+        let location = self.entities.location(entity)?;
+        let values = self.archetypes[location.archetype as usize].values::<T>()?;
+        Some(&values[location.row as usize])
+    }
+
+    /// Component `T` of `entity`, to write. The row counts as written.
+    #[inline]
+    pub fn component_mut<T: Component>(&mut self, entity: Entity) -> Option<&mut T> {
+        const { assert!(size_of::<T>() != 0, "a tag has no value: ask World::has") };
+        let location = self.entities.location(entity)?;
+        let column = self.archetypes[location.archetype as usize].column_mut(T::ID)?;
+        let (values, dirty) = column.values_mut();
+        if T::TRACK == Track::Rows {
+            dirty.set(location.row as usize);
+        }
+        Some(&mut values[location.row as usize])
+    }
+
+    /// Where `entity` stands at the moment.
+    #[must_use]
+    #[inline]
+    pub fn location(&self, entity: Entity) -> Option<Location> {
+        self.entities.location(entity)
+    }
+
+    /// The archetypes by index; an archetype keeps its index for ever.
+    #[must_use]
+    pub fn archetypes(&self) -> &[Archetype] {
+        &self.archetypes
+    }
+
+    /// The index of the archetype that entities of bundle `B` are spawned into; it is made if need be.
+    pub fn archetype_of_bundle<B: Bundle>(&mut self) -> u32 {
+        let bundle = TypeId::of::<B>();
+        if let Some((last, index)) = self.last_bundle
+            && last == bundle
+        {
+            return index;
+        }
+        self.register(B::KINDS);
+        let index = self.archetype_of(B::SIGNATURE);
+        self.last_bundle = Some((bundle, index));
+        index
+    }
+
+    /// Makes room for `additional` entities of bundle `B`, so that spawning them does not allocate.
+    pub fn reserve<B: Bundle>(&mut self, additional: usize) {
+        let index = self.archetype_of_bundle::<B>();
+        self.archetypes[index as usize].reserve(additional);
+        self.entities.reserve(additional);
+    }
+
+    /// Calls `visit` for each row whose `T` was written since the last drain, in row order of each archetype in turn.
+    pub fn drain_changed<T: Component>(&mut self, mut visit: impl FnMut(Location)) {
+        const { assert!(matches!(T::TRACK, Track::Rows), "only Track::Rows remembers rows") };
+        for (index, archetype) in self.archetypes.iter_mut().enumerate() {
+            if let Some(dirty) = archetype.column_mut(T::ID).and_then(|column| column.dirty_mut()) {
+                let archetype = index as u32;
+                dirty.drain(|row| visit(Location { archetype, row: row as u32 }));
+            }
+        }
+    }
+
+    /// Says that the `T` of a row was written, without touching it.
+    ///
+    /// # Panics
+    /// If no row of component `T` stands at `location`.
+    pub fn mark_changed<T: Component>(&mut self, location: Location) {
+        const { assert!(matches!(T::TRACK, Track::Rows), "only Track::Rows remembers rows") };
+        let archetype = &mut self.archetypes[location.archetype as usize];
+        assert!((location.row as usize) < archetype.len(), "no row {location:?}");
+        let column = archetype.column_mut(T::ID).expect("a row that carries the component");
+        column.values_mut::<T>().1.set(location.row as usize);
+    }
+
+    /// Number of living entities.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entities.len()
+    }
+
+    /// Whether no entity lives here.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How often an entity left its row. As long as this stands still, every remembered [`Location`] is true.
+    #[must_use]
+    pub fn relocations(&self) -> u64 {
+        self.relocations
+    }
+
+    /// Memory held by entities and columns, in bytes; resources are not counted.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.entities.memory_bytes()
+            + self.archetypes.iter().map(Archetype::memory_bytes).sum::<usize>()
+    }
+
+    /// Puts a resource in the place of its type, and returns what stood there.
+    pub fn put_resource<R: Any + Send>(&mut self, value: Box<R>) -> Option<Box<R>> {
+        self.resources.put(value)
+    }
+
+    /// Takes a resource out, so that it can be held beside the world. Putting the box back does not allocate.
+    pub fn take_resource<R: Any + Send>(&mut self) -> Option<Box<R>> {
+        self.resources.take()
+    }
+
+    /// The resource of type `R`.
+    #[must_use]
+    pub fn resource<R: Any + Send>(&self) -> Option<&R> {
+        self.resources.find()
+    }
+
+    /// The resource of type `R`, to write.
+    pub fn resource_mut<R: Any + Send>(&mut self) -> Option<&mut R> {
+        self.resources.find_mut()
+    }
+
+    /// Tells this world from every other one of the process.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(crate) fn parts_mut(&mut self) -> (&Entities, &mut [Archetype]) {
+        (&self.entities, &mut self.archetypes)
+    }
+
+    /// Learns the component types behind their ids; an id of two types is refused.
+    fn register(&mut self, kinds: &[ComponentKind]) {
+        for kind in kinds {
+            let known = self.kinds[kind.id as usize].get_or_insert(*kind);
+            assert!(
+                known.type_id == kind.type_id,
+                "component id {} belongs to {} and was claimed by {}",
+                kind.id,
+                known.name,
+                kind.name
+            );
+        }
+    }
+
+    /// The archetype of `signature`, whose components are registered; it is made if need be.
+    fn archetype_of(&mut self, signature: Signature) -> u32 {
+        if let Some(&index) = self.archetype_by_signature.get(&signature) {
+            return index;
+        }
+        let index = u32::try_from(self.archetypes.len())
+            .expect("fewer than 2^32 archetypes because each takes a kilobyte of memory");
+        let kinds = signature.ids().map(|id| {
+            self.kinds[id as usize].expect("a known kind because bundles register before use")
+        });
+        self.archetypes.push(Archetype::new(kinds));
+        self.archetype_by_signature.insert(signature, index);
+        index
+    }
+
+    /// The archetype of `signature`, which differs from that of `from` by `changed`. One component is one edge.
+    fn neighbour(&mut self, from: u32, changed: Signature, signature: Signature) -> u32 {
+        let Some(id) = changed.only_id() else {
+            return self.archetype_of(signature);
+        };
+        if let Some(known) = self.archetypes[from as usize].edge(id) {
+            return known;
+        }
+        let target = self.archetype_of(signature);
+        self.archetypes[from as usize].set_edge(id, target);
+        self.archetypes[target as usize].set_edge(id, from);
+        target
+    }
+
+    /// Moves an entity to archetype `target`, keeps what both carry, and says where it stands now.
+    fn move_row(&mut self, entity: Entity, from: Location, target: u32) -> Location {
+        let [source, destination] = self
+            .archetypes
+            .get_disjoint_mut([from.archetype as usize, target as usize])
+            .expect("two archetypes because their signatures differ");
+        let row = destination.push_from(source, from.row as usize);
+        destination.push_entity(entity);
+        let location = Location { archetype: target, row: row as u32 };
+        self.entities.relocate(entity, location);
+        self.remove_row(from);
+        location
+    }
+
+    /// Removes a row, and tells the entity that fills it where it stands now.
+    fn remove_row(&mut self, location: Location) {
+        let archetype = &mut self.archetypes[location.archetype as usize];
+        if let Some(moved) = archetype.swap_remove(location.row as usize) {
+            self.entities.relocate(moved, location);
+        }
+        self.relocations += 1;
+    }
+}
+
+/// Writes bundles into `room` spare rows. Returns how many arrived, and the first for which there was no room.
+fn write_rows<B: Bundle>(
+    first: B,
+    bundles: &mut impl Iterator<Item = B>,
+    spare: &mut B::Spare<'_>,
+    room: usize,
+) -> (usize, Option<B>) {
+    first.write_spare(spare, 0);
+    for row in 1..room {
+        let Some(bundle) = bundles.next() else { return (row, None) };
+        bundle.write_spare(spare, row);
+    }
+    (room, bundles.next())
+}

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Fuzzes the decoders of wire: no input may panic, and what decodes must encode to the same bytes.
+#
+# The instrumentation is a compiler option that stable Rust keeps behind RUSTC_BOOTSTRAP; it is set for this build only.
+set -euo pipefail
+cd "$(dirname "$0")/../wire"
+
+seconds=60
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --seconds)
+      seconds=${2:-}
+      [[ $seconds =~ ^[1-9][0-9]*$ ]] || { echo "fuzz.sh: --seconds '$seconds': a whole number above 0 is allowed" >&2; exit 64; }
+      shift 2
+      ;;
+    --help | -h) echo "usage: scripts/fuzz.sh [--seconds N]   each target for N seconds (60)"; exit 0 ;;
+    *) echo "fuzz.sh: unknown argument '$1'; allowed: --seconds N, --help" >&2; exit 64 ;;
+  esac
+done
+cargo fuzz --version >/dev/null 2>&1 || { echo "fuzz.sh: cargo-fuzz is missing; scripts/test.sh installs it" >&2; exit 1; }
+
+export RUSTC_BOOTSTRAP=1
+for target in $(cargo fuzz list); do
+  # The vectors are the seeds, so that a short run starts behind every length check. New inputs stay in the ignored corpus.
+  seeds=fuzz/corpus/$target
+  mkdir -p "$seeds"
+  case $target in
+    batch) vectors=(tests/vectors/batch*.hex tests/vectors/t3*.hex) ;;
+    hello) vectors=(tests/vectors/hello*.hex) ;;
+    *) echo "fuzz.sh: no seeds are named for the target $target" >&2; exit 1 ;;
+  esac
+  for vector in "${vectors[@]}"; do
+    sed 's/#.*//' "$vector" | tr -d ' \t\n' | sed 's/../\\x&/g' | xargs -0 printf '%b' >"$seeds/$(basename "$vector" .hex)"
+  done
+  echo "fuzz: $target for $seconds s, $(find "$seeds" -type f | wc -l) inputs to begin with"
+  cargo fuzz run --sanitizer address "$target" -- -max_total_time="$seconds" -max_len=4096 -print_final_stats=1 -verbosity=0
+done

@@ -1,0 +1,219 @@
+#!/usr/bin/env python3
+"""Turns the raw data of scripts/bench-ingest.sh into summary.json and summary.md.
+
+usage: scripts/summarize-ingest.py DIR
+
+Medians over the runs of a case; ratios as the ratio of the medians and as the median of the ratios of the pairs. A figure
+that a side does not report stays empty. A run that applied nothing is an error: exit code 1. Wrong usage: 2.
+"""
+
+import json
+import pathlib
+import statistics
+import sys
+
+SIDES = ("pollux", "peer")
+
+# Figures of one run: key, heading, format, and whether more is better (None: no ratio is formed).
+FIGURES = (
+    ("offered_per_s", "offered/s", "{:,.0f}", None),
+    ("applied_per_s", "applied/s", "{:,.0f}", True),
+    ("applied_share", "applied of sent", "{:.3f}", None),
+    ("cpu_ns_per_record", "CPU ns/record", "{:,.1f}", False),
+    ("cpu_ns_per_packet", "CPU ns/packet", "{:,.0f}", False),
+    ("busy_ns_per_record", "busy ns/record", "{:,.1f}", None),
+    ("p50_us", "p50 us", "{:,.1f}", False),
+    ("p99_us", "p99 us", "{:,.1f}", False),
+)
+
+# The names under which a server may report the latency from the hand-over by the transport to the write, T1.
+LATENCY_NAMES = ("receive_to_applied_t1", "ingest_receive_t1", "ingest_t1")
+
+
+class Unusable(Exception):
+    """A run whose raw data gives no figures."""
+
+
+def read_json(path):
+    """The object in a file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Unusable(f"{path}: {error}") from error
+
+
+def first(summary, *names):
+    """The first of the names that the summary has, or None."""
+    return next((summary[name] for name in names if summary.get(name) is not None), None)
+
+
+def applied_records(server):
+    """Records applied, over all tiers."""
+    if "applied" in server:
+        return server["applied"]
+    return sum(tier["applied"] for tier in server["tiers"].values())
+
+
+def busy_ns(server):
+    """Busy time of worker and tick thread, or None where the side has none that it could tell from waiting."""
+    busy = server.get("busy_ns")
+    if isinstance(busy, dict):
+        return sum(busy.values())
+    parts = [server.get("worker_busy_ns"), server.get("tick_busy_ns")]
+    return None if None in parts else sum(parts)
+
+
+def figures_of(run):
+    """The figures of one run, from what its server and its generator wrote."""
+    server = read_json(run / "server" / "summary.json")
+    generator = read_json(run / "generator" / "summary.json")
+    applied = applied_records(server)
+    if applied <= 0:
+        raise Unusable(f"{run}: no record was applied")
+    windowed = server.get("active_cpu_s") is not None
+    # A server that reports no window of activity is judged by the generator's duration and by all CPU of its process.
+    elapsed_s = first(server, "active_s") if windowed else generator["duration_s"]
+    cpu_s = server["active_cpu_s"] if windowed else server["cpu_user_s"] + server["cpu_system_s"]
+    packets = first(server, "packets", "packets_received")
+    busy = busy_ns(server)
+    sent = first(generator, "sent")
+    sent = sum(sent.values()) if isinstance(sent, dict) else sent
+    latencies = server.get("latency_ns", {})
+    latency = first(latencies, *LATENCY_NAMES) or {}
+    return {
+        "offered_per_s": sent / generator["duration_s"] if sent else None,
+        "applied_per_s": applied / elapsed_s,
+        "applied_share": applied / sent if sent else None,
+        "cpu_ns_per_record": cpu_s * 1e9 / applied,
+        "cpu_ns_per_packet": cpu_s * 1e9 / packets if packets else None,
+        "busy_ns_per_record": busy / applied if busy else None,
+        "p50_us": latency["p50"] / 1e3 if "p50" in latency else None,
+        "p99_us": latency["p99"] / 1e3 if "p99" in latency else None,
+        "windowed": windowed,
+    }
+
+
+def median(values):
+    """The median of the values that are there, or None."""
+    values = [value for value in values if value is not None]
+    return statistics.median(values) if values else None
+
+
+def advantage(pollux, peer, more_is_better):
+    """How many times better Pollux is: above 1 in its favour, below 1 in the peer's."""
+    if not pollux or not peer:
+        return None
+    return pollux / peer if more_is_better else peer / pollux
+
+
+def summarize_case(folder):
+    """Medians and ratios of one case."""
+    runs = {side: {} for side in SIDES}
+    for run in sorted(folder.iterdir()):
+        pair, _, side = run.name.partition("-")
+        runs[side][int(pair)] = figures_of(run)
+    case = {"runs": {side: runs[side] for side in SIDES if runs[side]}, "median": {}, "ratio": {}}
+    for side, by_pair in case["runs"].items():
+        case["median"][side] = {
+            key: median([figures[key] for figures in by_pair.values()]) for key, *_ in FIGURES
+        }
+    for key, _, _, more_is_better in FIGURES:
+        if more_is_better is None or len(case["runs"]) < 2:
+            continue
+        medians = [case["median"][side][key] for side in SIDES]
+        pairs = [
+            advantage(runs["pollux"][pair][key], runs["peer"][pair][key], more_is_better)
+            for pair in sorted(runs["pollux"].keys() & runs["peer"].keys())
+        ]
+        case["ratio"][key] = {
+            "of_medians": advantage(*medians, more_is_better),
+            "median_of_pairs": median(pairs),
+            "min_of_pairs": min((ratio for ratio in pairs if ratio is not None), default=None),
+            "max_of_pairs": max((ratio for ratio in pairs if ratio is not None), default=None),
+        }
+    return case
+
+
+def across_wire_forms(cases):
+    """Records per CPU second, batched Pollux over the peer with one record a packet: two wire forms, said so."""
+    try:
+        ours = cases["batched-max"]["median"]["pollux"]["cpu_ns_per_record"]
+        theirs = cases["single-max"]["median"]["peer"]["cpu_ns_per_record"]
+    except KeyError:
+        return None
+    return {"pollux": "batched-max", "peer": "single-max", "records_per_cpu_s_ratio": theirs / ours}
+
+
+def cell(value, form):
+    """A figure as text; an absent one as a dash."""
+    return "–" if value is None else form.format(value)
+
+
+def ratio_cell(ratio):
+    """The ratio of the medians and, in parentheses, median and range of the pairs; or a dash."""
+    if ratio is None or None in ratio.values():
+        return "–"
+    pairs = f"{ratio['median_of_pairs']:.2f}, {ratio['min_of_pairs']:.2f}–{ratio['max_of_pairs']:.2f}"
+    return f"{ratio['of_medians']:.2f} ({pairs})"
+
+
+def table(cases):
+    """The lines of summary.md's table."""
+    yield "| case | side | " + " | ".join(heading for _, heading, _, _ in FIGURES) + " |"
+    yield "|---|---|" + "---:|" * len(FIGURES)
+    for name, case in cases.items():
+        for side, medians in case["median"].items():
+            cells = [cell(medians[key], form) for key, _, form, _ in FIGURES]
+            yield f"| {name} | {side} | " + " | ".join(cells) + " |"
+        if case["ratio"]:
+            cells = [ratio_cell(case["ratio"].get(key)) for key, *_ in FIGURES]
+            yield f"| {name} | ratio | " + " | ".join(cells) + " |"
+
+
+def notes(summary):
+    """The lines below the table."""
+    yield ""
+    yield "Medians over the runs. Ratios say how many times better Pollux is, as the ratio of the medians and, in"
+    yield "parentheses, as the median and range of the ratios of the pairs; below 1 the peer is better. CPU is that of the"
+    yield "whole server process, busy time that of the turns that did work. Latency is T1, receive to applied. Where the"
+    yield "offered rate is below what the case asks for, the generator was the limit."
+    whole = sorted(
+        {
+            side
+            for case in summary["cases"].values()
+            for side, runs in case["runs"].items()
+            if not all(figures["windowed"] for figures in runs.values())
+        }
+    )
+    if whole:
+        yield ""
+        yield "Reports no window of activity, so its rate is over the generator's duration and its CPU over the whole"
+        yield f"life of its process: {', '.join(whole)}."
+    across = summary["across_wire_forms"]
+    if across:
+        yield ""
+        yield "Across wire forms: records per CPU second of Pollux in batched-max over the peer's in single-max, one"
+        yield f"record a packet: {across['records_per_cpu_s_ratio']:.1f}."
+
+
+def main(arguments):
+    """Reads DIR/raw, writes DIR/summary.json and DIR/summary.md."""
+    if len(arguments) != 1 or not pathlib.Path(arguments[0], "raw").is_dir():
+        print("usage: scripts/summarize-ingest.py DIR   (DIR/raw must exist)", file=sys.stderr)
+        return 2
+    out = pathlib.Path(arguments[0])
+    folders = sorted((out / "raw").iterdir())
+    try:
+        cases = {folder.name: summarize_case(folder) for folder in folders}
+    except (Unusable, KeyError, TypeError, ZeroDivisionError) as error:
+        print(f"summarize-ingest: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    summary = {"cases": cases, "across_wire_forms": across_wire_forms(cases)}
+    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    lines = ["# Ingest: summary", "", *table(cases), *notes(summary)]
+    (out / "summary.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
