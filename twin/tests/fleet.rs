@@ -279,15 +279,16 @@ fn one_record_in_a_frame_and_one_frame_in_a_packet_are_kept() {
 #[test]
 fn flat_out_fills_every_frame_and_stops_at_the_count() {
     let (outcome, far) =
-        Plant::new(Plan { rate: Rate::Max, sessions: 4, count: Some(100_000), ..plan(20) })
+        Plant::new(Plan { rate: Rate::Max, sessions: 4, count: Some(400_000), ..plan(20) })
             .finish();
-    assert_eq!(outcome.sent, [100_000, 0, 0]);
+    assert_eq!(outcome.sent, [400_000, 0, 0]);
     assert_eq!(far.records, outcome.sent);
     assert_eq!(offered(&far), outcome.sent);
     assert_eq!(far.out_of_sequence, 0);
     assert_eq!(outcome.form.records_max, 36);
     let mean = outcome.form.records as f64 / outcome.form.frames as f64;
-    assert!(mean > 35.0, "{mean} records in a frame");
+    // A session begins with 1,200 bytes, which hold 29 records, until it has searched its path.
+    assert!(mean > 34.5, "{mean} records in a frame");
     let rounds = far.seen.values().map(|seen| seen.records);
     let (least, most) = (rounds.clone().min().unwrap(), rounds.max().unwrap());
     assert!(most <= 3 * least, "sensors take turns: {least} to {most} records");
