@@ -22,7 +22,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Demo(args) => cmd::demo::run(&args),
         Command::Serve(args) => cmd::serve::run(args),
-        Command::Simulate(args) => cmd::simulate::run(args),
+        Command::Simulate(args) => cmd::simulate::run(&args),
         Command::Certs(args) => cmd::certs::run(args, unix_s()),
         Command::Config(args) => cmd::config::run(args),
     }

@@ -1,4 +1,5 @@
 //! A fleet and a twin's engine over a virtual link, in virtual time: no socket, no clock, no thread.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
 
 mod far;
 
@@ -125,8 +126,8 @@ impl Plant {
         fleet.0 || far.0
     }
 
-    /// Takes turns until nothing is left to do now, then advances to whatever comes next.
-    fn step(&mut self) {
+    /// Takes turns until nothing is left to do now, then advances to whatever comes next. False when nothing will.
+    fn step(&mut self) -> bool {
         while self.turn() {}
         let next = [
             self.flights.peek().map(|flight| flight.at),
@@ -134,18 +135,19 @@ impl Plant {
             self.far_engine.poll_timeout(),
             self.fleet.poll_timeout(),
         ];
-        let next = next.into_iter().flatten().min().expect("something always comes");
+        let Some(next) = next.into_iter().flatten().min() else { return false };
         let passed = next.saturating_duration_since(self.now.instant);
         self.now = self.now.plus(passed.max(Duration::from_micros(1)));
         while self.flights.peek().is_some_and(|flight| flight.at <= self.now.instant) {
             let flight = self.flights.pop().unwrap();
             if !self.cut {
-                self.land(flight);
+                self.land(&flight);
             }
         }
+        true
     }
 
-    fn land(&mut self, flight: Flight) {
+    fn land(&mut self, flight: &Flight) {
         self.packets += u64::from(flight.to_twin);
         let (engine, remote) = if flight.to_twin {
             (&mut self.far_engine, address(9000))
@@ -171,13 +173,11 @@ impl Plant {
     fn finish(mut self) -> (Outcome, Far) {
         let limit = self.now.instant + Duration::from_secs(120);
         while !self.fleet.is_done() {
-            self.step();
-            assert!(self.now.instant < limit, "the fleet never came to its end");
+            let alive = self.step();
+            assert!(alive && self.now.instant < limit, "the fleet never came to its end");
         }
         assert!(self.stop.is_draining());
-        for _ in 0..50 {
-            self.step();
-        }
+        while self.step() {}
         (self.fleet.finish().unwrap().0, self.far)
     }
 }
@@ -279,15 +279,16 @@ fn one_record_in_a_frame_and_one_frame_in_a_packet_are_kept() {
 #[test]
 fn flat_out_fills_every_frame_and_stops_at_the_count() {
     let (outcome, far) =
-        Plant::new(Plan { rate: Rate::Max, sessions: 4, count: Some(100_000), ..plan(20) })
+        Plant::new(Plan { rate: Rate::Max, sessions: 4, count: Some(400_000), ..plan(20) })
             .finish();
-    assert_eq!(outcome.sent, [100_000, 0, 0]);
+    assert_eq!(outcome.sent, [400_000, 0, 0]);
     assert_eq!(far.records, outcome.sent);
     assert_eq!(offered(&far), outcome.sent);
     assert_eq!(far.out_of_sequence, 0);
     assert_eq!(outcome.form.records_max, 36);
     let mean = outcome.form.records as f64 / outcome.form.frames as f64;
-    assert!(mean > 35.0, "{mean} records in a frame");
+    // A session begins with 1,200 bytes, which hold 29 records, until it has searched its path.
+    assert!(mean > 34.5, "{mean} records in a frame");
     let rounds = far.seen.values().map(|seen| seen.records);
     let (least, most) = (rounds.clone().min().unwrap(), rounds.max().unwrap());
     assert!(most <= 3 * least, "sensors take turns: {least} to {most} records");

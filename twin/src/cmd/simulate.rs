@@ -30,14 +30,14 @@ const POLLS_PER_LINE: u32 = 20;
 ///
 /// # Errors
 /// The arguments fit no plan, nothing could connect, or the report cannot be written.
-pub fn run(args: SimulateArgs) -> anyhow::Result<ExitCode> {
+pub fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
     let signalled = Arc::new(AtomicBool::new(false));
     for &signal in TERM_SIGNALS {
         // The second signal ends the process at once: the first one set the flag.
         flag::register_conditional_shutdown(signal, 1, Arc::clone(&signalled))?;
         flag::register(signal, Arc::clone(&signalled))?;
     }
-    let plan = plan(&args)?;
+    let plan = plan(args)?;
     plan.check()?;
     let roots = netloop::certificates_from_pem_file(&args.ca)?;
     let shows = args.verbose || std::io::stderr().is_terminal();

@@ -134,8 +134,8 @@ impl Moment {
     }
 }
 
-/// The schedule waits for slow handshakes at most so long.
-const CONNECT_NS_MAX: u64 = 10_000_000_000;
+/// The schedule waits for slow handshakes at most so long; longer than the idle timeout that ends an unanswered one.
+const CONNECT_NS_MAX: u64 = 12_000_000_000;
 /// Counters are published so often.
 const PUBLISH_NS: u64 = 100_000_000;
 /// Latencies are handed over so often.
@@ -219,10 +219,12 @@ impl Fleet {
     }
 
     fn poll_connecting(&mut self) {
-        let all_tried = self.calls.untried() == 0;
-        if self.outcome.sessions_opened == 0 && all_tried && self.calls.handshakes() == 0 {
+        if self.calls.untried() > 0 && self.at.ns < CONNECT_NS_MAX {
+            return;
+        }
+        if self.outcome.sessions_opened == 0 {
             self.end();
-        } else if all_tried || self.at.ns >= CONNECT_NS_MAX {
+        } else {
             self.stage = Stage::Running { since_ns: self.at.ns };
         }
     }

@@ -55,11 +55,6 @@ impl Calls {
         self.untried
     }
 
-    /// Handshakes that run.
-    pub(super) const fn handshakes(&self) -> usize {
-        self.handshakes
-    }
-
     /// Sessions that are open.
     pub(super) const fn open(&self) -> u64 {
         self.open

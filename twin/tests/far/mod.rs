@@ -1,5 +1,6 @@
 //! The far side of a simulated fleet: counts every record and checks what a twin relies on.
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says so by a panic")]
 
 use std::collections::HashMap;
 
