@@ -68,8 +68,8 @@ pub struct WorkerStats {
     pub busy_turns: Counter,
     /// Nanoseconds spent in busy turns.
     pub busy_ns: Counter,
-    /// Nanoseconds spent in empty turns and waiting.
-    pub idle_ns: Counter,
+    /// CPU time of the thread in nanoseconds, to a second while it runs and exact at its end.
+    pub cpu_ns: Counter,
     /// Datagrams received.
     pub datagrams_in: Counter,
     /// Datagrams sent.

@@ -17,7 +17,8 @@ use quinn_proto::Transmit;
 use wire::CloseCode;
 
 use crate::{
-    Clock, Datagram, Engine, Idle, Now, Pool, Port, RecvDatagram, Sleeper, Socket, WorkerStats,
+    Clock, Datagram, Engine, Idle, IdleStrategy, Now, Pool, Port, RecvDatagram, Sleeper, Socket,
+    WorkerStats, thread_cpu_ns,
 };
 
 /// How a thread is told from outside to come to an orderly end.
@@ -52,6 +53,10 @@ pub struct WorkerConfig {
     pub transmits_max: usize,
     /// Datagrams that one transmit may carry (GSO).
     pub segments_max: usize,
+    /// How long a worker that idles by [`IdleStrategy::Wait`] rests after its socket ran dry, before it listens to it
+    /// again. What comes meanwhile is taken together: a wake-up costs more than a packet. A wake and a deadline end the
+    /// rest, so that answers and commands of this side do not wait for it. Zero never rests.
+    pub rest: Duration,
     /// Longest wait for the rest to take what waits in QUIC, at the end.
     pub drain_max: Duration,
 }
@@ -62,6 +67,7 @@ impl Default for WorkerConfig {
             receives_max: 4,
             transmits_max: 256,
             segments_max: 44,
+            rest: Duration::from_micros(100),
             drain_max: Duration::from_secs(1),
         }
     }
@@ -84,6 +90,8 @@ pub struct Worker<P> {
     blocked: Option<Transmit>,
     /// When the tallies were last published, in unix nanoseconds.
     published_ns: u64,
+    /// A busy turn has passed since the last rest.
+    rest_due: bool,
 }
 
 /// Tallies are published at most so often while there is work, and before every wait.
@@ -120,6 +128,7 @@ impl<P: Port> Worker<P> {
             buffer: Vec::with_capacity(64 << 10),
             blocked: None,
             published_ns: 0,
+            rest_due: false,
         }
     }
 
@@ -131,10 +140,12 @@ impl<P: Port> Worker<P> {
             if now.unix_ns >= resync_ns {
                 resync_ns = now.unix_ns + RESYNC_NS;
                 self.clock.resync();
+                self.stats.cpu_ns.set(thread_cpu_ns());
             }
         }
         self.drain();
         self.publish(self.clock.now());
+        self.stats.cpu_ns.set(thread_cpu_ns());
         self.port
     }
 
@@ -152,6 +163,7 @@ impl<P: Port> Worker<P> {
         self.stats.busy_turns.add(1);
         self.stats.busy_ns.add(end.unix_ns - start.unix_ns);
         self.idle.busy();
+        self.rest_due = true;
         if end.unix_ns > self.published_ns + PUBLISH_NS {
             self.publish(end);
         }
@@ -163,7 +175,16 @@ impl<P: Port> Worker<P> {
             .then(|| now.instant + BACKLOG_RETRY);
         let deadlines = [self.engine.poll_timeout(), self.port.poll_timeout(), backlog];
         let deadline = deadlines.into_iter().flatten().min();
-        self.idle.idle(Some(self.socket.as_fd()), self.sleeper.as_ref(), deadline, now.instant);
+        let rests =
+            std::mem::take(&mut self.rest_due) && self.idle.strategy() == IdleStrategy::Wait;
+        if rests && !self.config.rest.is_zero() {
+            let rested = now.instant + self.config.rest;
+            let until = deadline.map_or(rested, |deadline| deadline.min(rested));
+            self.idle.idle(None, self.sleeper.as_ref(), Some(until), now.instant);
+        } else {
+            let socket = Some(self.socket.as_fd());
+            self.idle.idle(socket, self.sleeper.as_ref(), deadline, now.instant);
+        }
     }
 
     /// Receive, move, fire, send. True when anything was done.

@@ -167,6 +167,8 @@ pub struct Summary {
     pub cpu_system_s: f64,
     /// Time that the hot threads spent at work.
     pub busy_ns: Busy,
+    /// CPU time of each hot thread; what it was preempted for is in its busy time, but not here.
+    pub thread_cpu_ns: Busy,
     /// UDP datagrams received.
     pub packets: u64,
     /// From the first applied record to the last, in seconds, to a tenth.
@@ -183,12 +185,12 @@ pub struct Summary {
     pub host: Host,
 }
 
-/// Time at work of each hot thread, in nanoseconds.
+/// A time of each hot thread, in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub struct Busy {
-    /// The worker's turns that found work.
+    /// Of the worker; busy is a turn that found work.
     pub worker: u64,
-    /// The ticks without their waits.
+    /// Of the tick thread; busy is a tick without the wait for it.
     pub tick: u64,
 }
 
@@ -227,6 +229,10 @@ impl Summary {
             busy_ns: Busy {
                 worker: stats.worker.busy_ns.value(),
                 tick: stats.tick.busy_ns.value(),
+            },
+            thread_cpu_ns: Busy {
+                worker: stats.worker.cpu_ns.value(),
+                tick: stats.tick.cpu_ns.value(),
             },
             packets: stats.worker.datagrams_in.value(),
             active_s: activity.length().as_secs_f64(),

@@ -62,6 +62,8 @@ pub struct Tick {
     pub entities: Counter,
     /// Time spent in ticks, waits excluded, in nanoseconds.
     pub busy_ns: Counter,
+    /// CPU time of the thread in nanoseconds, to a second while it runs and exact at its end.
+    pub cpu_ns: Counter,
     /// Ticks that left records in a ring because a drain budget was spent.
     pub budgets_spent: Counter,
 }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use netloop::{Clock, Now, Stop, Waker, sharpen_timers, wait_until};
+use netloop::{Clock, Now, Stop, Waker, sharpen_timers, thread_cpu_ns, wait_until};
 
 use crate::interval::{IntervalProducer, Latency};
 use crate::stats::TwinStats;
@@ -117,12 +117,14 @@ impl TickThread {
         self.stats.tick.rate_hz.set(self.second.ticks as f64 / elapsed.as_secs_f64());
         self.second = Second { since: now.instant, ticks: 0 };
         self.clock.resync();
+        self.stats.tick.cpu_ns.set(thread_cpu_ns());
         let at_ns = duration_ns(now.instant.saturating_duration_since(self.started));
         self.producer.swap(self.world.interval_mut(), at_ns);
     }
 
     fn finish(mut self) {
         self.world.settle(&self.lanes);
+        self.stats.tick.cpu_ns.set(thread_cpu_ns());
         let now = self.clock.now().instant;
         let at_ns = duration_ns(now.saturating_duration_since(self.started));
         self.producer.finish(self.world.into_interval(), at_ns);
