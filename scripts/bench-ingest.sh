@@ -45,7 +45,7 @@ pollux_certs() { # DIR
 
 # Sets COMMAND to a server that reports into DIR.
 pollux_serve() { # DIR SECONDS
-  COMMAND=("$POLLUX" serve --set net.addr=127.0.0.1:0 --set http.addr=127.0.0.1:0
+  COMMAND=("$POLLUX" serve --set net.addr=127.0.0.1:0 --set http.addr=127.0.0.1:0 --set net.max_sessions=4096
     --set "tls.cert=$CERTS/server.pem" --set "tls.key=$CERTS/server.key"
     --report "$1" --duration-s "$2" -o json)
 }

@@ -21,7 +21,7 @@ FIGURES = (
     ("applied_share", "applied of sent", "{:.3f}", None),
     ("cpu_ns_per_record", "CPU ns/record", "{:,.1f}", False),
     ("cpu_ns_per_packet", "CPU ns/packet", "{:,.0f}", False),
-    ("busy_ns_per_record", "busy ns/record", "{:,.1f}", None),
+    ("busy_ns_per_record", "hot threads ns/record", "{:,.1f}", None),
     ("p50_us", "p50 us", "{:,.1f}", False),
     ("p99_us", "p99 us", "{:,.1f}", False),
 )
@@ -56,7 +56,8 @@ def applied_records(server):
 
 def busy_ns(server):
     """Busy time of worker and tick thread, or None where the side has none that it could tell from waiting."""
-    busy = server.get("busy_ns")
+    # CPU time of the hot threads, without what they were preempted for.
+    busy = server.get("thread_cpu_ns") or server.get("busy_ns")
     if isinstance(busy, dict):
         return sum(busy.values())
     parts = [server.get("worker_busy_ns"), server.get("tick_busy_ns")]

@@ -34,7 +34,7 @@ pub use idle::{
 pub use limits::SessionLimits;
 pub use outbound::{SendError, SendStream};
 pub use pin::{Pinned, pin};
-pub use port::{Outbound, Port, RingPort};
+pub use port::{Due, Outbound, Port, RingPort};
 pub use ring::{Consumer, Gauge, Producer, ring};
 pub use session::Phase;
 pub use sink::{Answer, Sink};

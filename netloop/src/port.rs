@@ -1,6 +1,12 @@
 //! The port: what a worker exchanges with the rest of the program, and the ring form of it that a twin uses.
 
-use std::time::Instant;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 use wire::Record;
 
@@ -16,6 +22,12 @@ pub trait Port: Sink {
         None
     }
 
+    /// When the other side will next look at what arrived, in unix nanoseconds; 0 when it looks all the time. A worker
+    /// that rests ends its rest a little before that.
+    fn due_unix_ns(&self) -> u64 {
+        0
+    }
+
     /// True while the port has something to finish before its sessions may be closed, after the end was asked for.
     fn is_draining(&self) -> bool {
         false
@@ -27,6 +39,24 @@ pub trait Port: Sink {
     /// The event itself, to be offered again in the next turn.
     #[expect(clippy::result_large_err, reason = "the event goes back to its queue, it is no error")]
     fn handle_event(&mut self, event: SessionEvent) -> Result<(), SessionEvent>;
+}
+
+/// The time at which a thread with a schedule will next look at its rings, shown to the thread that fills them.
+#[derive(Debug, Clone, Default)]
+pub struct Due(Arc<AtomicU64>);
+
+impl Due {
+    /// Shows the time, in unix nanoseconds. One thread only does so.
+    pub fn set(&self, unix_ns: u64) {
+        // Relaxed: it is a hint about time and orders no other memory.
+        self.0.store(unix_ns, Ordering::Relaxed);
+    }
+
+    /// The time last shown; 0 before the first.
+    #[must_use]
+    pub fn unix_ns(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// What the tick thread asks of the worker.
@@ -64,6 +94,8 @@ pub struct RingPort {
     pub events: Producer<SessionEvent>,
     /// Answers and commands.
     pub outbound: Consumer<Outbound>,
+    /// When the tick thread will next look.
+    pub due: Due,
 }
 
 /// Answers and commands taken in one turn: a flood of them may not keep the worker from its socket.
@@ -121,6 +153,10 @@ impl Port for RingPort {
             }
         }
         true
+    }
+
+    fn due_unix_ns(&self) -> u64 {
+        self.due.unix_ns()
     }
 
     fn handle_event(&mut self, event: SessionEvent) -> Result<(), SessionEvent> {

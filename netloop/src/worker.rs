@@ -100,6 +100,8 @@ const PUBLISH_NS: u64 = 1_000_000;
 const RESYNC_NS: u64 = 1_000_000_000;
 /// Records that wait in QUIC for room in a ring have no event of their own: the worker looks again after this.
 const BACKLOG_RETRY: Duration = Duration::from_micros(100);
+/// A rest ends so long before the other side looks: a wake-up and a turn of some packets.
+const LEAD_NS: u64 = 80_000;
 /// Receive slots, each of one slab; one system call fills at most so many.
 const POOL_SLOTS: usize = 32;
 /// Slabs that slow streams may pin before their bytes are copied instead.
@@ -178,12 +180,20 @@ impl<P: Port> Worker<P> {
         let rests =
             std::mem::take(&mut self.rest_due) && self.idle.strategy() == IdleStrategy::Wait;
         if rests && !self.config.rest.is_zero() {
-            let rested = now.instant + self.config.rest;
+            let rested = now.instant + self.rest_at(now);
             let until = deadline.map_or(rested, |deadline| deadline.min(rested));
             self.idle.idle(None, self.sleeper.as_ref(), Some(until), now.instant);
         } else {
             let socket = Some(self.socket.as_fd());
             self.idle.idle(socket, self.sleeper.as_ref(), deadline, now.instant);
+        }
+    }
+
+    /// How long to rest now: as configured, but not into the time at which the other side looks at what arrived.
+    fn rest_at(&self, now: Now) -> Duration {
+        match self.port.due_unix_ns().checked_sub(now.unix_ns + LEAD_NS) {
+            Some(room_ns) => self.config.rest.min(Duration::from_nanos(room_ns)),
+            None => self.config.rest,
         }
     }
 

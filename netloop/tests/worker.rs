@@ -4,9 +4,9 @@
 use std::{net::SocketAddr, sync::Arc, thread::JoinHandle};
 
 use netloop::{
-    Answer, Clock, Consumer, Engine, Idle, IdleStrategy, Outbound, Producer, RingPort, ServerTls,
-    SessionEvent, SessionId, SessionLimits, Slot, Socket, SocketOptions, Stop, Waker, Worker,
-    WorkerConfig, WorkerStats, client_tls, ring, wake_line,
+    Answer, Clock, Consumer, Due, Engine, Idle, IdleStrategy, Outbound, Producer, RingPort,
+    ServerTls, SessionEvent, SessionId, SessionLimits, Slot, Socket, SocketOptions, Stop, Waker,
+    Worker, WorkerConfig, WorkerStats, client_tls, ring, wake_line,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use wire::{
@@ -31,7 +31,7 @@ fn start(engine: Engine, socket: Socket) -> Far {
     let (events, events_far) = ring(64);
     let (outbound_far, outbound) = ring(64);
     let (waker, sleeper) = wake_line().unwrap();
-    let port = RingPort { t1, t2, t3, events, outbound };
+    let port = RingPort { t1, t2, t3, events, outbound, due: Due::default() };
     let idle = (Idle::new(IdleStrategy::Wait), Some(sleeper));
     let (stop, stats) = (Stop::new(), WorkerStats::shared());
     let worker =

@@ -115,6 +115,8 @@ pub struct Tick {
 pub struct Idle {
     /// Strategy of the worker.
     pub strategy: IdleStrategy,
+    /// How long a waiting worker rests after its socket ran dry, in microseconds.
+    pub rest_us: u64,
     /// How long the tick thread spins before each deadline, in microseconds.
     pub tick_spin_us: u64,
 }

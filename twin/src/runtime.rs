@@ -77,7 +77,8 @@ impl Twin {
         let idle = Idle::new(strategy(config));
         let (idle_strategy, secrets) = (idle.strategy(), secrets()?);
         let engine = Engine::server(tls.into_quic()?, limits(config), now, secrets.engine);
-        let worker_config = WorkerConfig::default();
+        let rest = Duration::from_micros(config.idle.rest_us);
+        let worker_config = WorkerConfig { rest, ..WorkerConfig::default() };
         let worker =
             Worker::new(engine, socket, port, (idle, Some(sleeper)), worker_config, worker_stats);
         let options = WorldOptions::new(config, secrets.index);

@@ -185,6 +185,12 @@ const IDLE: &[Key] = &[
         "What the worker does when there is nothing to do. auto looks at the number of cores and says what it chose.",
     ),
     key(
+        "idle.rest_us",
+        "100",
+        Kind::Count { min: 0, max: 10_000, set: |c, v| c.idle.rest_us = v },
+        "How long a worker that waits rests after its socket ran dry, so that packets are taken together; never into a tick.",
+    ),
+    key(
         "idle.tick_spin_us",
         "0",
         Kind::Count { min: 0, max: 1_000_000, set: |c, v| c.idle.tick_spin_us = v },

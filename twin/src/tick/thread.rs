@@ -106,6 +106,8 @@ impl TickThread {
         tick.overruns.add(u64::from(overrun));
         tick.missed.set(pace.missed());
         self.end_second(end);
+        let until_next = pace.next_start().saturating_duration_since(end.instant);
+        self.lanes.due.set(end.unix_ns + duration_ns(until_next));
     }
 
     /// Once a second: the rate, the clock's anchor, and an empty interval.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use netloop::{
-    Consumer, Outbound, Producer, RingPort, SessionEvent, Slot, TierTally, WorkerStats, ring,
+    Consumer, Due, Outbound, Producer, RingPort, SessionEvent, Slot, TierTally, WorkerStats, ring,
 };
 use wire::Tier;
 
@@ -15,6 +15,8 @@ pub struct Lanes {
     pub events: Consumer<SessionEvent>,
     /// Answers and commands, to be sent in the worker's next turn.
     pub outbound: Producer<Outbound>,
+    /// When the tick thread will next look, for the worker to be ready by then.
+    pub due: Due,
     /// What the worker counts.
     pub worker: Arc<WorkerStats>,
 }
@@ -36,8 +38,9 @@ pub fn lanes(capacities: &LaneCapacities, worker: Arc<WorkerStats>) -> (RingPort
     let [(t1, t1_out), (t2, t2_out), (t3, t3_out)] = capacities.tiers.map(ring::<Slot>);
     let (events, events_out) = ring(capacities.events);
     let (outbound, outbound_out) = ring(capacities.outbound);
-    let port = RingPort { t1, t2, t3, events, outbound: outbound_out };
-    (port, Lanes { tiers: [t1_out, t2_out, t3_out], events: events_out, outbound, worker })
+    let due = Due::default();
+    let port = RingPort { t1, t2, t3, events, outbound: outbound_out, due: due.clone() };
+    (port, Lanes { tiers: [t1_out, t2_out, t3_out], events: events_out, outbound, due, worker })
 }
 
 impl Lanes {
