@@ -140,7 +140,8 @@ impl Twin {
     /// # Errors
     /// A hot thread has panicked, or the report cannot be written.
     pub fn finish(mut self) -> anyhow::Result<Summary> {
-        let sessions = self.surface.stats().worker.sessions_open();
+        // Of the twin at work: its world and its sessions are gone when the threads have ended.
+        let (sessions, resident) = (self.surface.stats().worker.sessions_open(), rss_bytes());
         self.worker.stop.drain();
         self.waker.wake();
         let worker = self.worker.thread.join();
@@ -155,6 +156,7 @@ impl Twin {
         let (stats, activity) = (self.surface.stats(), self.cold.activity());
         let mut summary = Summary::of(&report, stats, usage(), activity, duration, &idle);
         summary.sessions = sessions;
+        summary.rss_bytes = resident;
         report.finish(&summary)?;
         drop(report);
         Ok(summary)

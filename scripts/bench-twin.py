@@ -1,0 +1,207 @@
+#!/usr/bin/env python3
+"""The figures of Pollux alone, into one folder of results: scale, memory, start-up, reaction and command round trip.
+
+usage: scripts/bench-twin.py [--quick] [--runs N] [--out DIR]
+
+Builds the release binaries, then runs each experiment --runs times (default 5; the minute of scale runs once) and
+writes README.md, command.txt, host.json, raw/, summary.json and summary.md. --quick is one short run of each, below
+target/. Exit codes: 0 done, 1 a build or a run failed, 2 wrong usage.
+"""
+
+import argparse
+import datetime
+import json
+import pathlib
+import platform
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+POLLUX = ROOT / "target/release/pollux"
+BENCH = ROOT / "target/release/bench"
+
+README = """# Twin: what one Pollux does on this host
+
+**Question.** Does a twin of 200,000 sensors keep its ticks at a million records a second; what does an entity cost in
+memory; how soon is it ready; how fast does it react?
+
+**Read.** `summary.md` has a row for each figure: the median of the runs, with the least and the greatest. Generator and
+twin share the host and its two cores, so the CPU of the one is missing to the other. Latencies are open-loop.
+
+**Doubts.** Loopback has no network card: its interrupts are paid by the sender. A spinning worker without a core of its
+own loses slices of milliseconds to the generator: read its median. Memory is the difference of two resident sizes, and
+includes what sessions cost.
+"""
+
+
+class Run:
+    """A `pollux serve` with the load of one `pollux simulate`."""
+
+    def __init__(self, folder, settings, load, seconds):
+        folder.mkdir(parents=True)
+        self.folder = folder
+        command = [POLLUX, "serve", "-o", "json", "--report", folder / "serve"]
+        for setting in ["net.addr=127.0.0.1:0", "http.addr=127.0.0.1:0", *CERTIFICATES, *settings]:
+            command += ["--set", setting]
+        with open(folder / "serve.log", "w", encoding="utf-8") as log:
+            began = time.monotonic()
+            self.server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
+            self.address = self.wait_for_address()
+            self.ready_s = time.monotonic() - began
+        try:
+            if load is not None:
+                self.simulate(load, seconds)
+        finally:
+            self.server.send_signal(signal.SIGTERM)
+            if self.server.wait(timeout=30) != 0:
+                fail(f"{folder}: the twin did not end in order")
+        self.twin = json.loads((folder / "serve/summary.json").read_text(encoding="utf-8"))
+
+    def wait_for_address(self):
+        while True:
+            lines = (self.folder / "serve.log").read_text(encoding="utf-8").splitlines()
+            if any(line.startswith("ready:") for line in lines):
+                return next(line for line in lines if line.startswith("listening quic")).split()[2]
+            if self.server.poll() is not None:
+                fail("\n".join(lines))
+            time.sleep(0.001)
+
+    def simulate(self, load, seconds):
+        command = [POLLUX, "simulate", "--addr", self.address, "--ca", AUTHORITY, "-o", "json"]
+        command += ["--report", self.folder / "simulate", "--duration-s", str(seconds), *load]
+        with open(self.folder / "simulate.log", "w", encoding="utf-8") as log:
+            subprocess.run(command, stdout=subprocess.DEVNULL, stderr=log, check=True)
+
+
+def fail(message):
+    sys.exit(f"bench-twin: {message}")
+
+
+def scale(folder, _, seconds):
+    """200,000 sensors, five records a second each: a million records a second."""
+    load = "--devices 40000 --profile industrial --sessions 8 --rate-hz 5".split()
+    twin = Run(folder, [], load, seconds).twin
+    tier, ticks = twin["tiers"]["t1"], twin["ticks"]
+    expected = twin["duration_s"] * 1000
+    return {
+        "scale_entities": twin["entities"],
+        "scale_applied_per_s": tier["applied"] / twin["active_s"],
+        "scale_ticks_run_percent": 100 * ticks / expected,
+        "scale_tick_overruns_percent": 100 * twin["tick_overruns"] / ticks,
+        "scale_residual": tier["residual"],
+        "scale_shed_or_lost_percent": 100 * (tier["shed"] + tier["lost"]) / tier["offered"],
+        "scale_tick_duration_p50_us": twin["latency_ns"]["tick_duration"]["p50"] / 1e3,
+        "scale_tick_duration_p99_us": twin["latency_ns"]["tick_duration"]["p99"] / 1e3,
+        "scale_cpu_cores": twin["active_cpu_s"] / twin["active_s"],
+    }
+
+
+def memory(folder, _, seconds):
+    """Resident memory with 200,000 sensors, less that with none."""
+    load = "--devices 40000 --profile industrial --sessions 8 --rate-hz 1".split()
+    empty = Run(folder / "empty", [], None, 0).twin["rss_bytes"]
+    full = Run(folder / "full", [], load, seconds).twin
+    return {"memory_bytes_per_entity": (full["rss_bytes"] - empty) / full["entities"]}
+
+
+def start(folder, _, __):
+    """From spawning the process to its word that it is ready."""
+    return {
+        "start_ready_ms": Run(folder, [], None, 0).ready_s * 1e3,
+        "binary_mb": POLLUX.stat().st_size / 1e6,
+    }
+
+
+def reaction(folder, _, seconds):
+    """100,000 records a second with a worker that spins on core 0, while everything else may use core 1."""
+    load = "--devices 1000 --profile single --sessions 1 --rate-hz 100".split()
+    settings = ["idle.strategy=spin", "net.core=0", "tick.core=1"]
+    latency = Run(folder, settings, load, seconds).twin["latency_ns"]
+    return {
+        "reaction_socket_to_ring_p50_us": latency["socket_to_ring"]["p50"] / 1e3,
+        "reaction_socket_to_ring_p99_us": latency["socket_to_ring"]["p99"] / 1e3,
+    }
+
+
+def command(folder, quick, _):
+    """Round trip of a command between two spinning workers."""
+    folder.mkdir(parents=True)
+    count = "5000" if quick else "100000"
+    done = subprocess.run(
+        [BENCH, "command-rtt", "--count", count], capture_output=True, text=True, check=True
+    )
+    (folder / "command-rtt.json").write_text(done.stdout, encoding="utf-8")
+    rtt = json.loads(done.stdout)["rtt_ns"]
+    return {"command_rtt_p50_us": rtt["p50"] / 1e3, "command_rtt_p99_us": rtt["p99"] / 1e3}
+
+
+EXPERIMENTS = [start, memory, reaction, command, scale]
+
+
+def main():
+    global AUTHORITY, CERTIFICATES
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one short run of each")
+    parser.add_argument("--runs", type=int, default=5, metavar="N")
+    parser.add_argument("--out", type=pathlib.Path, metavar="DIR")
+    arguments = parser.parse_args()
+    name = f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}-{platform.node()}-twin"
+    default = ROOT / ("target/bench-twin-quick" if arguments.quick else f"results/{name}")
+    out = arguments.out or default
+    if arguments.quick and arguments.out is None:
+        shutil.rmtree(out, ignore_errors=True)
+    if out.exists():
+        parser.error(f"{out} exists; a result is never replaced")
+    build = "cargo build --release --locked -p twin -p bench".split()
+    subprocess.run(build, cwd=ROOT, check=True)
+    out.mkdir(parents=True)
+    host = subprocess.run(
+        [sys.executable, ROOT / "scripts/describe-host.py"], capture_output=True, text=True, check=True
+    )
+    (out / "host.json").write_text(host.stdout, encoding="utf-8")
+    certificates = ROOT / "target/bench-twin-certs"
+    shutil.rmtree(certificates, ignore_errors=True)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run([POLLUX, "certs", "init", "--dir", certificates], check=True, **quiet)
+    AUTHORITY = certificates / "ca.pem"
+    CERTIFICATES = [f"tls.{part}={certificates}/server.{end}" for part, end in [("cert", "pem"), ("key", "key")]]
+    write(out, arguments, measure(out, arguments))
+
+
+def measure(out, arguments):
+    """Every figure of every run, by name."""
+    figures = {}
+    for experiment in EXPERIMENTS:
+        seconds = 2 if arguments.quick else 60 if experiment is scale else 5
+        runs = 1 if arguments.quick or experiment is scale else arguments.runs
+        for run in range(1, runs + 1):
+            print(f"[{experiment.__name__} {run}/{runs}] {experiment.__doc__}", file=sys.stderr)
+            folder = out / "raw" / experiment.__name__ / str(run)
+            for figure, value in experiment(folder, arguments.quick, seconds).items():
+                figures.setdefault(figure, []).append(value)
+    return figures
+
+
+def write(out, arguments, figures):
+    summary = {
+        figure: {"median": statistics.median(values), "min": min(values), "max": max(values), "runs": len(values)}
+        for figure, values in figures.items()
+    }
+    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    lines = ["| figure | median | min | max | runs |", "|---|---:|---:|---:|---:|"]
+    for figure, of in summary.items():
+        cells = [f"{of[key]:,.6g}" for key in ("median", "min", "max")]
+        lines.append(f"| {figure} | {' | '.join(cells)} | {of['runs']} |")
+    (out / "summary.md").write_text("# Twin: summary\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    (out / "README.md").write_text(README, encoding="utf-8")
+    words = ["scripts/bench-twin.py"] + (["--quick"] if arguments.quick else [f"--runs {arguments.runs}"])
+    (out / "command.txt").write_text(" ".join(words) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
