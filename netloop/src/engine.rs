@@ -89,7 +89,7 @@ pub enum ConnectError {
     #[error("the sessions are at their limit of {0}")]
     Limit(usize),
     /// QUIC refuses, for instance because the name of the server is not valid.
-    #[error("cannot connect: {0}")]
+    #[error(transparent)]
     Quic(#[from] quinn_proto::ConnectError),
 }
 
@@ -199,7 +199,11 @@ impl Engine {
                 self.arrived.push(Arrived { place, bytes, recv_ns, event });
             }
             DatagramEvent::NewConnection(incoming) => self.accept(now, incoming),
-            DatagramEvent::Response(transmit) => self.respond(transmit),
+            DatagramEvent::Response(transmit) => {
+                // Version negotiation or a stateless reset: it belongs to no session, and opens none.
+                self.tally.garbage += 1;
+                self.respond(transmit);
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod clock;
 mod command;
+mod congestion;
 mod engine;
 mod event;
 mod idle;

@@ -57,7 +57,7 @@ pub enum BindError {
         addr: SocketAddr,
     },
     /// Anything else, in the kernel's words.
-    #[error("cannot open a UDP socket on {addr}: {source}")]
+    #[error("cannot open a UDP socket on {addr}")]
     Other {
         /// The address asked for.
         addr: SocketAddr,

@@ -18,7 +18,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 #[non_exhaustive]
 pub enum TlsError {
     /// A PEM file could not be read, or holds nothing of what was looked for.
-    #[error("{path}: no usable {wanted}: {source}", path = path.display())]
+    #[error("{}: no usable {wanted}", path.display())]
     File {
         /// The file.
         path: PathBuf,
@@ -28,10 +28,10 @@ pub enum TlsError {
         source: rustls_pki_types::pem::Error,
     },
     /// The certificate and the key cannot be used together, or not at all.
-    #[error("certificate and key: {0}")]
+    #[error("certificate and key cannot be used together")]
     CertificateAndKey(#[source] rustls::Error),
     /// A certificate cannot serve as a root of trust.
-    #[error("trusted certificate {index}: {source}")]
+    #[error("trusted certificate {index} cannot be a root")]
     Root {
         /// Its position in the list, from 0.
         index: usize,

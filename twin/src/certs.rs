@@ -56,7 +56,7 @@ pub enum CertsError {
         reason: rcgen::Error,
     },
     /// Key generation or signing failed.
-    #[error("cannot make a certificate: {0}")]
+    #[error("cannot make a certificate")]
     Make(#[from] rcgen::Error),
     /// A file cannot be read or written.
     #[error("{}: {reason}", path.display())]

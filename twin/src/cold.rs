@@ -26,10 +26,10 @@ const COLLECTS_PER_SECOND: u32 = 10;
 #[derive(Debug, Error)]
 pub enum ColdError {
     /// The runtime, a signal or the HTTP listener.
-    #[error("the cold thread cannot start: {0}")]
+    #[error("the cold thread cannot start")]
     Start(#[from] std::io::Error),
     /// A file of the report.
-    #[error("the report cannot be written: {0}")]
+    #[error("the report cannot be written")]
     Report(#[from] WriteError),
 }
 

@@ -151,7 +151,7 @@ const fn latency(
 const METRICS: &[Metric] = &[
     counter("pollux_records_total", "Records by tier and what became of them.", records),
     counter("pollux_lost_total", "Records missing on the network, by tier.", |from, to| {
-        by_tier(to, |tier| from.stats.tiers[tier].ingress.lost.value());
+        by_tier(to, |tier| from.stats.tiers[tier].ingress.lost_max.value());
     }),
     counter("pollux_decode_errors_total", "Payloads that are no records, by tier.", |from, to| {
         by_tier(to, |tier| from.stats.tiers[tier].ingress.decode_errors.value());

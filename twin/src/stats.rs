@@ -85,8 +85,10 @@ pub struct Ingress {
     pub offered: Counter,
     /// Discarded by policy: a full ring, a full QUIC buffer.
     pub shed: Counter,
-    /// Missing on the network.
+    /// Missing on the network. An estimate while sessions are open, which shrinks when a late record comes after all.
     pub lost: Counter,
+    /// The highest that `lost` ever was, for readers to whom a count that shrinks looks like a restart.
+    pub lost_max: Counter,
     /// Refused before the ring, for a named reason.
     pub rejected: Counter,
     /// Payloads that are no records; they hold no countable record.

@@ -48,7 +48,7 @@ pub use fold::{Folded, fold};
 pub use lanes::{LaneCapacities, Lanes, lanes};
 pub use options::WorldOptions;
 pub use row::{ROWS_MAX, RowRef};
-pub use sequence::{SEEN_BITS, Sighting, observe};
+pub use sequence::{AHEAD_MAX, SEEN_BITS, Sighting, observe};
 pub use sessions::{Losses, Sessions};
 pub use threshold::{Direction, Level, Limits};
 

@@ -194,7 +194,8 @@ fn counters_appear_under_their_labels() {
     stats.tiers[1].ingress.shed.add(2);
     stats.tiers[2].ingress.rejected.add(3);
     stats.tiers[2].applied.rejected.add(4);
-    stats.tiers[1].ingress.lost.add(5);
+    stats.tiers[1].ingress.lost.set(4);
+    stats.tiers[1].ingress.lost_max.set(5);
     stats.crossings[1][0].add(6);
     stats.commands(Direction::ToDevice).acknowledged.add(7);
     stats.aggregates[3].count.set(2);

@@ -299,3 +299,18 @@ fn two_hundred_thousand_sensors_take_less_than_256_bytes_each() {
     let bytes = rig.world.memory_bytes() / SENSORS as usize;
     assert!(bytes < 256, "{bytes} bytes a sensor");
 }
+
+#[test]
+fn a_loss_that_turns_out_to_be_none_leaves_the_monotonic_count_alone() {
+    let mut rig = Rig::new(WorldOptions { hz: 10, ..options() });
+    rig.open(1);
+    rig.receive(Tier::T1, 1, 0, &record(1, 1, 0, 1.0));
+    rig.receive(Tier::T1, 1, 0, &record(1, 1, 3, 1.0));
+    rig.ticks(11);
+    let stats = std::sync::Arc::clone(&rig.stats);
+    let ingress = &stats.tiers[Tier::T1.index()].ingress;
+    assert_eq!((ingress.lost.value(), ingress.lost_max.value()), (2, 2));
+    rig.receive(Tier::T1, 1, 0, &record(1, 1, 1, 1.0));
+    rig.ticks(10);
+    assert_eq!((ingress.lost.value(), ingress.lost_max.value()), (1, 2));
+}

@@ -298,13 +298,34 @@ impl Pair {
     /// Takes a turn, then advances time to whatever comes next. False when nothing will ever come.
     pub fn step(&mut self) -> bool {
         self.turn();
+        let Some(next) = self.next_instant() else { return false };
+        let passed = next.saturating_duration_since(self.now.instant);
+        self.advance(passed.max(Duration::from_micros(1)));
+        true
+    }
+
+    /// Steps until exactly `end`, so that a test can send on a schedule of its own.
+    pub fn run_to(&mut self, end: Instant) {
+        loop {
+            self.turn();
+            let next = self.next_instant().filter(|next| *next < end).unwrap_or(end);
+            let passed = next.saturating_duration_since(self.now.instant);
+            if next == end {
+                return self.advance(passed);
+            }
+            self.advance(passed.max(Duration::from_micros(1)));
+        }
+    }
+
+    fn next_instant(&self) -> Option<Instant> {
         let landing = self.flights.peek().map(|Reverse(flight)| flight.at);
         let timers = [&self.client, &self.server].map(|end| end.engine.poll_timeout());
-        let Some(next) = landing.into_iter().chain(timers.into_iter().flatten()).min() else {
-            return false;
-        };
-        let passed = next.saturating_duration_since(self.now.instant);
-        self.now = self.now.plus(passed.max(Duration::from_micros(1)));
+        landing.into_iter().chain(timers.into_iter().flatten()).min()
+    }
+
+    /// Lets time pass and everything land that is due by then.
+    fn advance(&mut self, passed: Duration) {
+        self.now = self.now.plus(passed);
         while let Some(Reverse(flight)) = self.flights.peek() {
             if flight.at > self.now.instant {
                 break;
@@ -312,7 +333,6 @@ impl Pair {
             let Some(Reverse(flight)) = self.flights.pop() else { break };
             self.land(&flight);
         }
-        true
     }
 
     fn land(&mut self, flight: &Flight) {

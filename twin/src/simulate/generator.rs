@@ -40,7 +40,7 @@ pub enum GeneratorError {
     #[error(transparent)]
     Bind(#[from] BindError),
     /// No thread, or no descriptor to wake it.
-    #[error("the generator cannot start: {0}")]
+    #[error("the generator cannot start")]
     Start(#[from] io::Error),
     /// The thread of the fleet ended by a panic, which has been printed.
     #[error("the thread of the generator ended by a panic")]

@@ -158,6 +158,10 @@ impl World {
             Some(row) => row,
             None => self.spawn_sensor(slot, record)?,
         };
+        if slot.epoch == 0 && row.sensor_type().is_some() && self.tables.link(row) != slot.session {
+            // No hello tells whether the device has booted since its last session, so its numbers may have.
+            self.tables.live_mut(row).restart(slot);
+        }
         self.tables.set_link(row, slot.session);
         Ok(row)
     }

@@ -58,6 +58,11 @@ pub fn fold(
     let skipped = match live.observe(lane, record.seq()) {
         Sighting::Ahead { skipped } => skipped,
         Sighting::Duplicate => return Folded::Duplicate,
+        Sighting::Behind { filled: false } if record.ts_us() > live.ts_us => {
+            // Behind by its number and ahead by its time: the number before it was broken, or the device counts anew.
+            live.begin(lane, record.seq());
+            0
+        }
         Sighting::Behind { filled } => return Folded::Stale { filled },
     };
     live.value = record.value();
@@ -78,10 +83,10 @@ impl Live {
         Self { epoch, ..bytemuck::Zeroable::zeroed() }
     }
 
-    /// Begins the numbering of another boot. False when the record is a late one of an earlier boot: tiers have rings
+    /// Begins the numbering of another boot or another session. False when the record is a late one of an earlier boot: tiers have rings
     /// of their own, and one may still hold records from before the other's newest.
     #[cold]
-    fn restart(&mut self, slot: &Slot) -> bool {
+    pub(super) fn restart(&mut self, slot: &Slot) -> bool {
         if slot.recv_ns < self.recv_ns {
             return false;
         }
@@ -92,14 +97,19 @@ impl Live {
 
     #[inline]
     fn observe(&mut self, lane: usize, seq: u32) -> Sighting {
-        let bit = 1 << lane;
-        if self.started & bit == 0 {
-            self.started |= bit;
-            self.highest[lane] = seq;
-            self.seen[lane] = 0;
+        if self.started & 1 << lane == 0 {
+            self.begin(lane, seq);
             return Sighting::Ahead { skipped: 0 };
         }
         observe(&mut self.highest[lane], &mut self.seen[lane], seq)
+    }
+
+    /// Begins the numbering of a tier with `seq`.
+    #[cold]
+    fn begin(&mut self, lane: usize, seq: u32) {
+        self.started |= 1 << lane;
+        self.highest[lane] = seq;
+        self.seen[lane] = 0;
     }
 
     /// Takes a value into the window and returns the new mean.

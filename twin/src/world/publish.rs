@@ -55,6 +55,7 @@ impl World {
             to.ingress.offered.set(totals.offered);
             to.ingress.shed.set(totals.shed);
             to.ingress.lost.set(totals.lost);
+            to.ingress.lost_max.set(totals.lost.max(to.ingress.lost_max.value()));
             to.ingress.rejected.set(totals.rejected - outcomes.rejected_total());
             to.ingress.decode_errors.set(totals.decode_errors);
             to.ingress.in_flight.set(totals.in_flight);

@@ -97,6 +97,10 @@ impl Tables {
         self.value(row)
     }
 
+    pub(super) fn live_mut(&mut self, row: RowRef) -> &mut Live {
+        self.value_mut(row)
+    }
+
     pub(super) fn key(&self, row: RowRef) -> SensorKey {
         *self.value(row)
     }
