@@ -122,7 +122,8 @@ scripts_check() {
   shellcheck scripts/*.sh .ci/run
 }
 
-# Compiles without writing: a syntax error shows here and not after an hour of measuring.
+# Compiles without writing: a syntax error shows here and not after an hour of measuring. The table of the README has to be
+# what the results that it links to give.
 python_check() {
   apt_install python3 python3
   python3 - scripts/*.py <<'END'
@@ -130,6 +131,7 @@ import pathlib, sys
 for path in sys.argv[1:]:
     compile(pathlib.Path(path).read_text(encoding="utf-8"), path, "exec")
 END
+  python3 scripts/readme-results.py --check
 }
 
 # Advisories are a script of their own: they need a clone of a database from a git host.

@@ -58,11 +58,12 @@ fn check(page: &str, commands: &[String]) -> Vec<String> {
     let mut called = Vec::new();
     for command in commands {
         if let Some(arguments) = arguments(command) {
-            let parsed = Cli::try_parse_from(&arguments);
-            assert!(parsed.is_ok(), "{page}: `{command}`\n{}", parsed.unwrap_err());
+            if let Err(error) = Cli::try_parse_from(&arguments) {
+                panic!("{page}: `{command}`\n{error}");
+            }
             called.push(arguments[1].to_owned());
         } else if let Some(script) = command.strip_prefix("./") {
-            let path = script.split_whitespace().next().unwrap();
+            let path = script.split_once(' ').map_or(script, |(path, _)| path);
             assert!(root().join(path).is_file(), "{page}: `{command}`: there is no {path}");
         }
     }

@@ -6,11 +6,20 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use wire::SensorType;
+
 use super::{Config, IdleStrategy, LogLevel, Rule};
 
 /// Names of the sensor types, indexed by the value on the wire.
-pub const SENSOR_TYPES: [&str; 6] =
-    ["generic", "temperature", "humidity", "pressure", "voltage", "current"];
+pub const SENSOR_TYPES: [&str; SensorType::COUNT] = {
+    let mut names = [""; SensorType::COUNT];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = SensorType::ALL[at].name();
+        at += 1;
+    }
+    names
+};
 
 pub(super) const IDLE_NAMES: &[&str] = &["auto", "spin", "yield", "backoff", "wait"];
 const LEVEL_NAMES: &[&str] = &["error", "warn", "info", "debug", "trace"];
