@@ -6,14 +6,15 @@
 
 mod check;
 mod layers;
+mod mistake;
 mod print;
 mod table;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-pub use check::{ConfigError, Rejected};
-pub use layers::{Layers, Source};
+pub use layers::Layers;
+pub use mistake::{ConfigError, Rejected, Source};
 pub use table::SENSOR_TYPES;
 
 use table::Key;

@@ -59,6 +59,15 @@ pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
     [NET, TICK, IDLE, RING, REST, THRESHOLDS, AUTOMATION, FAULT, LOG].into_iter().flatten()
 }
 
+/// Whether keys lie below this name.
+pub(super) fn names_section(name: &str) -> bool {
+    keys().any(|key| is_below(key.name, name))
+}
+
+pub(super) fn is_below(key: &str, section: &str) -> bool {
+    key.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'))
+}
+
 // Casts below narrow a count that its `max` has already bounded.
 const NET: &[Key] = &[
     key(
