@@ -16,7 +16,8 @@ usage() {
   cat <<'END'
 usage: scripts/test.sh [--fast] [--help]
 
-  (nothing)   format, lints, tests, docs, shell scripts, licences and sources, short fuzz run, sanitizers
+  (nothing)   format, lints, tests, benchmarks (each once), the peer of the benchmarks, docs, shell scripts, scripts in
+              Python, licences and sources, short fuzz run, sanitizers
   --fast      format, lints and tests only
 
 Missing tools are installed: rustfmt and clippy by rustup, shellcheck and a C++ compiler by apt-get (as root or with
@@ -103,8 +104,34 @@ docs() {
   RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
 }
 
+# Each benchmark runs its body once, unoptimised and untimed: what is measured on another day still runs today.
+benchmarks() {
+  cargo test --workspace --locked --bench '*'
+  cargo run --quiet --locked -p bench -- command-rtt --count 200 --warm-up 20 --idle wait
+}
+
+# The ordinary build that the figures are compared with; a workspace of its own, so that `--workspace` does not see it.
+peers() {
+  local manifest
+  for manifest in bench/peers/*/Cargo.toml; do
+    cargo test --locked --manifest-path "$manifest"
+  done
+}
+
 scripts_check() {
   shellcheck scripts/*.sh .ci/run
+}
+
+# Compiles without writing: a syntax error shows here and not after an hour of measuring. The table of the README has to be
+# what the results that it links to give.
+python_check() {
+  apt_install python3 python3
+  python3 - scripts/*.py <<'END'
+import pathlib, sys
+for path in sys.argv[1:]:
+    compile(pathlib.Path(path).read_text(encoding="utf-8"), path, "exec")
+END
+  python3 scripts/readme-results.py --check
 }
 
 # Advisories are a script of their own: they need a clone of a database from a git host.
@@ -117,23 +144,22 @@ step "format" format
 step "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
 step "tests" cargo test --workspace --locked
 if [ "$fast" = no ]; then
+  step "benchmarks, each once" benchmarks
+  step "peers of the benchmarks" peers
   step "docs" docs
   step "further tools" more_tools
   step "shell scripts" scripts_check
+  step "scripts in Python" python_check
   step "licences, bans, sources" deny
   step "fuzz, $FUZZ_SECONDS s a target" scripts/fuzz.sh --seconds "$FUZZ_SECONDS"
-  if [ -e scripts/sanitize.sh ]; then
-    step "sanitizers" scripts/sanitize.sh
-  else
-    printf '\n== sanitizers\n   NOT RUN: there is no scripts/sanitize.sh\n'
-  fi
+  step "sanitizers" scripts/sanitize.sh
 fi
 
 printf '\n== time of each step\n'
 printf '%s\n' "${steps[@]}"
 printf '%5d s  in all\n' "$SECONDS"
 if [ "$fast" = yes ]; then
-  echo "--fast left out: docs, shell scripts, licences and sources, fuzz run, sanitizers"
+  echo "--fast left out: benchmarks, peers, docs, scripts, licences and sources, fuzz run, sanitizers"
 else
   echo "not part of the gate: scripts/advisories.sh (known vulnerabilities; needs a git host)"
 fi

@@ -6,20 +6,19 @@
 
 mod check;
 mod layers;
+mod mistake;
 mod print;
 mod table;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-pub use check::{ConfigError, Rejected};
-pub use layers::{Layers, Source};
+pub use layers::Layers;
+pub use mistake::{ConfigError, Rejected, Source};
 pub use table::SENSOR_TYPES;
 
 use table::Key;
-
-/// How many sensor types carry settings and aggregates of their own.
-pub const TYPES: usize = SENSOR_TYPES.len();
+use wire::SensorType;
 
 /// Everything that can be set, after all layers.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -39,7 +38,7 @@ pub struct Config {
     /// Where the server's certificate lies.
     pub tls: Tls,
     /// Thresholds by sensor type, indexed as [`SENSOR_TYPES`].
-    pub thresholds: [Threshold; TYPES],
+    pub thresholds: [Threshold; SensorType::COUNT],
     /// Rules that command actuators.
     pub automation: Automation,
     /// Faults injected on purpose.

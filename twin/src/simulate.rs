@@ -21,7 +21,7 @@ mod traffic;
 mod waveform;
 
 pub use coalesce::{Chunks, Coalescer, Outlet, Packing, WireForm};
-pub use device::{ACTUATOR_ID, Population, SETPOINT_MAX_C, SETPOINT_MIN_C, gateway_id};
+pub use device::{Population, SETPOINT_MAX_C, SETPOINT_MIN_C, gateway_id};
 pub use fleet::{Fleet, FleetError, Outcome};
 pub use generator::{Generator, GeneratorError};
 pub use plan::{Plan, PlanError};

@@ -8,8 +8,7 @@ use std::sync::Arc;
 
 pub use netloop::Counter;
 use netloop::WorkerStats;
-
-use crate::config::TYPES;
+use wire::SensorType;
 
 /// A real number with one writer and any number of readers.
 #[derive(Debug, Default)]
@@ -39,9 +38,9 @@ pub struct TwinStats {
     /// By tier, T1 first.
     pub tiers: [Tier; 3],
     /// Written by the tick thread: crossings by sensor type, upwards and downwards.
-    pub crossings: [[Counter; 2]; TYPES],
+    pub crossings: [[Counter; 2]; SensorType::COUNT],
     /// Written by the tick thread, once a second: aggregates by sensor type.
-    pub aggregates: [Aggregate; TYPES],
+    pub aggregates: [Aggregate; SensorType::COUNT],
     /// By direction; see [`Direction`].
     pub commands: [Commands; 2],
 }

@@ -14,7 +14,8 @@ use far::Far;
 use netloop::{Datagram, Engine, Now, Outbound, Port, SessionLimits, Stop, client_tls};
 use twin::{
     args::{Batch, FramesPerPacket, Profile, Rate},
-    simulate::{ACTUATOR_ID, Fleet, FleetError, Outcome, Plan},
+    simulate::{Fleet, FleetError, Outcome, Plan},
+    world::ACTUATOR_ID,
 };
 use wire::{
     ALPN, Command, DeviceId, Hello, Operation, Reading, Record, SensorType, Status, capability,

@@ -198,8 +198,8 @@ fn nothing_is_lost_between_two_threads() {
     assert_eq!(report.total(Latency::SocketToRing).len(), RECORDED);
 }
 
-#[test]
-fn summary_has_every_field_and_the_account_adds_up() {
+/// Counters of a run in which one record of T1 has no outcome, and five of T3 have one too many.
+fn counted() -> TwinStats {
     let stats = TwinStats::default();
     stats.tick.ticks.set(1000);
     stats.tick.overruns.add(3);
@@ -215,7 +215,12 @@ fn summary_has_every_field_and_the_account_adds_up() {
     tier.ingress.in_flight.set(4);
     tier.ingress.decode_errors.add(9);
     stats.tiers[2].applied.applied.add(5);
+    stats
+}
 
+#[test]
+fn summary_has_every_field_and_the_account_adds_up() {
+    let stats = counted();
     let report = Report::create(None, started()).unwrap();
     let usage =
         Usage { rss_bytes: 1 << 20, cpu_user_ns: 1_500_000_000, cpu_system_ns: 250_000_000 };

@@ -1,89 +1,13 @@
 //! Values against the table: what is allowed, and what is said when a value is not.
 //!
-//! Every message names the key, where it was written, the value and what is allowed there.
+//! What is found here is told by the words of `mistake.rs`.
 
-use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
-use thiserror::Error;
-
-use super::layers::{Setting, Source, Written};
-use super::table::{self, Kind, SENSOR_TYPES};
+use super::layers::{Setting, Written};
+use super::mistake::ConfigError;
+use super::table::{self, Kind, SENSOR_TYPES, is_below, names_section};
 use super::{Config, Entry, Rule};
-
-/// One mistake in a configuration.
-#[derive(Debug, Error)]
-pub enum ConfigError {
-    /// A key that does not exist.
-    #[error("{key} = {value} (from {place}): no such key{}; {allowed}", suggestion(nearest.as_deref()))]
-    Unknown {
-        /// The key as it was written.
-        key: String,
-        /// Its value as it was written.
-        value: String,
-        /// Where it was written.
-        place: Source,
-        /// The key that was probably meant.
-        nearest: Option<String>,
-        /// The keys that exist there.
-        allowed: String,
-    },
-    /// A value that its key does not allow.
-    #[error("{key} = {value} (from {place}): must be {allowed}")]
-    Invalid {
-        /// The key.
-        key: String,
-        /// The value as it was written.
-        value: String,
-        /// Where it was written.
-        place: Source,
-        /// What is allowed.
-        allowed: String,
-    },
-    /// A `--set` without `=`.
-    #[error("--set {text}: must be key=value, for example --set tick.hz=500")]
-    NoAssignment {
-        /// What stood there.
-        text: String,
-    },
-    /// A file that is no TOML.
-    #[error("{place}: not TOML: {reason}")]
-    Syntax {
-        /// File and line.
-        place: Source,
-        /// What the parser says.
-        reason: String,
-    },
-    /// A file that cannot be read.
-    #[error("{}: cannot be read: {reason}", path.display())]
-    Unreadable {
-        /// The file as it was named.
-        path: PathBuf,
-        /// What the system says.
-        reason: std::io::Error,
-    },
-}
-
-fn suggestion(nearest: Option<&str>) -> String {
-    nearest.map_or_else(String::new, |key| format!("; did you mean {key}?"))
-}
-
-/// All mistakes of a configuration, one line each.
-#[derive(Debug)]
-pub struct Rejected(pub Vec<ConfigError>);
-
-impl std::error::Error for Rejected {}
-
-impl fmt::Display for Rejected {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the configuration is wrong")?;
-        for mistake in &self.0 {
-            write!(f, "\n  {mistake}")?;
-        }
-        Ok(())
-    }
-}
 
 impl Kind {
     /// What may stand here, to follow "must be".
@@ -239,15 +163,6 @@ pub(super) fn unknown(setting: Setting) -> ConfigError {
     };
     let nearest = if names_section(&setting.key) { None } else { nearest(&setting.key) };
     ConfigError::Unknown { key: setting.key, value, place: setting.source, nearest, allowed }
-}
-
-/// Whether keys lie below this name.
-pub(super) fn names_section(name: &str) -> bool {
-    table::keys().any(|key| is_below(key.name, name))
-}
-
-fn is_below(key: &str, section: &str) -> bool {
-    key.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'))
 }
 
 fn members(section: &str) -> String {

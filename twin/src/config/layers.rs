@@ -2,13 +2,12 @@
 //!
 //! A layer is read into settings that carry their origin. Nothing is checked here but the syntax.
 
-use std::fmt;
 use std::path::PathBuf;
 
 use toml::de::{DeTable, DeValue};
 
-use super::check::{ConfigError, names_section};
-use super::table;
+use super::mistake::{ConfigError, Source};
+use super::table::{self, names_section};
 
 /// Prefix of environment variables that hold keys.
 const PREFIX: &str = "POLLUX_";
@@ -24,35 +23,6 @@ pub struct Layers {
     pub environment: Vec<(String, String)>,
     /// Values of `--set`, each `key=value`.
     pub set: Vec<String>,
-}
-
-/// Where a value came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// No layer has set it.
-    Default,
-    /// A line of a file.
-    File {
-        /// The file as it was named.
-        path: PathBuf,
-        /// Counted from 1.
-        line: usize,
-    },
-    /// A variable of the environment.
-    Environment(String),
-    /// The command line.
-    Set,
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
-            Self::Environment(name) => f.write_str(name),
-            Self::Set => f.write_str("--set"),
-        }
-    }
 }
 
 /// A value as its layer wrote it.

@@ -6,11 +6,20 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use wire::SensorType;
+
 use super::{Config, IdleStrategy, LogLevel, Rule};
 
 /// Names of the sensor types, indexed by the value on the wire.
-pub const SENSOR_TYPES: [&str; 6] =
-    ["generic", "temperature", "humidity", "pressure", "voltage", "current"];
+pub const SENSOR_TYPES: [&str; SensorType::COUNT] = {
+    let mut names = [""; SensorType::COUNT];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = SensorType::ALL[at].name();
+        at += 1;
+    }
+    names
+};
 
 pub(super) const IDLE_NAMES: &[&str] = &["auto", "spin", "yield", "backoff", "wait"];
 const LEVEL_NAMES: &[&str] = &["error", "warn", "info", "debug", "trace"];
@@ -48,6 +57,15 @@ const fn key(name: &'static str, default: &'static str, kind: Kind, doc: &'stati
 /// All keys, section by section.
 pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
     [NET, TICK, IDLE, RING, REST, THRESHOLDS, AUTOMATION, FAULT, LOG].into_iter().flatten()
+}
+
+/// Whether keys lie below this name.
+pub(super) fn names_section(name: &str) -> bool {
+    keys().any(|key| is_below(key.name, name))
+}
+
+pub(super) fn is_below(key: &str, section: &str) -> bool {
+    key.strip_prefix(section).is_some_and(|rest| rest.starts_with('.'))
 }
 
 // Casts below narrow a count that its `max` has already bounded.

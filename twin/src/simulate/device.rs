@@ -10,9 +10,8 @@ use wire::{Command, DeviceId, Operation, Reading, Record, SensorType, Status, Ti
 
 use super::{seeded::Seeded, waveform::Waveform};
 use crate::args::Profile;
+use crate::world::ACTUATOR_ID;
 
-/// The sensor id of the cooling actuator.
-pub const ACTUATOR_ID: u16 = 100;
 /// The coldest setpoint that the actuator takes, in degrees Celsius.
 pub const SETPOINT_MIN_C: f64 = -40.0;
 /// The warmest setpoint that the actuator takes, in degrees Celsius; also what holds before the first one.

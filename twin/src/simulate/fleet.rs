@@ -396,7 +396,7 @@ const fn alert_meaning(alert: u8) -> &'static str {
         42 | 43 | 46 => "the certificate is not usable, or not for this server name",
         44 => "the certificate is revoked",
         45 => "the certificate has expired, or a clock is wrong",
-        // 51 when the signing authority only has the name of the given one, as all of `certs init` do.
+        // 51 when an authority of the same name, such as that of an earlier `certs init`, has another key.
         48 | 51 => "the certificate is not signed by the given authority",
         116 => "the twin asks for a device certificate",
         120 => "the other end does not speak pollux/1",

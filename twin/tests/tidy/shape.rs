@@ -4,11 +4,12 @@ use super::source;
 use super::tree::{Finding, Tree};
 
 /// What a stranger, a packager or a lawyer looks for first.
-const FRONT_PAGES: [&str; 8] = [
+const FRONT_PAGES: [&str; 9] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
     "LICENSE-APACHE",
     "LICENSE-MIT",
+    "README.md",
     "STYLE.md",
     "deny.toml",
     "results/README.md",

@@ -1,0 +1,133 @@
+#!/usr/bin/env python3
+"""Writes the table of results into README.md, between its two markers.
+
+usage: scripts/readme-results.py [FOLDER...]     writes; without a folder every figure is a dash
+       scripts/readme-results.py --check         fails when the table is not what the folders that it links to give
+
+A folder of results/ is read by the form of its summary.json: that of scripts/bench-ingest.sh has `cases`; any other may have
+`rows`, a list of objects with `what`, `pollux` and, where there is one, `peer` and `ratio`, all of them text. Every cell with
+a figure links to the folder that it is from. Exit codes: 0 done, 1 a folder is unusable or the check failed, 2 wrong usage.
+"""
+
+import json
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+ABSENT = "–"
+
+# What a user asks, the case that answers it, the figure of that case, and its format.
+INGEST_ROWS = (
+    ("50,000 sensors flat out, batched: records applied each second", "batched-max", "applied_per_s", "{:,.0f}"),
+    ("the same: CPU of the whole server for a record, ns", "batched-max", "cpu_ns_per_record", "{:,.0f}"),
+    ("the same: work of both hot threads for a record, ns", "batched-max", "busy_ns_per_record", "{:,.0f}"),
+    ("one call for each record, flat out: records applied each second", "percall-max", "applied_per_s", "{:,.0f}"),
+    ("one record a packet, 100,000 a second: CPU for a record, ns", "single-100k", "cpu_ns_per_record", "{:,.0f}"),
+    ("1,000 devices of 5 sensors at 20 Hz: CPU for a packet, ns", "plant", "cpu_ns_per_packet", "{:,.0f}"),
+    ("100,000 records/s, tick 1 kHz: received to applied, p50, µs", "latency-100k", "p50_us", "{:,.0f}"),
+    ("the same, p99, µs", "latency-100k", "p99_us", "{:,.0f}"),
+)
+ACROSS = "records for a CPU second, batched, beside one record a packet in the ordinary build"
+
+
+def linked(folder, text):
+    """A cell that leads to its result."""
+    return f"[{text}](results/{folder.name}/summary.md)"
+
+
+def figure(value, form):
+    """A figure as text, or None."""
+    return None if value is None else form.format(value)
+
+
+def ingest_rows(summary):
+    """(what, pollux, peer, ratio) of a run of scripts/bench-ingest.sh."""
+    for what, name, key, form in INGEST_ROWS:
+        case = summary["cases"].get(name, {})
+        sides = case.get("median", {})
+        pollux, peer = (figure(sides.get(side, {}).get(key), form) for side in ("pollux", "peer"))
+        ratio = (case.get("ratio") or {}).get(key) or {}
+        yield what, pollux, peer, figure(ratio.get("of_medians"), "{:.1f} x")
+    across = summary.get("across_wire_forms") or {}
+    yield ACROSS, None, None, figure(across.get("records_per_cpu_s_ratio"), "{:.0f} x")
+
+
+def rows_of(folder):
+    """The rows that a folder gives, each figure linked."""
+    summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    if "cases" in summary:
+        rows = ingest_rows(summary)
+    elif "rows" in summary:
+        rows = ((row["what"], row["pollux"], row.get("peer"), row.get("ratio")) for row in summary["rows"])
+    else:
+        raise ValueError("summary.json has neither `cases` nor `rows`")
+    for what, *cells in rows:
+        if any(cells):
+            yield [what, *(linked(folder, cell) if cell else ABSENT for cell in cells)]
+
+
+def host_of(folder):
+    """One sentence about the machine."""
+    host = json.loads((folder / "host.json").read_text(encoding="utf-8"))
+    gigabytes = round((host.get("memory_bytes") or 0) / 1e9)
+    return f"{host['cpu']}, {host['cores']} cores, {gigabytes} GB, Linux {host['kernel']}"
+
+
+def table(folders):
+    """The lines between the markers."""
+    rows = [row for folder in folders for row in rows_of(folder)]
+    if not folders:
+        rows = [[what, ABSENT, ABSENT, ABSENT] for what, *_ in INGEST_ROWS]
+    yield "| what | Pollux | the ordinary build | better by |"
+    yield "|---|---:|---:|---:|"
+    for row in rows:
+        yield "| " + " | ".join(row) + " |"
+    yield ""
+    if not folders:
+        yield "No result is recorded yet."
+        return
+    hosts = "; ".join(dict.fromkeys(host_of(folder) for folder in folders))
+    yield f"Medians, server and load on one machine over loopback QUIC with TLS: {hosts}."
+
+
+def split(text):
+    """README.md before, between and after the markers."""
+    before, begin, rest = text.partition(BEGIN)
+    between, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{README.name} has no {BEGIN} and {END}")
+    return before, between, after
+
+
+def main(arguments):
+    """Writes or checks."""
+    check = arguments == ["--check"]
+    if not check and any(argument.startswith("-") for argument in arguments):
+        print(__doc__, file=sys.stderr)
+        return 2
+    try:
+        text = README.read_text(encoding="utf-8")
+        before, between, after = split(text)
+        if check:
+            names = dict.fromkeys(re.findall(r"\]\(results/([^/)]+)/", between))
+            folders = [ROOT / "results" / name for name in names]
+        else:
+            folders = [pathlib.Path(argument).resolve() for argument in arguments]
+        lines = "\n".join(table(folders))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        print(f"readme-results: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    fresh = f"{before}{BEGIN}\n{lines}\n{END}{after}"
+    if check and fresh != text:
+        print("readme-results: the table is not what its folders give; run scripts/readme-results.py", file=sys.stderr)
+        return 1
+    if not check:
+        README.write_text(fresh, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
