@@ -139,7 +139,8 @@ impl Twin {
     /// # Errors
     /// A hot thread has panicked, or the report cannot be written.
     pub fn finish(mut self) -> anyhow::Result<Summary> {
-        let sessions = self.surface.stats().worker.sessions_open();
+        // Before the threads end, because they take sessions and rows with them.
+        let (sessions, resident) = (self.surface.stats().worker.sessions_open(), rss_bytes());
         self.worker.stop.drain();
         self.waker.wake();
         let worker = self.worker.thread.join();
@@ -152,7 +153,8 @@ impl Twin {
         let mut report = self.surface.report();
         let idle = self.idle.to_string();
         let (stats, activity) = (self.surface.stats(), self.cold.activity());
-        let mut summary = Summary::of(&report, stats, usage(), activity, duration, &idle);
+        let used = Usage { rss_bytes: resident, ..usage() };
+        let mut summary = Summary::of(&report, stats, used, activity, duration, &idle);
         summary.sessions = sessions;
         report.finish(&summary)?;
         drop(report);
