@@ -15,12 +15,16 @@ pub(crate) struct KeyTable {
     keys: Vec<Key>,
     /// The hint that the next record is expected to have.
     predicted: usize,
-    /// Open addressing over `keys`, at most half full; [`EMPTY`] marks a free place.
+    /// Open addressing over `keys`, at most seven eighths full; [`EMPTY`] marks a free place. The upper byte is of the
+    /// hash: a search passes a neighbour without a look at its key, so that the table may be that full.
     places: Vec<u32>,
 }
 
 const EMPTY: u32 = u32::MAX;
 const PLACES_MIN: usize = 16;
+/// Bits of a place that number its key.
+const NUMBER_BITS: u32 = 24;
+const NUMBER_MASK: u32 = (1 << NUMBER_BITS) - 1;
 
 impl KeyTable {
     /// The hint of `key`: its number in this session, or [`NO_HINT`] when the table is at `keys_max`.
@@ -37,41 +41,49 @@ impl KeyTable {
     #[cold]
     #[inline(never)]
     fn find_or_insert(&mut self, key: &Key, seed: u64, keys_max: usize) -> u32 {
-        if self.places.len() < 2 * (self.keys.len() + 1) {
+        if self.places.len() * 7 < (self.keys.len() + 1) * 8 {
             self.grow(seed);
         }
-        let mask = self.places.len() - 1;
-        let mut place = hash(key, seed) as usize & mask;
+        let (mut place, tag) = self.place_and_tag(hash(key, seed));
         loop {
-            match self.places[place] {
-                EMPTY => break,
-                at if self.keys[at as usize] == *key => {
-                    self.predicted = (at as usize + 1) % self.keys.len();
-                    return at;
-                }
-                _ => place = (place + 1) & mask,
+            let entry = self.places[place];
+            if entry == EMPTY {
+                break;
             }
+            let at = (entry & NUMBER_MASK) as usize;
+            if entry >> NUMBER_BITS == tag && self.keys[at] == *key {
+                self.predicted = (at + 1) % self.keys.len();
+                return at as u32;
+            }
+            place = (place + 1) & (self.places.len() - 1);
         }
-        if self.keys.len() >= keys_max {
+        // The last number of all would read as an empty place.
+        if self.keys.len() >= keys_max.min(NUMBER_MASK as usize) {
             return NO_HINT;
         }
         let at = self.keys.len() as u32;
         self.keys.push(*key);
-        self.places[place] = at;
+        self.places[place] = tag << NUMBER_BITS | at;
         self.predicted = 0;
         at
     }
 
     fn grow(&mut self, seed: u64) {
-        let size = (2 * self.places.len()).max(PLACES_MIN);
+        // The old places go first, so that both are never held at once.
+        let size = (2 * std::mem::take(&mut self.places).len()).max(PLACES_MIN);
         self.places = vec![EMPTY; size];
         for (at, key) in self.keys.iter().enumerate() {
-            let mut place = hash(key, seed) as usize & (size - 1);
+            let (mut place, tag) = self.place_and_tag(hash(key, seed));
             while self.places[place] != EMPTY {
                 place = (place + 1) & (size - 1);
             }
-            self.places[place] = at as u32;
+            self.places[place] = tag << NUMBER_BITS | at as u32;
         }
+    }
+
+    /// Where a search begins, and what it looks for there.
+    fn place_and_tag(&self, hash: u64) -> (usize, u32) {
+        (hash as usize & (self.places.len() - 1), (hash >> 56) as u32)
     }
 }
 

@@ -159,7 +159,7 @@ pub struct Summary {
     pub entities: u64,
     /// Sessions open at the end of the run, before it closed them.
     pub sessions: u64,
-    /// Resident memory at the end of the run, before it closed its sessions, in bytes.
+    /// Resident memory at the end of the run, before its threads gave theirs back, in bytes.
     pub rss_bytes: u64,
     /// CPU time in user mode, in seconds.
     pub cpu_user_s: f64,

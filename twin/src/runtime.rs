@@ -140,7 +140,7 @@ impl Twin {
     /// # Errors
     /// A hot thread has panicked, or the report cannot be written.
     pub fn finish(mut self) -> anyhow::Result<Summary> {
-        // Of the twin at work: its world and its sessions are gone when the threads have ended.
+        // Before the threads end, because they take sessions and rows with them.
         let (sessions, resident) = (self.surface.stats().worker.sessions_open(), rss_bytes());
         self.worker.stop.drain();
         self.waker.wake();
@@ -154,9 +154,9 @@ impl Twin {
         let mut report = self.surface.report();
         let idle = self.idle.to_string();
         let (stats, activity) = (self.surface.stats(), self.cold.activity());
-        let mut summary = Summary::of(&report, stats, usage(), activity, duration, &idle);
+        let used = Usage { rss_bytes: resident, ..usage() };
+        let mut summary = Summary::of(&report, stats, used, activity, duration, &idle);
         summary.sessions = sessions;
-        summary.rss_bytes = resident;
         report.finish(&summary)?;
         drop(report);
         Ok(summary)

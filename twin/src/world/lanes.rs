@@ -5,7 +5,7 @@ use std::sync::Arc;
 use netloop::{
     Consumer, Due, Outbound, Producer, RingPort, SessionEvent, Slot, TierTally, WorkerStats, ring,
 };
-use wire::Tier;
+use wire::{RECORD_BYTES, Tier};
 
 /// What the tick thread holds of the rings, and the worker's counts beside them.
 pub struct Lanes {
@@ -35,12 +35,21 @@ pub struct LaneCapacities {
 /// Makes the rings and gives the worker's ends and the tick thread's.
 #[must_use]
 pub fn lanes(capacities: &LaneCapacities, worker: Arc<WorkerStats>) -> (RingPort, Lanes) {
-    let [(t1, t1_out), (t2, t2_out), (t3, t3_out)] = capacities.tiers.map(ring::<Slot>);
+    let [(t1, t1_out), (t2, t2_out), (t3, t3_out)] = capacities.tiers.map(written_ring);
     let (events, events_out) = ring(capacities.events);
     let (outbound, outbound_out) = ring(capacities.outbound);
     let due = Due::default();
     let port = RingPort { t1, t2, t3, events, outbound: outbound_out, due: due.clone() };
     (port, Lanes { tiers: [t1_out, t2_out, t3_out], events: events_out, outbound, due, worker })
+}
+
+/// A ring of records whose memory was written once, so that no record of the first round waits for the kernel to find a
+/// page, and what the rings cost shows from the start.
+fn written_ring(capacity: usize) -> (Producer<Slot>, Consumer<Slot>) {
+    let (mut producer, mut consumer) = ring(capacity);
+    producer.push_iter(capacity, std::iter::repeat_n(Slot::new([0; RECORD_BYTES]), capacity));
+    consumer.pop_chunk(capacity, |_, _| {});
+    (producer, consumer)
 }
 
 impl Lanes {
