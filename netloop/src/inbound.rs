@@ -10,7 +10,7 @@ use wire::{
 
 use crate::{
     Answer, Sink,
-    session::{Outcome, Service, Session, Stamp},
+    session::{Outcome, Phase, Service, Session, Stamp},
 };
 
 /// What a stream turned out to carry.
@@ -276,6 +276,11 @@ impl Session {
     }
 
     fn read_command<S: Sink>(&mut self, at: usize, service: &mut Service<'_, S>) -> Read {
+        if self.phase == Phase::Handshake {
+            // Early data can be replayed by anybody who has seen it. A command waits until the handshake has proved who
+            // sends it.
+            return Read::Unfinished;
+        }
         match self.fill_tail(at, RECORD_BYTES + 1) {
             None => Read::Bad(CloseCode::Ragged),
             Some(Read::End) if self.inbound[at].tail.len() != RECORD_BYTES => {
