@@ -260,19 +260,22 @@ impl Engine {
         while let Some(first) = events.next() {
             let place = first.place;
             let mut next = Some(first);
-            // A run of datagrams of one session is given to it while its state is hot, but never more at once than its
-            // DATAGRAM queue holds: QUIC would discard the oldest in silence.
+            // A run of datagrams of one session is given to it while its state is hot. Its DATAGRAM queue is drained
+            // before the receive time changes, so that each record keeps its own, and before the queue overflows, which
+            // QUIC does in silence.
             while let Some(Arrived { bytes, recv_ns, event, .. }) = next {
+                let mut fed_bytes = 0;
                 if let Some(session) = self.session_at(place) {
-                    if session.oldest_recv_ns == 0 {
-                        session.oldest_recv_ns = recv_ns;
-                    }
+                    session.recv_ns = recv_ns;
                     session.fed_bytes += bytes;
+                    fed_bytes = session.fed_bytes;
                     session.connection.handle_event(event);
                 }
-                let fed = self.session_at(place).map_or(0, |session| session.fed_bytes);
-                let room = fed < self.limits.datagram_buffer_bytes / 4;
-                next = if room { events.next_if(|event| event.place == place) } else { None };
+                next = events.next_if(|event| event.place == place);
+                let changes = next.as_ref().is_some_and(|event| event.recv_ns != recv_ns);
+                if changes || fed_bytes >= self.limits.datagram_buffer_bytes / 4 {
+                    self.drain_datagrams(now, place, sink);
+                }
             }
             self.service(now, place, sink);
         }
@@ -295,21 +298,38 @@ impl Engine {
         }
     }
 
-    fn service<S: Sink>(&mut self, now: Now, place: u32, sink: &mut S) {
-        let Some(session) = self.sessions.get_mut(place as usize).and_then(Option::as_mut) else {
-            return;
-        };
-        let mut service = Service {
+    fn drain_datagrams<S: Sink>(&mut self, now: Now, place: u32, sink: &mut S) {
+        if let Some((session, mut service)) = self.service_of(now, place, sink) {
+            session.drain_datagrams(&mut service);
+        }
+    }
+
+    /// A session, and what it is lent while it is served.
+    fn service_of<'a, S: Sink>(
+        &'a mut self,
+        now: Now,
+        place: u32,
+        sink: &'a mut S,
+    ) -> Option<(&'a mut Session, Service<'a, S>)> {
+        let session = self.sessions.get_mut(place as usize)?.as_deref_mut()?;
+        let service = Service {
             sink,
             commands: &mut self.commands,
             keys_seed: self.keys_seed,
             keys_max: self.limits.keys_max,
             unix_ns: now.unix_ns,
         };
-        let before = session.tally;
+        Some((session, service))
+    }
+
+    fn service<S: Sink>(&mut self, now: Now, place: u32, sink: &mut S) {
+        let Some((session, mut service)) = self.service_of(now, place, sink) else { return };
         let outcome = session.service(&mut service);
-        for (tier, (after, before)) in session.tally.iter().zip(&before).enumerate() {
-            let total = &mut self.tally.tiers[tier];
+        let Some(session) = self.sessions[place as usize].as_deref_mut() else { return };
+        let counted = std::mem::replace(&mut session.counted, session.tally);
+        for ((total, after), before) in
+            self.tally.tiers.iter_mut().zip(&session.tally).zip(&counted)
+        {
             total.received += after.received - before.received;
             total.rejected += after.rejected - before.rejected;
             total.shed += after.shed - before.shed;

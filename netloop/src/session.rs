@@ -86,8 +86,10 @@ pub(crate) struct Session {
     pub(crate) open_commands: Vec<OpenCommand>,
     pub(crate) control_out: Option<StreamId>,
     pub(crate) finish: Option<Totals>,
-    /// Receive time of the oldest datagram that is not yet drained, in unix nanoseconds; 0 when there is none.
-    pub(crate) oldest_recv_ns: u64,
+    /// What the engine's totals already hold of the tally.
+    pub(crate) counted: [TierTally; 3],
+    /// Receive time of the datagram that is being served, in unix nanoseconds; 0 when none is.
+    pub(crate) recv_ns: u64,
     /// Bytes given to the connection since its DATAGRAM queue was last drained.
     pub(crate) fed_bytes: usize,
     pub(crate) datagrams_drained: u64,
@@ -115,7 +117,8 @@ impl Session {
             open_commands: Vec::new(),
             control_out: None,
             finish: None,
-            oldest_recv_ns: 0,
+            counted: [TierTally::default(); 3],
+            recv_ns: 0,
             fed_bytes: 0,
             datagrams_drained: 0,
             datagram_space_max,
@@ -137,7 +140,7 @@ impl Session {
     }
 
     pub(crate) fn stamp(&self, unix_ns: u64) -> Stamp {
-        let recv_ns = if self.oldest_recv_ns == 0 { unix_ns } else { self.oldest_recv_ns };
+        let recv_ns = if self.recv_ns == 0 { unix_ns } else { self.recv_ns };
         Stamp {
             session: self.id.0,
             epoch: self.hello.map_or(0, |hello| hello.epoch),
@@ -154,7 +157,7 @@ impl Session {
         }
         self.drain_datagrams(service);
         outcome.unfinished = self.drain_streams(service, &mut outcome);
-        self.oldest_recv_ns = 0;
+        self.recv_ns = 0;
         outcome
     }
 
@@ -209,7 +212,7 @@ impl Session {
     }
 
     /// Takes every DATAGRAM frame out of QUIC, whose own queue overflows in silence.
-    fn drain_datagrams<S: Sink>(&mut self, service: &mut Service<'_, S>) {
+    pub(crate) fn drain_datagrams<S: Sink>(&mut self, service: &mut Service<'_, S>) {
         self.fed_bytes = 0;
         let mut stamp = None;
         while let Some(payload) = self.connection.datagrams().recv() {

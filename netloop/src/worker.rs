@@ -67,7 +67,7 @@ impl Default for WorkerConfig {
             receives_max: 4,
             transmits_max: 256,
             segments_max: 44,
-            rest: Duration::from_micros(100),
+            rest: Duration::from_millis(1),
             drain_max: Duration::from_secs(1),
         }
     }
@@ -92,6 +92,8 @@ pub struct Worker<P> {
     published_ns: u64,
     /// A busy turn has passed since the last rest.
     rest_due: bool,
+    /// How long a turn takes from its start until what arrived has been moved, in nanoseconds.
+    intake_ns: u64,
 }
 
 /// Tallies are published at most so often while there is work, and before every wait.
@@ -100,8 +102,10 @@ const PUBLISH_NS: u64 = 1_000_000;
 const RESYNC_NS: u64 = 1_000_000_000;
 /// Records that wait in QUIC for room in a ring have no event of their own: the worker looks again after this.
 const BACKLOG_RETRY: Duration = Duration::from_micros(100);
-/// A rest ends so long before the other side looks: a wake-up and a turn of some packets.
-const LEAD_NS: u64 = 80_000;
+/// What it takes to wake up. A rest ends so long, and a typical intake, before the other side looks.
+const WAKE_NS: u64 = 80_000;
+/// An intake that took longer was preempted, and is no measure.
+const INTAKE_NS_MAX: u64 = 300_000;
 /// Receive slots, each of one slab; one system call fills at most so many.
 const POOL_SLOTS: usize = 32;
 /// Slabs that slow streams may pin before their bytes are copied instead.
@@ -131,6 +135,7 @@ impl<P: Port> Worker<P> {
             blocked: None,
             published_ns: 0,
             rest_due: false,
+            intake_ns: 0,
         }
     }
 
@@ -189,12 +194,21 @@ impl<P: Port> Worker<P> {
         }
     }
 
-    /// How long to rest now: as configured, but not into the time at which the other side looks at what arrived.
+    /// How long to rest now: as configured, but no longer than to a little before the other side looks at what arrived.
+    /// Around that time the rests are short, until it is known when it will look again.
     fn rest_at(&self, now: Now) -> Duration {
-        match self.port.due_unix_ns().checked_sub(now.unix_ns + LEAD_NS) {
-            Some(room_ns) => self.config.rest.min(Duration::from_nanos(room_ns)),
-            None => self.config.rest,
-        }
+        let lead_ns = WAKE_NS + self.intake_ns;
+        let room_ns = match self.port.due_unix_ns() {
+            0 => u64::MAX,
+            due_ns => due_ns.saturating_sub(now.unix_ns + lead_ns).max(WAKE_NS),
+        };
+        self.config.rest.min(Duration::from_nanos(room_ns))
+    }
+
+    /// Learns how long it takes to move what has arrived: long turns at once, short ones slowly.
+    fn learn_intake(&mut self, intake_ns: u64) {
+        let known_ns = self.intake_ns;
+        self.intake_ns = intake_ns.max(known_ns - known_ns / 16).min(INTAKE_NS_MAX);
     }
 
     /// Receive, move, fire, send. True when anything was done.
@@ -202,6 +216,9 @@ impl<P: Port> Worker<P> {
         let received = self.receive(start);
         let now = self.clock.now();
         self.engine.poll(now, &mut self.port);
+        if received {
+            self.learn_intake(self.clock.now().unix_ns - start.unix_ns);
+        }
         self.engine.handle_timeouts(now, &mut self.port);
         let asked = self.port.poll_outbound(&mut self.engine, now);
         self.pass_events();

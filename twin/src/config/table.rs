@@ -204,7 +204,7 @@ const IDLE: &[Key] = &[
     ),
     key(
         "idle.rest_us",
-        "100",
+        "1000",
         Kind::Count { min: 0, max: 10_000, set: |c, v| c.idle.rest_us = v },
         "How long a worker that waits rests after its socket ran dry, so that packets are taken together; never into a tick.",
     ),
