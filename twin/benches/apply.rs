@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use netloop::{RingPort, SessionEvent, SessionId, Slot, WorkerStats};
+use netloop::{Due, RingPort, SessionEvent, SessionId, Slot, WorkerStats};
 use twin::config::Config;
 use twin::interval::exchange;
 use twin::stats::TwinStats;
@@ -77,7 +77,7 @@ impl Plant {
     /// A plant whose rows lie in the order of the hints.
     fn new(sensors: u32, order: &[u32]) -> Self {
         let capacities = LaneCapacities { tiers: [1 << 18, 64, 64], events: 64, outbound: 64 };
-        let (mut port, lanes) = lanes(&capacities, WorkerStats::shared());
+        let (mut port, lanes) = lanes(&capacities, WorkerStats::shared(), Due::default());
         let (_, _, interval) = exchange(0);
         let world = World::new(options(), Arc::new(TwinStats::default()), interval);
         let remote = SocketAddr::from(([127, 0, 0, 1], 1));

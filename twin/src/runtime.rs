@@ -13,12 +13,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, anyhow};
 use netloop::{
-    Clock, Engine, Idle, IdleStrategy, RingPort, ServerTls, SessionLimits, Socket, SocketOptions,
-    Stop, Waker, Worker, WorkerConfig, pin, sharpen_timers, wake_line,
+    Clock, Due, Engine, Idle, IdleStrategy, RingPort, ServerTls, SessionLimits, Socket,
+    SocketOptions, Stop, Waker, Worker, WorkerConfig, pin, set_niceness, sharpen_timers, wake_line,
 };
 
 use crate::cold::{Cold, Ended};
-use crate::config::Config;
+use crate::config::{Config, Priority};
 use crate::http::{self, Surface};
 use crate::interval::exchange;
 use crate::report::{Report, Summary, Usage};
@@ -42,7 +42,19 @@ pub struct Twin {
     quic_addr: SocketAddr,
     http_addr: Option<SocketAddr>,
     idle: IdleStrategy,
+    priority: Priority,
 }
+
+/// Where a hot thread runs.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    core: Option<usize>,
+    priority: Priority,
+}
+
+/// Hot threads are ranked so, and the cold one so, where the host's scheduler is asked at all.
+const HOT_NICENESS: i32 = -10;
+const COLD_NICENESS: i32 = 5;
 
 /// One of the hot threads.
 struct Hot<T> {
@@ -72,7 +84,8 @@ impl Twin {
         let died = Arc::new(AtomicBool::new(false));
         let cold = Cold::new(Arc::clone(&surface), vec![consumer], Arc::clone(&died), usage);
 
-        let (port, tick_lanes) = lanes(&capacities(config), Arc::clone(&worker_stats));
+        let due = Due::every(Duration::from_secs(1) / config.tick.hz);
+        let (port, tick_lanes) = lanes(&capacities(config), Arc::clone(&worker_stats), due);
         let (waker, sleeper) = wake_line()?;
         let idle = Idle::new(strategy(config));
         let (idle_strategy, secrets) = (idle.strategy(), secrets()?);
@@ -86,13 +99,17 @@ impl Twin {
         let tick = TickOptions {
             hz: config.tick.hz,
             spin: Duration::from_micros(config.idle.tick_spin_us),
+            catch_up: config.tick.catch_up,
         };
         let started = now.instant;
+        let place = |core| Place { core, priority: config.host.priority };
         let tick =
             TickThread::new(world, tick_lanes, producer, stats, waker.clone(), tick, started);
         Ok(Self {
-            worker: Hot::start("net-0", config.net.core, &died, move |stop| worker.run(stop))?,
-            tick: Hot::start("tick", config.tick.core, &died, move |stop| tick.run(stop))?,
+            worker: Hot::start("net-0", place(config.net.core), &died, move |stop| {
+                worker.run(stop)
+            })?,
+            tick: Hot::start("tick", place(config.tick.core), &died, move |stop| tick.run(stop))?,
             waker,
             cold,
             surface,
@@ -102,6 +119,7 @@ impl Twin {
             quic_addr,
             http_addr,
             idle: idle_strategy,
+            priority: config.host.priority,
         })
     }
 
@@ -132,6 +150,9 @@ impl Twin {
         limit: Option<Duration>,
         each_second: &mut dyn FnMut(&Surface),
     ) -> anyhow::Result<Ended> {
+        if self.priority == Priority::Hot {
+            set_niceness(COLD_NICENESS);
+        }
         Ok(self.cold.run(self.http.take(), limit, each_second)?)
     }
 
@@ -164,10 +185,10 @@ impl Twin {
 }
 
 impl<T: Send + 'static> Hot<T> {
-    /// Starts a thread with a name of its own, on its core if it has one. `died` is raised when it ends unasked.
+    /// Starts a thread with a name of its own, in its place. `died` is raised when it ends unasked.
     fn start(
         name: &str,
-        core: Option<usize>,
+        place: Place,
         died: &Arc<AtomicBool>,
         run: impl FnOnce(&Stop) -> T + Send + 'static,
     ) -> std::io::Result<Self> {
@@ -175,7 +196,10 @@ impl<T: Send + 'static> Hot<T> {
         let (until, died) = (stop.clone(), RaiseOnDrop(Arc::clone(died)));
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             let _died = died;
-            pin(core);
+            pin(place.core);
+            if place.priority == Priority::Hot {
+                set_niceness(HOT_NICENESS);
+            }
             sharpen_timers();
             run(&until)
         })?;

@@ -22,6 +22,8 @@ pub struct TickOptions {
     pub hz: u32,
     /// How long it spins before each tick instead of sleeping.
     pub spin: Duration,
+    /// Ticks that may be behind the schedule and still run.
+    pub catch_up: u32,
 }
 
 /// Ticks at the end that may find the rings not yet empty: a bound, should a worker never stop pushing.
@@ -70,7 +72,7 @@ impl TickThread {
     /// latencies over. The worker has to have ended before, so that nothing is pushed later.
     pub fn run(mut self, stop: &Stop) {
         sharpen_timers();
-        let mut pace = Pace::new(self.clock.now().instant, self.options.hz);
+        let mut pace = Pace::new(self.clock.now().instant, self.options.hz, self.options.catch_up);
         while !stop.is_draining() {
             wait_until(pace.next_start(), self.options.spin);
             self.tick(&mut pace);

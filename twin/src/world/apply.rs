@@ -22,6 +22,10 @@ use super::{CROSSINGS_MAX, Crossing, Lanes, STEP_RECORDS, World, key_of};
 /// Records resolved together and stamped with one time: at 10 ns each, 5 us.
 const PART_RECORDS: usize = 512;
 
+/// A record that spawns its sensor takes so much of the budget, about what it costs beside one that only updates: a plant
+/// that comes up at once then fills the world over many ticks instead of holding up one.
+const SPAWN_RECORDS: usize = 32;
+
 /// Rows fetched ahead of the fold: two lines each, a little more than a core has line fill buffers, so that they are
 /// never idle and nothing is evicted before its use.
 const GROUP_RECORDS: usize = 16;
@@ -63,6 +67,7 @@ impl World {
         while budget > 0 {
             let room = self.fault.as_ref().map_or(STEP_RECORDS, Fault::free);
             let step = budget.min(STEP_RECORDS).min(room);
+            let sensors = self.tables.len();
             let taken = ring.pop_chunk(step, |front, back| {
                 self.take(tier, front, tick, clock);
                 self.take(tier, back, tick, clock);
@@ -70,7 +75,8 @@ impl World {
             if taken == 0 {
                 return;
             }
-            budget -= taken;
+            let spawned = self.tables.len() - sensors;
+            budget = budget.saturating_sub(taken + spawned * SPAWN_RECORDS);
         }
         if ring.depth() > 0 {
             self.stats.tick.budgets_spent.add(1);

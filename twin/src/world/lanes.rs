@@ -34,11 +34,10 @@ pub struct LaneCapacities {
 
 /// Makes the rings and gives the worker's ends and the tick thread's.
 #[must_use]
-pub fn lanes(capacities: &LaneCapacities, worker: Arc<WorkerStats>) -> (RingPort, Lanes) {
+pub fn lanes(capacities: &LaneCapacities, worker: Arc<WorkerStats>, due: Due) -> (RingPort, Lanes) {
     let [(t1, t1_out), (t2, t2_out), (t3, t3_out)] = capacities.tiers.map(written_ring);
     let (events, events_out) = ring(capacities.events);
     let (outbound, outbound_out) = ring(capacities.outbound);
-    let due = Due::default();
     let port = RingPort { t1, t2, t3, events, outbound: outbound_out, due: due.clone() };
     (port, Lanes { tiers: [t1_out, t2_out, t3_out], events: events_out, outbound, due, worker })
 }
