@@ -15,6 +15,8 @@ pub mod http;
 pub mod interval;
 pub mod logging;
 pub mod metrics;
+pub mod mirror;
+pub mod picture;
 pub mod report;
 pub mod runtime;
 pub mod simulate;

@@ -25,6 +25,7 @@ mod sequence;
 mod sessions;
 mod tables;
 mod threshold;
+mod watch;
 
 use std::sync::Arc;
 
@@ -51,6 +52,7 @@ pub use row::{ROWS_MAX, RowRef};
 pub use sequence::{AHEAD_MAX, SEEN_BITS, Sighting, observe};
 pub use sessions::{Losses, Sessions};
 pub use threshold::{Direction, Level, Limits};
+pub use watch::Watch;
 
 use apply::Part;
 use tables::Tables;
@@ -106,6 +108,7 @@ pub struct World {
     next_second_tick: u64,
     stats: Arc<TwinStats>,
     interval: Box<Interval>,
+    watch: Option<Watch>,
 }
 
 impl World {
@@ -131,14 +134,20 @@ impl World {
             options,
             stats,
             interval,
+            watch: None,
         }
+    }
+
+    /// Shows rows and sessions to whoever holds the other end of the watch's exchange. Asked for before the first tick.
+    pub fn attach(&mut self, watch: Watch) {
+        self.watch = Some(watch);
     }
 
     /// One tick, the `tick`-th of the schedule. `clock` tells the time in nanoseconds since the Unix epoch; it is asked
     /// once for every few hundred records.
     pub fn tick(&mut self, lanes: &mut Lanes, tick: u64, clock: &mut dyn FnMut() -> u64) {
         self.crossings.clear();
-        self.drain_events(lanes);
+        self.drain_events(lanes, clock);
         self.drain_t3(lanes, clock);
         self.expire_commands(tick);
         self.drain(Tier::T2, lanes, tick, clock);
@@ -150,6 +159,7 @@ impl World {
             self.handle_second();
         }
         self.publish(lanes);
+        self.show(tick, clock);
     }
 
     /// The sensor of this name, if the world has it.

@@ -17,10 +17,13 @@ use super::{Lanes, World, key_of};
 const EVENTS_MAX: usize = 256;
 
 impl World {
-    pub(super) fn drain_events(&mut self, lanes: &mut Lanes) {
+    pub(super) fn drain_events(&mut self, lanes: &mut Lanes, clock: &mut dyn FnMut() -> u64) {
         for _ in 0..EVENTS_MAX {
             let Some(event) = lanes.events.pop() else { return };
             self.sessions.handle_event(&event);
+            if let Some(watch) = &mut self.watch {
+                watch.handle_event(&event, clock());
+            }
         }
     }
 
@@ -107,7 +110,6 @@ impl World {
                 automation.handle_value(sensor_type, row, smoothed);
             });
         }
-        tables.clear_changed();
         while let Some(firing) = self.automation.poll() {
             self.fire(&firing, lanes, tick, clock);
         }

@@ -66,6 +66,14 @@ impl World {
         self.publish_counts();
     }
 
+    /// Shows the rows that this tick has touched, and forgets that it has.
+    pub(super) fn show(&mut self, tick: u64, clock: &mut dyn FnMut() -> u64) {
+        if let Some(watch) = &mut self.watch {
+            watch.show(self.tables.archetypes(), &self.crossings, tick, clock);
+        }
+        self.tables.clear_changed();
+    }
+
     fn publish_counts(&self) {
         self.stats.tick.entities.set(self.entities() as u64);
         for (to, counts) in self.stats.crossings.iter().zip(self.crossing_counts) {

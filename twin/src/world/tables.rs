@@ -143,9 +143,15 @@ impl Tables {
         });
     }
 
-    /// Forgets which sensors were touched.
+    /// The tables themselves: those of the sensor types in their order, then that of the actuators.
+    pub(super) fn archetypes(&self) -> &[ecs::Archetype] {
+        self.ecs.archetypes()
+    }
+
+    /// Forgets which sensors and actuators were touched.
     pub(super) fn clear_changed(&mut self) {
         self.ecs.drain_changed::<Smoothed>(|_| {});
+        self.ecs.drain_changed::<ActuatorState>(|_| {});
     }
 
     /// A hash of every byte of every row.
