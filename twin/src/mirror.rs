@@ -112,7 +112,8 @@ impl Mirror {
                 self.changed.push(number);
             }
             (sensor.smoothed, sensor.value) = (shown.smoothed, shown.value);
-            (sensor.ts_us, sensor.recv_ns, sensor.level) = (shown.ts_us, shown.recv_ns, shown.level);
+            (sensor.ts_us, sensor.recv_ns, sensor.level) =
+                (shown.ts_us, shown.recv_ns, shown.level);
         }
         for shown in &picture.actuators {
             self.actuators[shown.row.row()].state = shown.state;

@@ -13,9 +13,9 @@ use crate::picture::{
     ShownActuator, ShownCrossing, ShownName, ShownRow, ShownSession,
 };
 
+use super::Crossing;
 use super::component::{ActuatorState, Live, SensorKey, Smoothed};
 use super::row::RowRef;
-use super::Crossing;
 
 /// Tables of rows: one for each sensor type, and that of the actuators behind them.
 const TABLES: usize = SensorType::COUNT + 1;
