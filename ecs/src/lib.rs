@@ -40,12 +40,15 @@
 
 mod archetype;
 mod bits;
+mod buffer;
 mod bundle;
 mod column;
 mod component;
 mod entity;
 mod filter;
 mod key_index;
+mod lend;
+mod parallel;
 mod prefetch;
 mod query;
 mod resource;
@@ -64,9 +67,10 @@ pub use component::{
 pub use entity::{Entity, Location};
 pub use filter::{Changed, Filter, With, Without};
 pub use key_index::{IndexError, KeyIndex, SensorKey};
+pub use lend::Lend;
 pub use prefetch::prefetch_read;
-pub use query::{Chunk, Query, Rows};
+pub use query::{CHUNK_ROWS, Chunk, Query, Rows};
 pub use schedule::{Schedule, System};
 pub use term::{Term, Terms, Tracked, TrackedRow, TrackedSlice};
 pub use view::View;
-pub use world::{NoSuchEntity, SpawnedRows, World};
+pub use world::{Cursor, NoSuchEntity, SpawnedRows, World};
