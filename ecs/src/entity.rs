@@ -143,15 +143,29 @@ impl Entities {
         Entity { index, generation: 0 }
     }
 
-    /// Reserves those of the next `count` upcoming names that `used` picks; the others stay upcoming, in their order.
+    /// Reserves those of the next `count` upcoming names that `used` picks; the others stay free.
     pub(crate) fn reserve_upcoming(&mut self, count: usize, used: impl Fn(usize) -> bool) {
-        let names: Vec<Entity> = (0..count).map(|_| self.reserve_name()).collect();
-        for (position, entity) in names.into_iter().enumerate().rev() {
-            if !used(position) {
-                self.relocate(entity, Location::NOWHERE);
-                self.free.push(entity.index);
+        let freed = count.min(self.free.len());
+        let (first, end) = (self.free.len() - freed, self.free.len());
+        let mut kept = first;
+        for at in first..end {
+            let index = self.free[at];
+            if used(end - 1 - at) {
+                self.places[index as usize].location = Location::RESERVED;
+            } else {
+                self.free[kept] = index;
+                kept += 1;
             }
         }
+        self.free.truncate(kept);
+        let fresh = self.places.len() - freed;
+        self.make_room(count - freed);
+        for position in freed..count {
+            let location = if used(position) { Location::RESERVED } else { Location::NOWHERE };
+            self.places.push(Place { generation: 0, location });
+        }
+        let unused = (freed..count).rev().filter(|&position| !used(position));
+        self.free.extend(unused.map(|position| (fresh + position) as u32));
     }
 
     /// Ends a name; its index returns under the next generation, if there is one.

@@ -39,7 +39,7 @@ impl<Q: Terms, F: Filter> Default for Query<Q, F> {
 
 impl<Q: Terms, F: Filter> Query<Q, F> {
     /// What a walk touches.
-    pub(crate) const ACCESS: Grant = Grant { reads: Q::READS.union(F::CHANGED), writes: Q::WRITES };
+    pub(crate) const GRANT: Grant = Grant { reads: Q::READS.union(F::CHANGED), writes: Q::WRITES };
 
     const REQUIRED: Signature = Q::REQUIRED.union(F::WITH).union(F::CHANGED);
 
@@ -156,7 +156,7 @@ impl<Q: Terms, F: Filter> Query<Q, F> {
     #[inline]
     fn refresh<'a, 'w>(&mut self, from: &'a mut impl Lend<'w>) -> Source<'a, 'w> {
         let source = from.source();
-        source.grant.check(Self::ACCESS);
+        source.grant.check(Self::GRANT);
         if self.world_id != source.world_id || self.seen != source.tables.len() {
             self.learn(&source);
         }

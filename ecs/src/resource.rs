@@ -35,10 +35,47 @@ impl Resources {
         self.place_mut::<R>()?.as_deref_mut()?.downcast_mut()
     }
 
+    /// Everything, with its type, to be lent to systems.
+    pub(crate) fn lend_all(&mut self) -> impl Iterator<Item = (TypeId, Hold<'_>)> {
+        let places = self.places.iter_mut();
+        places.filter_map(|(id, place)| Some((*id, Hold::Unique(place.as_deref_mut()?))))
+    }
+
     fn place_mut<R: Any + Send + Sync>(
         &mut self,
     ) -> Option<&mut Option<Box<dyn Any + Send + Sync>>> {
         self.places.iter_mut().find(|(id, _)| *id == TypeId::of::<R>()).map(|(_, place)| place)
+    }
+}
+
+/// A resource as a system receives it.
+pub(crate) enum Hold<'w> {
+    /// Others may read it at the same time.
+    Shared(&'w (dyn Any + Send + Sync)),
+    /// Nobody else sees it.
+    Unique(&'w mut (dyn Any + Send + Sync)),
+}
+
+impl<'w> Hold<'w> {
+    pub(crate) fn shared(&self) -> &(dyn Any + Send + Sync) {
+        match self {
+            Self::Shared(value) => *value,
+            Self::Unique(value) => &**value,
+        }
+    }
+
+    pub(crate) fn unique(&mut self) -> Option<&mut (dyn Any + Send + Sync)> {
+        match self {
+            Self::Shared(_) => None,
+            Self::Unique(value) => Some(&mut **value),
+        }
+    }
+
+    pub(crate) fn into_shared(self) -> &'w (dyn Any + Send + Sync) {
+        match self {
+            Self::Shared(value) => value,
+            Self::Unique(value) => value,
+        }
     }
 }
 

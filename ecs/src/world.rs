@@ -12,8 +12,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::archetype::Archetype;
 use crate::bundle::Bundle;
+use crate::commands::{CommandBuffer, Commands, apply_stage};
 use crate::component::{COMPONENT_IDS, Component, ComponentKind, Signature, Track};
 use crate::entity::{Entities, Entity, Location};
+use crate::lend::Grant;
+use crate::part::{Lender, Part, ResourceGrant};
 use crate::resource::Resources;
 
 /// The name given belongs to no entity of this world: it was despawned, or it never lived here.
@@ -53,6 +56,8 @@ pub struct World {
     /// Cursors on each component, so that new archetypes know them.
     cursors: [u8; COMPONENT_IDS],
     resources: Resources,
+    /// The buffer of [`World::defer`], kept for its memory.
+    deferred: CommandBuffer,
 }
 
 impl Default for World {
@@ -78,6 +83,7 @@ impl World {
             spawns: 0,
             cursors: [0; COMPONENT_IDS],
             resources: Resources::default(),
+            deferred: CommandBuffer::default(),
         }
     }
 
@@ -418,6 +424,56 @@ impl World {
     /// Tells this world from every other one of the process.
     pub(crate) fn id(&self) -> u64 {
         self.id
+    }
+
+    /// Runs `work` on all of the world, with commands that are applied when it returns.
+    ///
+    /// ```
+    /// # use bytemuck::{Pod, Zeroable};
+    /// # use ecs::{Component, Entity, Query, World};
+    /// # #[repr(C)]
+    /// # #[derive(Clone, Copy, Pod, Zeroable)]
+    /// # struct Level(f32);
+    /// # impl Component for Level {
+    /// #     const ID: u16 = 1;
+    /// #     const NAME: &'static str = "Level";
+    /// # }
+    /// let mut world = World::new();
+    /// world.spawn_batch([-1.0, 2.0].map(|level| (Level(level),)));
+    /// let mut levels = Query::<(&Level, Entity)>::new();
+    /// world.defer(|part| {
+    ///     levels.each(&mut part.columns, |(level, entity)| {
+    ///         if level.0 < 0.0 {
+    ///             part.commands.despawn(entity);
+    ///         }
+    ///     });
+    /// });
+    /// assert_eq!(world.len(), 1);
+    /// ```
+    pub fn defer<R>(&mut self, work: impl FnOnce(&mut Part<'_>) -> R) -> R {
+        let mut buffer = std::mem::take(&mut self.deferred);
+        let lender = self.lender();
+        let commands = Commands::new(lender.entities, &mut buffer);
+        let grant = Grant { reads: Signature::ALL, writes: Signature::ALL };
+        let answer = work(&mut lender.whole(grant, &ResourceGrant::ALL, commands));
+        apply_stage(self, std::slice::from_mut(&mut buffer));
+        self.deferred = buffer;
+        answer
+    }
+
+    /// Reserves those of the next `count` upcoming names that `used` picks.
+    pub(crate) fn reserve_upcoming(&mut self, count: usize, used: impl Fn(usize) -> bool) {
+        self.entities.reserve_upcoming(count, used);
+    }
+
+    #[inline]
+    pub(crate) fn lender(&mut self) -> Lender<'_> {
+        Lender {
+            world_id: self.id,
+            entities: &self.entities,
+            archetypes: &mut self.archetypes,
+            resources: &mut self.resources,
+        }
     }
 
     pub(crate) fn parts_mut(&mut self) -> (&Entities, &mut [Archetype]) {
