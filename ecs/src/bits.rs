@@ -4,7 +4,12 @@
 //! its cost follows the number of written rows and not the number of rows.
 //! Between calls a summary bit is set exactly where its word holds a bit.
 
+use std::ops::Range;
+
 pub(crate) const WORD_BITS: usize = u64::BITS as usize;
+
+/// Rows whose bits share a word of the summary: where a set can be cut in two.
+pub(crate) const GROUP_ROWS: usize = WORD_BITS * WORD_BITS;
 
 /// A set of rows in two levels.
 #[derive(Clone, Debug, Default)]
@@ -18,28 +23,33 @@ impl Bits {
     pub(crate) fn grow(&mut self, rows: usize) {
         let words = rows.div_ceil(WORD_BITS);
         if words > self.words.len() {
+            self.words.reserve_exact(words - self.words.len());
             self.words.resize(words, 0);
             self.summary.resize(words.div_ceil(WORD_BITS), 0);
         }
     }
 
+    /// The set, to write.
+    #[inline]
+    pub(crate) fn as_mut(&mut self) -> BitsMut<'_> {
+        BitsMut { words: &mut self.words, summary: &mut self.summary }
+    }
+
     /// Sets the bit of `row`, which lies below the row count given to [`Bits::grow`].
     #[inline]
     pub(crate) fn set(&mut self, row: usize) {
-        let word = row / WORD_BITS;
-        self.words[word] |= 1 << (row % WORD_BITS);
-        self.summary[word / WORD_BITS] |= 1 << (word % WORD_BITS);
+        self.as_mut().set(row);
     }
 
     /// Sets the bits of `rows`.
-    pub(crate) fn set_range(&mut self, rows: std::ops::Range<usize>) {
-        if rows.is_empty() {
-            return;
-        }
-        for word in rows.start / WORD_BITS..=(rows.end - 1) / WORD_BITS {
-            let first = rows.start.saturating_sub(word * WORD_BITS);
-            let end = (rows.end - word * WORD_BITS).min(WORD_BITS);
-            self.words[word] |= (u64::MAX >> (WORD_BITS - (end - first))) << first;
+    pub(crate) fn set_range(&mut self, rows: Range<usize>) {
+        self.as_mut().set_range(rows);
+    }
+
+    /// Adds the rows of `other`, which has no more of them; visits only its set words.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (word, bits) in other.set_words() {
+            self.words[word] |= bits;
             self.summary[word / WORD_BITS] |= 1 << (word % WORD_BITS);
         }
     }
@@ -117,6 +127,55 @@ impl Bits {
     /// Memory held, in bytes.
     pub(crate) fn memory_bytes(&self) -> usize {
         (self.words.capacity() + self.summary.capacity()) * size_of::<u64>()
+    }
+}
+
+/// A set of rows lent for writing, or the part of one that covers some rows.
+#[derive(Default)]
+pub(crate) struct BitsMut<'w> {
+    words: &'w mut [u64],
+    summary: &'w mut [u64],
+}
+
+impl<'w> BitsMut<'w> {
+    #[inline]
+    pub(crate) fn set(&mut self, row: usize) {
+        let word = row / WORD_BITS;
+        self.words[word] |= 1 << (row % WORD_BITS);
+        self.summary[word / WORD_BITS] |= 1 << (word % WORD_BITS);
+    }
+
+    pub(crate) fn set_range(&mut self, rows: Range<usize>) {
+        if rows.is_empty() {
+            return;
+        }
+        for word in rows.start / WORD_BITS..=(rows.end - 1) / WORD_BITS {
+            let first = rows.start.saturating_sub(word * WORD_BITS);
+            let end = (rows.end - word * WORD_BITS).min(WORD_BITS);
+            self.words[word] |= (u64::MAX >> (WORD_BITS - (end - first))) << first;
+            self.summary[word / WORD_BITS] |= 1 << (word % WORD_BITS);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn contains(&self, row: usize) -> bool {
+        self.words[row / WORD_BITS] >> (row % WORD_BITS) & 1 == 1
+    }
+
+    /// The same bits for a shorter time.
+    #[inline]
+    pub(crate) fn reborrow(&mut self) -> BitsMut<'_> {
+        BitsMut { words: self.words, summary: self.summary }
+    }
+
+    /// Cuts the bits of the first `rows` off, which are a multiple of [`GROUP_ROWS`].
+    pub(crate) fn split_off_front(&mut self, rows: usize) -> BitsMut<'w> {
+        debug_assert!(rows.is_multiple_of(GROUP_ROWS), "a cut between words of the summary");
+        let (words, rest) = std::mem::take(&mut self.words).split_at_mut(rows / WORD_BITS);
+        let (summary, rest_summary) =
+            std::mem::take(&mut self.summary).split_at_mut(rows / GROUP_ROWS);
+        (self.words, self.summary) = (rest, rest_summary);
+        BitsMut { words, summary }
     }
 }
 

@@ -3,8 +3,9 @@
 //! Opening a view raises the version of every column that it may write. The table of slices is borrowed from the query
 //! and handed back when the view ends, so that a view per tick does not allocate.
 
-use crate::archetype::{Archetype, LendPlan};
+use crate::archetype::LendPlan;
 use crate::entity::{Entities, Entity, Location};
+use crate::lend::Tables;
 use crate::term::Terms;
 
 /// Slices of every matching archetype, by archetype index.
@@ -17,17 +18,16 @@ pub struct View<'w, Q: Terms> {
 impl<'w, Q: Terms> View<'w, Q> {
     pub(crate) fn new(
         entities: &'w Entities,
-        archetypes: &'w mut [Archetype],
-        plans: &[Option<LendPlan>],
+        tables: Tables<'w, '_>,
+        matches: &[(u32, LendPlan)],
         spare: &'w mut Vec<Option<Q::Slices<'static>>>,
     ) -> Self {
         let mut slices = emptied(std::mem::take(spare));
-        slices.extend(
-            archetypes
-                .iter_mut()
-                .zip(plans)
-                .map(|(archetype, plan)| plan.as_ref().map(|plan| Q::slices(archetype, plan))),
-        );
+        let picked = tables.pick(matches.iter().map(|&(archetype, _)| archetype));
+        for (table, (archetype, plan)) in picked.zip(matches) {
+            slices.resize_with(*archetype as usize, || None);
+            slices.push(Some(Q::slices(table, plan)));
+        }
         Self { entities, slices, spare }
     }
 
@@ -38,7 +38,7 @@ impl<'w, Q: Terms> View<'w, Q> {
         self.slices.get_mut(archetype as usize)?.as_mut()
     }
 
-    /// The slices of all archetypes, by archetype index, to hold those of several at once.
+    /// The slices of all archetypes up to the last that matches, by index, to hold those of several at once.
     #[must_use]
     pub fn all_slices(&mut self) -> &mut [Option<Q::Slices<'w>>] {
         &mut self.slices
