@@ -36,7 +36,7 @@ impl Column {
             kind,
             len: 0,
             version: 0,
-            buffer: Buffer::new(),
+            buffer: Buffer::new(usize::from(kind.id)),
             dirty: Bits::default(),
             cursors: vec![Bits::default(); cursors],
         }
