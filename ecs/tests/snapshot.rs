@@ -1,5 +1,7 @@
 //! Snapshots and hashes: what comes back, what is refused, and what a slice costs the rest.
 
+#![expect(clippy::unwrap_used, reason = "what tests call may unwrap as tests do")]
+
 use bytemuck::{Pod, Zeroable};
 use ecs::{
     Component, Entity, Progress, RestoreError, Snapshot, Track, World, WorldHash, WriteError,
