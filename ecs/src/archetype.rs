@@ -171,6 +171,25 @@ impl Archetype {
         self.columns.iter_mut().for_each(|column| column.commit(rows));
     }
 
+    /// Removes all rows. The memory stays.
+    pub(crate) fn clear(&mut self) {
+        self.columns.iter_mut().for_each(Column::clear);
+        self.head.entities.clear();
+    }
+
+    /// Appends rows from the bytes of each column, in their order.
+    pub(crate) fn load<'b>(
+        &mut self,
+        entities: &[Entity],
+        columns: impl Iterator<Item = &'b [u8]>,
+    ) {
+        self.make_room(entities.len());
+        for (column, bytes) in self.columns.iter_mut().zip(columns) {
+            column.load(entities.len(), bytes);
+        }
+        self.head.entities.extend_from_slice(entities);
+    }
+
     /// Removes a row and returns the entity that now stands there, if the row was not the last.
     pub(crate) fn swap_remove(&mut self, row: usize) -> Option<Entity> {
         self.columns.iter_mut().for_each(|column| column.swap_remove(row));

@@ -33,16 +33,23 @@ pub(crate) const fn grown(rows: usize) -> usize {
     }
 }
 
+/// From this size on a buffer lies in pages of its own.
+const STAGGERED_BYTES_MIN: usize = 1 << 16;
+
 pub(crate) struct Buffer {
     blocks: Vec<Block>,
-    /// Offset of the first cache line.
+    /// Where the first row begins: on a cache line, and for a large buffer some lines further.
     start_bytes: usize,
+    /// How far a large buffer is shifted against others, in cache lines.
+    stagger: usize,
 }
 
 impl Buffer {
-    /// An empty buffer. It holds one cache line from the start, so that its slices are aligned when they are empty too.
-    pub(crate) fn new() -> Self {
-        let mut buffer = Self { blocks: Vec::new(), start_bytes: 0 };
+    /// An empty buffer. Buffers of different `stagger` do not begin at the same place in their pages when they are large:
+    /// a row would meet the same row of its neighbours in one set of the cache, and its loads would wait for stores
+    /// that look alike by their lower address. It holds one cache line from the start, so that its slices are aligned when they are empty too.
+    pub(crate) fn new(stagger: usize) -> Self {
+        let mut buffer = Self { blocks: Vec::new(), start_bytes: 0, stagger: stagger % 16 };
         buffer.grow(COLUMN_ALIGN_BYTES, 0);
         buffer
     }
@@ -60,13 +67,16 @@ impl Buffer {
     /// Makes room for `bytes` in all, of which the first `used` are kept. New memory is written here, so that the tick
     /// meets no page fault later.
     pub(crate) fn grow(&mut self, bytes: usize, used: usize) {
-        let blocks = bytes.div_ceil(BLOCK_BYTES) + PAD_BLOCKS;
+        let large = bytes >= STAGGERED_BYTES_MIN;
+        let lead_bytes = if large { self.stagger * 4 * COLUMN_ALIGN_BYTES } else { 0 };
+        let blocks = (bytes + lead_bytes).div_ceil(BLOCK_BYTES) + PAD_BLOCKS;
         if blocks <= self.blocks.len() {
             return;
         }
         self.blocks.reserve_exact(blocks - self.blocks.len());
         self.blocks.resize(blocks, Block::zeroed());
-        let start_bytes = self.blocks.as_ptr().addr().wrapping_neg() % COLUMN_ALIGN_BYTES;
+        let aligned = self.blocks.as_ptr().addr().wrapping_neg() % COLUMN_ALIGN_BYTES;
+        let start_bytes = aligned + lead_bytes;
         let old_bytes = std::mem::replace(&mut self.start_bytes, start_bytes);
         if old_bytes != start_bytes {
             let all: &mut [u8] = bytemuck::cast_slice_mut(&mut self.blocks);
@@ -86,9 +96,9 @@ mod tests {
     #[test]
     fn growing_keeps_the_bytes_and_the_alignment() {
         // Neighbours make the allocator move the buffers, and so change how they lie within a cache line.
-        let mut buffers: Vec<Buffer> = (0..7).map(|_| Buffer::new()).collect();
+        let mut buffers: Vec<Buffer> = (0..7).map(Buffer::new).collect();
         let mut used = 0;
-        for round in 1..200_usize {
+        for round in 1..100_usize {
             for (n, buffer) in buffers.iter_mut().enumerate() {
                 buffer.grow(used + 48 * round, used);
                 assert_eq!(buffer.bytes().as_ptr().addr() % COLUMN_ALIGN_BYTES, 0);

@@ -36,7 +36,7 @@ impl Column {
             kind,
             len: 0,
             version: 0,
-            buffer: Buffer::new(),
+            buffer: Buffer::new(usize::from(kind.id)),
             dirty: Bits::default(),
             cursors: vec![Bits::default(); cursors],
         }
@@ -232,8 +232,19 @@ impl Column {
         &mut self.buffer.bytes_mut()[rows.start * size..rows.end * size]
     }
 
-    pub(crate) fn kind(&self) -> &ComponentKind {
-        &self.kind
+    /// Removes all rows. The memory stays.
+    pub(crate) fn clear(&mut self) {
+        self.touch();
+        self.dirty.drain(|_| {});
+        self.cursors.iter_mut().for_each(|cursor| cursor.drain(|_| {}));
+        self.len = 0;
+    }
+
+    /// Appends `rows` rows from the start of `bytes`, which count as written. There is room for them.
+    pub(crate) fn load(&mut self, rows: usize, bytes: &[u8]) {
+        let (start, len) = (self.len * self.kind.row_bytes, rows * self.kind.row_bytes);
+        self.buffer.bytes_mut()[start..start + len].copy_from_slice(&bytes[..len]);
+        self.commit(rows);
     }
 
     /// Memory held, in bytes.

@@ -145,6 +145,14 @@ impl Signature {
         self.0.is_power_of_two().then(|| self.0.trailing_zeros() as u16)
     }
 
+    pub(crate) const fn to_parts(self) -> [u64; 2] {
+        [self.0 as u64, (self.0 >> 64) as u64]
+    }
+
+    pub(crate) const fn from_parts([low, high]: [u64; 2]) -> Self {
+        Self(low as u128 | (high as u128) << 64)
+    }
+
     /// The set as bits: bit `n` is component id `n`.
     #[must_use]
     pub const fn bits(self) -> u128 {

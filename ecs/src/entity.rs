@@ -127,7 +127,6 @@ impl Entities {
 
     /// The entity of a reserved name comes to stand at `location`.
     pub(crate) fn occupy(&mut self, entity: Entity, location: Location) {
-        debug_assert!(self.is_reserved(entity), "the caller looks first");
         self.live += 1;
         self.relocate(entity, location);
     }
@@ -206,6 +205,38 @@ impl Entities {
             let len = self.places.len();
             self.places.reserve_exact(fresh.max(grown(len) - len));
         }
+    }
+
+    /// Number of indices that were ever given out.
+    pub(crate) fn places(&self) -> usize {
+        self.places.len()
+    }
+
+    pub(crate) fn generation(&self, index: usize) -> u32 {
+        self.places[index].generation
+    }
+
+    /// The indices that wait for reuse, the next one last.
+    pub(crate) fn free_indices(&self) -> &[u32] {
+        &self.free
+    }
+
+    /// Replaces all names. Those that are neither free nor put by [`Entities::occupy`] afterwards stay reserved, but for
+    /// those whose generations are used up.
+    pub(crate) fn reset(&mut self, generations: &[u32], free: &[u32]) {
+        let place = |&generation| {
+            let location =
+                if generation == u32::MAX { Location::NOWHERE } else { Location::RESERVED };
+            Place { generation, location }
+        };
+        self.places.clear();
+        self.places.extend(generations.iter().map(place));
+        self.free.clear();
+        self.free.extend_from_slice(free);
+        for &index in free {
+            self.places[index as usize].location = Location::NOWHERE;
+        }
+        self.live = 0;
     }
 
     /// Number of live names.

@@ -5,6 +5,7 @@
 
 use std::panic::resume_unwind;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 /// Calls `map` with each item, on up to `threads` threads of which the caller is one, and `reduce` with each answer, in
@@ -20,12 +21,18 @@ pub(crate) fn map_in_order<T: Send, R: Send>(
         return items.into_iter().map(map).for_each(reduce);
     }
     let mut answers: Vec<Option<R>> = items.iter().map(|_| None).collect();
-    let queue = Mutex::new(items.into_iter().enumerate());
-    let next = || queue.lock().expect("no poison because taking an item cannot panic").next();
+    let items: Vec<Mutex<Option<T>>> =
+        items.into_iter().map(|item| Mutex::new(Some(item))).collect();
+    // Relaxed: the counter deals out numbers and orders nothing; each item is handed over by its own lock.
+    let dealt = AtomicUsize::new(0);
     let work = || {
         let mut done = Vec::new();
-        while let Some((place, item)) = next() {
-            done.push((place, map(item)));
+        while let place = dealt.fetch_add(1, Ordering::Relaxed)
+            && let Some(item) = items.get(place)
+        {
+            let item =
+                item.lock().expect("no poison because nothing happens under the lock").take();
+            done.push((place, map(item.expect("an item because its number was dealt once"))));
         }
         done
     };

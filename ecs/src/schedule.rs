@@ -80,7 +80,7 @@ pub struct ScheduleBuilder<C: Context = ()> {
 ///     tanks.each(part, |(level,)| level.0 = level.0.min(2.0));
 /// }
 ///
-/// let mut builder = ScheduleBuilder::new();
+/// let mut builder = ScheduleBuilder::<()>::new();
 /// builder.add("fill", fill);
 /// builder.add("drain", drain).after("fill").every(2);
 /// let mut schedule = builder.build()?;

@@ -5,7 +5,7 @@
 
 use crate::archetype::LendPlan;
 use crate::entity::{Entities, Entity, Location};
-use crate::lend::Tables;
+use crate::lend::{Table, Tables};
 use crate::term::Terms;
 
 /// Slices of every matching archetype, by archetype index.
@@ -16,17 +16,21 @@ pub struct View<'w, Q: Terms> {
 }
 
 impl<'w, Q: Terms> View<'w, Q> {
-    pub(crate) fn new(
+    #[inline(never)]
+    pub(crate) fn new<'a>(
         entities: &'w Entities,
-        tables: Tables<'w, '_>,
+        tables: Tables<'w, 'a>,
         matches: &[(u32, LendPlan)],
         spare: &'w mut Vec<Option<Q::Slices<'static>>>,
     ) -> Self {
         let mut slices = emptied(std::mem::take(spare));
-        let picked = tables.pick(matches.iter().map(|&(archetype, _)| archetype));
-        for (table, (archetype, plan)) in picked.zip(matches) {
-            slices.resize_with(*archetype as usize, || None);
-            slices.push(Some(Q::slices(table, plan)));
+        match tables {
+            Tables::Whole(archetypes) => {
+                resolve::<Q>(archetypes.iter_mut().map(Table::Whole), matches, &mut slices);
+            }
+            Tables::Lent(shells) => {
+                resolve::<Q>(shells.iter_mut().map(Table::Lent), matches, &mut slices);
+            }
         }
         Self { entities, slices, spare }
     }
@@ -60,6 +64,26 @@ impl<'w, Q: Terms> View<'w, Q> {
     pub fn entity(&mut self, entity: Entity) -> Option<Q::Row<'_>> {
         let Location { archetype, row } = self.entities.location(entity)?;
         self.row(archetype, row)
+    }
+}
+
+/// Adds the slices of each table up to the last that matches.
+#[inline]
+fn resolve<'w, 'a: 'w, Q: Terms>(
+    tables: impl Iterator<Item = Table<'w, 'a>>,
+    matches: &[(u32, LendPlan)],
+    slices: &mut Vec<Option<Q::Slices<'w>>>,
+) {
+    let mut matches = matches.iter();
+    let mut next = matches.next();
+    for (index, table) in tables.enumerate() {
+        let Some((archetype, plan)) = next else { return };
+        if *archetype as usize == index {
+            slices.push(Some(Q::slices(table, plan)));
+            next = matches.next();
+        } else {
+            slices.push(None);
+        }
     }
 }
 

@@ -18,11 +18,35 @@ use crate::entity::{Entities, Entity, Location};
 use crate::lend::Grant;
 use crate::part::{Lender, Part, ResourceGrant};
 use crate::resource::Resources;
+use crate::snapshot::{Checked, RestoreError};
 
 /// The name given belongs to no entity of this world: it was despawned, or it never lived here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no such entity")]
 pub struct NoSuchEntity;
+
+/// Why rows were not written; see [`World::write_rows`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// There is no such archetype.
+    #[error("no such archetype")]
+    Archetype,
+    /// The archetype does not carry the component.
+    #[error("the archetype does not carry the component")]
+    Component,
+    /// The bytes are not whole rows.
+    #[error("the bytes are not whole rows of {row_bytes}")]
+    Size {
+        /// Size of a row, in bytes.
+        row_bytes: usize,
+    },
+    /// The rows reach beyond the last one.
+    #[error("the rows reach beyond the {rows} that there are")]
+    Rows {
+        /// Rows of the archetype.
+        rows: usize,
+    },
+}
 
 /// Where a batch of new entities stands: consecutive rows of one archetype.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +76,7 @@ pub struct World {
     /// The last bundle spawned and its archetype: spawns come in runs.
     last_bundle: Option<(TypeId, u32)>,
     relocations: u64,
+    /// Names that were given out or taken back without a move.
     spawns: u64,
     /// Cursors on each component, so that new archetypes know them.
     cursors: [u8; COMPONENT_IDS],
@@ -100,6 +125,7 @@ impl World {
 
     /// Gives out a name whose entity comes later, by [`World::spawn_reserved`]. [`World::despawn`] takes it back.
     pub fn reserve_entity(&mut self) -> Entity {
+        self.spawns += 1;
         self.entities.reserve_name()
     }
 
@@ -219,7 +245,7 @@ impl World {
     pub fn insert<B: Bundle>(&mut self, entity: Entity, bundle: B) -> Result<(), NoSuchEntity> {
         let mut location = self.entities.location(entity).ok_or(NoSuchEntity)?;
         let signature = self.archetypes[location.archetype as usize].signature();
-        self.register(B::KINDS);
+        self.register_kinds(B::KINDS);
         let added = B::SIGNATURE.difference(signature);
         if !added.is_empty() {
             let target = self.neighbour(location.archetype, added, signature.union(added));
@@ -302,7 +328,7 @@ impl World {
         {
             return index;
         }
-        self.register(B::KINDS);
+        self.register_kinds(B::KINDS);
         let index = self.archetype_of(B::SIGNATURE);
         self.last_bundle = Some((bundle, index));
         index
@@ -333,7 +359,7 @@ impl World {
     /// If `T` has 255 cursors already, or its id belongs to another type.
     pub fn add_cursor<T: Component>(&mut self) -> Cursor<T> {
         const { assert!(matches!(T::TRACK, Track::Rows), "only Track::Rows remembers rows") };
-        self.register(&[ComponentKind::of::<T>()]);
+        self.register_kinds(&[ComponentKind::of::<T>()]);
         let cursors = &mut self.cursors[T::ID as usize];
         let index = *cursors;
         *cursors = cursors.checked_add(1).expect("fewer than 255 cursors on one component");
@@ -372,6 +398,59 @@ impl World {
         assert!((location.row as usize) < archetype.len(), "no row {location:?}");
         let column = archetype.column_mut(T::ID).expect("a row that carries the component");
         column.values_mut::<T>().1.set(location.row as usize);
+    }
+
+    /// Replaces the bytes of component `id` in consecutive rows of an archetype; the rows count as written. What a shard
+    /// merges in, or a tool sets: any bytes are a value, so only their number can be wrong.
+    ///
+    /// # Errors
+    /// [`WriteError`], and nothing was written.
+    pub fn write_rows(
+        &mut self,
+        archetype: u32,
+        id: u16,
+        first_row: usize,
+        bytes: &[u8],
+    ) -> Result<(), WriteError> {
+        let archetype = self.archetypes.get_mut(archetype as usize).ok_or(WriteError::Archetype)?;
+        let rows = archetype.len();
+        let column = archetype.column_mut(id).ok_or(WriteError::Component)?;
+        let count = bytes.len().checked_div(column.row_bytes()).unwrap_or(0);
+        if count * column.row_bytes() != bytes.len() {
+            return Err(WriteError::Size { row_bytes: column.row_bytes() });
+        }
+        let end = first_row.checked_add(count).filter(|&end| end <= rows);
+        let end = end.ok_or(WriteError::Rows { rows })?;
+        column.rows_mut(first_row..end).copy_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Lets the world know the components of `B`, so that a snapshot may bring them.
+    ///
+    /// # Panics
+    /// As [`World::spawn`].
+    pub fn register<B: Bundle>(&mut self) {
+        self.register_kinds(B::KINDS);
+    }
+
+    /// Replaces all entities by those of a [`Snapshot`](crate::Snapshot). Names mean what they meant there. Archetypes
+    /// keep their index here, every row counts as written, and resources stay as they are.
+    ///
+    /// # Errors
+    /// [`RestoreError`], and nothing has changed.
+    pub fn restore(&mut self, bytes: &[u8]) -> Result<(), RestoreError> {
+        let checked = Checked::new(bytes, self)?;
+        self.archetypes.iter_mut().for_each(Archetype::clear);
+        self.entities.reset(&checked.generations, &checked.free);
+        for (signature, entities, starts) in &checked.tables {
+            let index = self.archetype_of(*signature);
+            self.archetypes[index as usize].load(entities, checked.columns(starts));
+            for (row, &entity) in entities.iter().enumerate() {
+                self.entities.occupy(entity, Location { archetype: index, row: row as u32 });
+            }
+        }
+        self.relocations += 1;
+        Ok(())
     }
 
     /// Number of living entities.
@@ -421,6 +500,20 @@ impl World {
         self.resources.find_mut()
     }
 
+    pub(crate) fn entity_table(&self) -> &Entities {
+        &self.entities
+    }
+
+    /// The components that the world knows, ascending by id.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = &ComponentKind> {
+        self.kinds.iter().flatten()
+    }
+
+    /// Stands still as long as no entity comes, goes or moves.
+    pub(crate) fn structure(&self) -> (u64, u64, u64) {
+        (self.id, self.spawns, self.relocations)
+    }
+
     /// Tells this world from every other one of the process.
     pub(crate) fn id(&self) -> u64 {
         self.id
@@ -463,6 +556,7 @@ impl World {
 
     /// Reserves those of the next `count` upcoming names that `used` picks.
     pub(crate) fn reserve_upcoming(&mut self, count: usize, used: impl Fn(usize) -> bool) {
+        self.spawns += count as u64;
         self.entities.reserve_upcoming(count, used);
     }
 
@@ -481,7 +575,7 @@ impl World {
     }
 
     /// Learns the component types behind their ids; an id of two types is refused.
-    fn register(&mut self, kinds: &[ComponentKind]) {
+    fn register_kinds(&mut self, kinds: &[ComponentKind]) {
         for kind in kinds {
             let known = self.kinds[kind.id as usize].get_or_insert(*kind);
             assert!(

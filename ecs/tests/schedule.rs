@@ -1,5 +1,7 @@
 //! The schedule: order, stages, rates, commands, and runs on several threads that change nothing.
 
+#![expect(clippy::unwrap_used, reason = "what tests call may unwrap as tests do")]
+
 use bytemuck::{Pod, Zeroable};
 use ecs::{
     Changed, Chunk, Component, Context, Entity, EventReader, Events, Part, Query, Schedule,
@@ -96,7 +98,10 @@ fn plant() -> (World, Schedule) {
     (world, builder.build().unwrap())
 }
 
-fn bytes(world: &World) -> Vec<(Vec<Entity>, Vec<Vec<u8>>, Vec<u64>)> {
+/// Entities, bytes and versions of one archetype.
+type Rows = (Vec<Entity>, Vec<Vec<u8>>, Vec<u64>);
+
+fn bytes(world: &World) -> Vec<Rows> {
     let of = |archetype: &ecs::Archetype| {
         let columns = archetype.columns();
         let bytes = columns.iter().map(|column| column.bytes().to_vec()).collect();
@@ -270,7 +275,7 @@ fn resources_are_declared_and_lent() {
         builder.add("grow", |part: &mut Part<'_>, q: &mut Query<(&mut Inflow,)>| {
             q.each(part, |(inflow,)| inflow.0 += 1.0);
         });
-        builder.add("count", count.clone()).reads::<Alarms>().after("raise");
+        builder.add("count", count).reads::<Alarms>().after("raise");
         builder.add_exclusive("swap", |world, ()| world.resource_mut::<Alarms>().unwrap().swap());
         let mut schedule = builder.build().unwrap();
         let mut world = World::new();

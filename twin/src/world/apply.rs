@@ -227,7 +227,8 @@ impl Plant {
         }
     }
 
-    /// Folds resolved records into their rows.
+    /// Folds resolved records into their rows. A function of its own, so that its loop has all registers to itself.
+    #[inline(never)]
     fn fold_part(&mut self, ecs: &mut ecs::World, tier: Tier, slots: &[Slot], now_ns: u64) {
         let mut latencies = Latencies::new(tier, now_ns);
         let Self { hot, part, .. } = self;

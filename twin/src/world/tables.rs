@@ -2,9 +2,7 @@
 //!
 //! The archetypes are made at the start, so that a [`RowRef`] names its row by the type alone.
 
-use std::hash::Hasher;
-
-use ecs::{Changed, Component, Query, Tracked, TrackedSlice, prefetch_read};
+use ecs::{Changed, Component, Query, Tracked, TrackedSlice, WorldHash, prefetch_read};
 use netloop::Slot;
 use wire::SensorType;
 
@@ -120,14 +118,7 @@ impl Rows for ecs::World {
     }
 
     fn state_hash(&self) -> u64 {
-        let mut hasher = Fold::default();
-        for archetype in self.archetypes() {
-            hasher.write_u64(archetype.len() as u64);
-            for column in archetype.columns() {
-                hasher.write(column.bytes());
-            }
-        }
-        hasher.finish()
+        WorldHash::default().of(self)
     }
 }
 
@@ -174,33 +165,4 @@ fn spawn_tagged<Tag: Component>(ecs: &mut ecs::World, key: SensorKey, slot: &Slo
     let live = Live::new(slot.epoch);
     let bundle: SensorBundle<Tag> = (live, window, Smoothed(0.0), key, Link(slot.session), tag);
     ecs.spawn(bundle);
-}
-
-/// Multiply and fold over words: fast over megabytes, and any bit reaches every other.
-#[derive(Debug, Default)]
-struct Fold(u64);
-
-/// The golden ratio in 64 bits: odd, and without a pattern.
-const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
-
-impl Hasher for Fold {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        let mut words = bytes.chunks_exact(8);
-        for word in &mut words {
-            let word = u64::from_ne_bytes(word.try_into().expect("a chunk has eight bytes"));
-            self.write_u64(word);
-        }
-        for &byte in words.remainder() {
-            self.write_u64(u64::from(byte));
-        }
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        let product = u128::from(self.0 ^ word) * u128::from(MULTIPLIER);
-        self.0 = ((product >> 64) as u64 ^ product as u64).wrapping_add(MULTIPLIER);
-    }
 }
