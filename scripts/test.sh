@@ -137,6 +137,7 @@ foreign_device() {
   fi
   cargo build --quiet --locked -p twin
   "$home/bin/python" scripts/foreign/device.py target/debug/pollux
+  "$home/bin/python" scripts/foreign/device.py target/debug/pollux net.workers=3
 }
 
 scripts_check() {
