@@ -16,6 +16,7 @@ pub mod interval;
 pub mod logging;
 pub mod metrics;
 pub mod mirror;
+pub mod order;
 pub mod picture;
 pub mod report;
 pub mod runtime;

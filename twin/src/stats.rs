@@ -43,6 +43,8 @@ pub struct TwinStats {
     pub aggregates: [Aggregate; SensorType::COUNT],
     /// By direction; see [`Direction`].
     pub commands: [Commands; 2],
+    /// Written by the tick thread: the stop of the plant.
+    pub stop: Stop,
     /// Written by the tick thread: its systems, in the order of [`SYSTEMS`].
     pub systems: [System; SYSTEMS.len()],
 }
@@ -68,10 +70,12 @@ impl TwinStats {
     }
 }
 
-/// The systems of a tick, in the order in which they run: steps of sessions, commands, deadlines, the two tiers of
+/// The systems of a tick, in the order in which they run: the stop, steps of sessions, orders, commands, deadlines, the two tiers of
 /// records, records that fault injection held back, rules, what happens once a second, counters, and pictures of rows.
-pub const SYSTEMS: [&str; 10] =
-    ["events", "t3", "expire", "t2", "t1", "held", "rules", "second", "publish", "show"];
+pub const SYSTEMS: [&str; 12] = [
+    "stop", "events", "orders", "t3", "expire", "t2", "t1", "held", "rules", "second", "publish",
+    "show",
+];
 
 /// The times of one system.
 #[derive(Debug, Default)]
@@ -91,6 +95,22 @@ impl System {
         self.total_ns.set(times.total_ns);
         self.max_ns.set(times.max_ns);
     }
+}
+
+/// The stop of the plant: the request in force, and what became of telling the sessions.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Stop {
+    /// Number of the request, as a [`StopWord`](crate::order::StopWord).
+    pub word: Counter,
+    /// Sessions that shall be told.
+    pub concerned: Counter,
+    /// Sessions that have answered that it is done.
+    pub acknowledged: Counter,
+    /// Sessions that have answered with another status.
+    pub refused: Counter,
+    /// Sessions that closed before they answered.
+    pub gone: Counter,
 }
 
 /// The tick thread's counters.

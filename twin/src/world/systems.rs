@@ -27,16 +27,22 @@ pub(super) struct Tick<'a> {
 
 /// The phases of a tick, by the names under which [`SYSTEMS`] publishes their times.
 pub(super) fn schedule() -> Schedule<Step> {
-    let [events, t3, expire, t2, t1, held, rules, second, publish, show] = SYSTEMS;
+    let [stop, events, orders, t3, expire, t2, t1, held, rules, second, publish, show] = SYSTEMS;
     let mut builder = ScheduleBuilder::new();
+    builder.add_exclusive(stop, |_, tick: &mut Tick<'_>| {
+        tick.plant.serve_stop(tick.lanes, tick.tick, tick.clock)
+    });
     builder.add_exclusive(events, |_, tick: &mut Tick<'_>| {
         tick.plant.drain_events(tick.lanes, tick.clock)
+    });
+    builder.add_exclusive(orders, |ecs, tick: &mut Tick<'_>| {
+        tick.plant.drain_orders(ecs, tick.lanes, tick.tick, tick.clock)
     });
     builder.add_exclusive(t3, |ecs, tick: &mut Tick<'_>| {
         tick.plant.drain_t3(ecs, tick.lanes, tick.clock)
     });
     builder.add_exclusive(expire, |ecs, tick: &mut Tick<'_>| {
-        tick.plant.expire_commands(ecs, tick.tick)
+        tick.plant.expire_commands(ecs, tick.tick, tick.clock)
     });
     builder.add_exclusive(t2, |ecs, tick: &mut Tick<'_>| {
         tick.plant.drain(ecs, Tier::T2, tick.lanes, tick.tick, tick.clock);
