@@ -31,6 +31,6 @@ impl Digest {
 
 /// Mixes `value` into `hash`: a multiplication of 64 by 64 bits, folded.
 const fn mix(hash: u64, value: u64) -> u64 {
-    let product = (hash ^ value) as u128 * 0xa076_1d64_78bd_642f_e703_7ed1_a0b4_28db;
+    let product = ((hash ^ value) as u128).wrapping_mul(0xa076_1d64_78bd_642f_e703_7ed1_a0b4_28db);
     (product as u64) ^ (product >> 64) as u64 ^ hash.rotate_left(23)
 }

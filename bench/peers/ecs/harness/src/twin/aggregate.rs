@@ -1,9 +1,12 @@
 //! Count, mean, least and greatest of many values.
 
 /// Values that are added side by side, so that the compiler keeps them in vectors.
-const LANES: usize = 16;
+const LANES: usize = 32;
+/// Values added in `f32` before they go into `f64`: 64 a lane. The first values of sensors are whole parts of 256 up to 512,
+/// so that these sums need 24 bits and are exact.
+const BLOCK: usize = 64 * LANES;
 
-/// Of the smoothed values of one kind. Sums are exact for the values of the comparison, in any order.
+/// Of the smoothed values of one kind. The sum is exact for sensors that have one value, in any order.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Aggregate {
     /// How many.
@@ -30,23 +33,41 @@ impl Aggregate {
     }
 
     /// Adds the values of a column, each taken out of its row by `value`.
-    pub fn add_column<T>(&mut self, rows: &[T], value: impl Fn(&T) -> f32) {
-        let (blocks, rest) = rows.as_chunks::<LANES>();
-        let mut sum = [0.0_f64; LANES];
+    pub fn add_column<T>(&mut self, rows: &[T], value: impl Fn(&T) -> f32 + Copy) {
         let mut min = [self.min; LANES];
         let mut max = [self.max; LANES];
-        for block in blocks {
-            let values: [f32; LANES] = std::array::from_fn(|lane| value(&block[lane]));
-            sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += f64::from(value));
-            min.iter_mut().zip(values).for_each(|(min, value)| *min = least(*min, value));
-            max.iter_mut().zip(values).for_each(|(max, value)| *max = greatest(*max, value));
+        let mut blocks = rows.chunks_exact(BLOCK);
+        for block in &mut blocks {
+            self.sum += sum_of(block, value, &mut min, &mut max);
         }
-        self.count += (blocks.len() * LANES) as u64;
-        self.sum += sum.iter().sum::<f64>();
+        self.count += (rows.len() - blocks.remainder().len()) as u64;
         self.min = min.into_iter().fold(self.min, least);
         self.max = max.into_iter().fold(self.max, greatest);
-        rest.iter().for_each(|row| self.add(value(row)));
+        blocks.remainder().iter().for_each(|row| self.add(value(row)));
     }
+}
+
+/// The sum of a block; takes it into the least and the greatest as well.
+#[inline]
+fn sum_of<T>(
+    block: &[T],
+    value: impl Fn(&T) -> f32,
+    min: &mut [f32; LANES],
+    max: &mut [f32; LANES],
+) -> f64 {
+    let mut sum = [0.0_f32; LANES];
+    // Copies, so that the lanes stay in registers.
+    let (mut least_lanes, mut greatest_lanes) = (*min, *max);
+    for line in block.chunks_exact(LANES) {
+        for lane in 0..LANES {
+            let value = value(&line[lane]);
+            sum[lane] += value;
+            least_lanes[lane] = least(least_lanes[lane], value);
+            greatest_lanes[lane] = greatest(greatest_lanes[lane], value);
+        }
+    }
+    (*min, *max) = (least_lanes, greatest_lanes);
+    sum.into_iter().map(f64::from).sum()
 }
 
 /// Comparisons that are one instruction each: the values are never NaN.
