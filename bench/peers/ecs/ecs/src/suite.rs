@@ -3,8 +3,8 @@
 use std::hint::black_box;
 
 use bench_harness::suite::{
-    ENTITIES, ENTITIES_PER_LETTER, HEAVY_ENTITIES, SAVED_ENTITIES, body, compute, digest_body,
-    order,
+    ENTITIES, ENTITIES_PER_LETTER, HEAVY_ENTITIES, SAVED_ENTITIES, advance_all, body, compute,
+    digest_body, order,
 };
 use bench_harness::{Case, Digest, Library, Scale, case, for_letters, suite_components};
 use bytemuck::{Pod, Zeroable};
@@ -100,12 +100,7 @@ fn iterate(scale: Scale) -> Box<dyn Case> {
     case(
         bodies(scale.of(ENTITIES)),
         move |world| {
-            query.chunks(world, |chunk| {
-                let (positions, velocities) = chunk.slices;
-                let positions: &mut [f32] = bytemuck::cast_slice_mut(positions);
-                let velocities: &[f32] = bytemuck::cast_slice(velocities);
-                positions.iter_mut().zip(velocities).for_each(|(p, v)| *p += v);
-            });
+            query.chunks(world, |chunk| advance_all(chunk.slices.0, chunk.slices.1));
         },
         digest,
     )

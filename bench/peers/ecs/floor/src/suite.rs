@@ -3,8 +3,8 @@
 use std::hint::black_box;
 
 use bench_harness::suite::{
-    Body, ENTITIES, ENTITIES_PER_LETTER, HEAVY_ENTITIES, LETTERS, SAVED_ENTITIES, body, compute,
-    digest_body, order,
+    Body, ENTITIES, ENTITIES_PER_LETTER, HEAVY_ENTITIES, LETTERS, SAVED_ENTITIES, advance_all,
+    body, compute, digest_body, order,
 };
 use bench_harness::{Case, Digest, Library, Scale, case};
 
@@ -93,8 +93,7 @@ fn iterate(scale: Scale) -> Box<dyn Case> {
     case(
         Bodies::batch(scale.of(ENTITIES)),
         |Bodies { positions, velocities, .. }| {
-            let velocities = velocities.as_flattened();
-            positions.as_flattened_mut().iter_mut().zip(velocities).for_each(|(p, v)| *p += v);
+            advance_all(positions, velocities);
         },
         |bodies| bodies.digest(),
     )

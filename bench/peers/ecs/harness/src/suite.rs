@@ -1,5 +1,7 @@
 //! Data and arithmetic of the cases that the community's ecs_bench_suite knows, and of random access and churn.
 
+use bytemuck::Pod;
+
 use crate::Digest;
 use crate::key::shuffled;
 
@@ -77,12 +79,20 @@ pub fn digest_body(
     digest.add_f32(&[transform, position, rotation, velocity]);
 }
 
-/// One step of a position.
+/// One step of a position, for libraries that give out one row at a time.
 #[inline(always)]
 pub fn advance(position: &mut [f32; 3], velocity: &[f32; 3]) {
     for (position, velocity) in position.iter_mut().zip(velocity) {
         *position += velocity;
     }
+}
+
+/// One step of many positions, for libraries that give out slices.
+#[inline]
+pub fn advance_all<P: Pod, V: Pod>(positions: &mut [P], velocities: &[V]) {
+    let positions: &mut [f32] = bytemuck::cast_slice_mut(positions);
+    let velocities: &[f32] = bytemuck::cast_slice(velocities);
+    positions.iter_mut().zip(velocities).for_each(|(position, velocity)| *position += velocity);
 }
 
 /// Inverts the matrix many times, and moves the position by it.
