@@ -45,7 +45,20 @@ struct Level(Hot);
 struct Kind(u8);
 
 #[derive(Resource, Default)]
-struct Index(HashMap<bench_harness::Key, Entity>);
+struct Index(HashMap<Name, Entity>);
+
+/// The name of a sensor as a user would write it, with the hash that the compiler derives.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Name {
+    device: [u8; 16],
+    sensor: u16,
+}
+
+impl Name {
+    const fn of(key: &bench_harness::Key) -> Self {
+        Self { device: key.device, sensor: key.sensor }
+    }
+}
 
 #[derive(Resource, Default)]
 struct Crossings {
@@ -57,7 +70,7 @@ struct Crossings {
 #[expect(clippy::needless_pass_by_value, reason = "systems take their parameters by value")]
 fn ingest(InRef(records): InRef<[Record]>, index: Res<Index>, mut sensors: Query<&mut Newest>) {
     for record in records {
-        let entity = index.0[&record.key];
+        let entity = index.0[&Name::of(&record.key)];
         sensors.get_mut(entity).expect(OWN).0 = Raw::of(record);
     }
 }
@@ -93,7 +106,7 @@ impl Twin for Idiomatic {
         });
         let entities: Vec<Entity> = world.spawn_batch(sensors).collect();
         let mut index = HashMap::with_capacity(plant.sensors);
-        index.extend((0..plant.sensors).map(|n| plant.key(n)).zip(entities));
+        index.extend((0..plant.sensors).map(|n| Name::of(&plant.key(n))).zip(entities));
         world.insert_resource(Index(index));
         let ingest = world.register_system(ingest);
         let mut schedule = Schedule::default();

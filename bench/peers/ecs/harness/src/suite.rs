@@ -95,8 +95,9 @@ pub fn advance_all<P: Pod, V: Pod>(positions: &mut [P], velocities: &[V]) {
     positions.iter_mut().zip(velocities).for_each(|(position, velocity)| *position += velocity);
 }
 
-/// Inverts the matrix many times, and moves the position by it.
-#[inline]
+/// Inverts the matrix many times, and moves the position by it. Compiled once, so that all libraries run the same
+/// instructions and differ in how they come to the row.
+#[inline(never)]
 pub fn compute(transform: &mut [f32; 16], position: &mut [f32; 3]) {
     for _ in 0..INVERSIONS {
         *transform = inverse(transform);
