@@ -94,13 +94,14 @@ fn insert_batch(scale: Scale) -> Box<dyn Case> {
 
 fn spawn(world: &World, n: usize) -> Entity {
     let (transform, position, rotation, velocity) = body(n);
-    world
-        .entity()
-        .set(Transform(transform))
-        .set(Position(position))
-        .set(Rotation(rotation))
-        .set(Velocity(velocity))
-        .id()
+    let entities = world
+        .entity_bulk(1)
+        .set(&[Transform(transform)])
+        .set(&[Position(position)])
+        .set(&[Rotation(rotation)])
+        .set(&[Velocity(velocity)])
+        .build();
+    entities[0]
 }
 
 fn insert(scale: Scale) -> Box<dyn Case> {
