@@ -40,16 +40,23 @@
 
 mod archetype;
 mod bits;
+mod buffer;
 mod bundle;
 mod column;
+mod commands;
 mod component;
 mod entity;
+mod events;
 mod filter;
 mod key_index;
+mod lend;
+mod parallel;
+mod part;
 mod prefetch;
 mod query;
 mod resource;
 mod schedule;
+mod system;
 mod term;
 mod view;
 mod world;
@@ -58,15 +65,20 @@ pub use archetype::Archetype;
 pub use bits::Bits;
 pub use bundle::Bundle;
 pub use column::Column;
+pub use commands::Commands;
 pub use component::{
     COLUMN_ALIGN_BYTES, COMPONENT_IDS, Component, ComponentKind, Signature, Track,
 };
 pub use entity::{Entity, Location};
+pub use events::{EventReader, Events};
 pub use filter::{Changed, Filter, With, Without};
 pub use key_index::{IndexError, KeyIndex, SensorKey};
+pub use lend::Lend;
+pub use part::{Part, PartColumns, PartResources};
 pub use prefetch::prefetch_read;
-pub use query::{Chunk, Query, Rows};
-pub use schedule::{Schedule, System};
+pub use query::{CHUNK_ROWS, Chunk, Query, Rows};
+pub use schedule::{Schedule, ScheduleBuilder, ScheduleError};
+pub use system::{Context, Param, System, SystemFn, Times};
 pub use term::{Term, Terms, Tracked, TrackedRow, TrackedSlice};
 pub use view::View;
-pub use world::{NoSuchEntity, SpawnedRows, World};
+pub use world::{Cursor, NoSuchEntity, SpawnedRows, World};

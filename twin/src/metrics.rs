@@ -1,6 +1,6 @@
 //! The metrics, in Prometheus' text format 0.0.4.
 //!
-//! One table names them all. Labels are drawn from closed sets (tiers, results, sensor types), never from
+//! One table names them all. Labels are drawn from closed sets (tiers, results, sensor types, systems), never from
 //! devices, so the number of series does not grow with the plant.
 
 use std::fmt::Write;
@@ -10,7 +10,7 @@ use hdrhistogram::Histogram;
 use crate::config::SENSOR_TYPES;
 use crate::host;
 use crate::interval::Latency;
-use crate::stats::TwinStats;
+use crate::stats::{SYSTEMS, TwinStats};
 
 /// What an exposition is made from.
 pub struct Sources<'a> {
@@ -169,6 +169,16 @@ const METRICS: &[Metric] = &[
     }),
     latency("pollux_tick_duration_seconds", "Work of a tick.", |from, to| {
         to.histogram("", (from.total)(Latency::TickDuration));
+    }),
+    counter("pollux_system_duration_seconds_total", "Work of a tick, by system.", |from, to| {
+        for (name, system) in SYSTEMS.iter().zip(&from.stats.systems) {
+            to.push(&format!("system=\"{name}\""), system.total_ns.value() as f64 / 1e9);
+        }
+    }),
+    counter("pollux_system_runs_total", "Runs of the systems of a tick.", |from, to| {
+        for (name, system) in SYSTEMS.iter().zip(&from.stats.systems) {
+            to.count(&format!("system=\"{name}\""), system.runs.value());
+        }
     }),
     latency(
         "pollux_ingest_latency_seconds",

@@ -43,6 +43,33 @@ pub struct TwinStats {
     pub aggregates: [Aggregate; SensorType::COUNT],
     /// By direction; see [`Direction`].
     pub commands: [Commands; 2],
+    /// Written by the tick thread: its systems, in the order of [`SYSTEMS`].
+    pub systems: [System; SYSTEMS.len()],
+}
+
+/// The systems of a tick, in the order in which they run: steps of sessions, commands, deadlines, the two tiers of
+/// records, records that fault injection held back, rules, what happens once a second, and counters.
+pub const SYSTEMS: [&str; 9] =
+    ["events", "t3", "expire", "t2", "t1", "held", "rules", "second", "publish"];
+
+/// The times of one system.
+#[derive(Debug, Default)]
+pub struct System {
+    /// How often it ran.
+    pub runs: Counter,
+    /// Time of all its runs, in nanoseconds.
+    pub total_ns: Counter,
+    /// Time of the longest of them, in nanoseconds.
+    pub max_ns: Counter,
+}
+
+impl System {
+    /// Replaces the times.
+    pub fn set(&self, times: &ecs::Times) {
+        self.runs.set(times.runs);
+        self.total_ns.set(times.total_ns);
+        self.max_ns.set(times.max_ns);
+    }
 }
 
 /// The tick thread's counters.
