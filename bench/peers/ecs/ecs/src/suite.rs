@@ -8,7 +8,7 @@ use bench_harness::suite::{
 };
 use bench_harness::{Case, Digest, Library, Scale, case, for_letters, suite_components};
 use bytemuck::{Pod, Zeroable};
-use ecs::{Component, Entity, Query, Schedule, World};
+use ecs::{Component, Entity, Part, Query, Schedule, ScheduleBuilder, World};
 
 suite_components!([#[derive(Clone, Copy, Pod, Zeroable)]]);
 
@@ -42,6 +42,7 @@ impl<const N: usize> Component for Letter<N> {
 pub(crate) fn with_cases(library: Library) -> Library {
     library
         .with("simple_insert_batch", insert_batch)
+        .with_form("simple_insert_batch", "columns", insert_columns)
         .with("simple_insert", insert)
         .with("simple_iter", iterate)
         .with("fragmented_iter", iterate_fragments)
@@ -79,6 +80,37 @@ fn digest(world: &mut World) -> u64 {
 fn insert_batch(scale: Scale) -> Box<dyn Case> {
     let count = scale.of(ENTITIES);
     case(World::new(), move |world| *world = bodies(count), digest)
+}
+
+/// The columns of a batch, made in memory that is used again.
+#[derive(Default)]
+struct Columns {
+    transforms: Vec<Transform>,
+    positions: Vec<Position>,
+    rotations: Vec<Rotation>,
+    velocities: Vec<Velocity>,
+}
+
+fn insert_columns(scale: Scale) -> Box<dyn Case> {
+    let count = scale.of(ENTITIES);
+    case(
+        (World::new(), Columns::default()),
+        move |(world, columns)| {
+            refill(&mut columns.transforms, count, |n| Transform(body(n).0));
+            refill(&mut columns.positions, count, |n| Position(body(n).1));
+            refill(&mut columns.rotations, count, |n| Rotation(body(n).2));
+            refill(&mut columns.velocities, count, |n| Velocity(body(n).3));
+            let Columns { transforms, positions, rotations, velocities } = columns;
+            *world = World::new();
+            world.spawn_columns::<Bundle>((transforms, positions, rotations, velocities));
+        },
+        |(world, _)| digest(world),
+    )
+}
+
+fn refill<T>(column: &mut Vec<T>, count: usize, value: impl Fn(usize) -> T) {
+    column.clear();
+    column.extend((0..count).map(value));
 }
 
 fn insert(scale: Scale) -> Box<dyn Case> {
@@ -149,25 +181,25 @@ fn groups(count: usize) -> World {
 }
 
 macro_rules! swap {
-    ($left:ident, $right:ident) => {{
-        let mut query = Query::<(&mut $left, &mut $right)>::new();
-        move |world: &mut World| {
-            query.chunks(world, |chunk| {
+    ($left:ident, $right:ident) => {
+        |part: &mut Part<'_>, query: &mut Query<(&mut $left, &mut $right)>| {
+            query.chunks(part, |chunk| {
                 let (left, right) = chunk.slices;
                 left.iter_mut().zip(right).for_each(|(l, r)| std::mem::swap(&mut l.0, &mut r.0));
             });
         }
-    }};
+    };
 }
 
 fn schedule(scale: Scale) -> Box<dyn Case> {
-    let mut schedule = Schedule::new();
-    schedule.add("swap A and B", swap!(A, B));
-    schedule.add("swap C and D", swap!(C, D));
-    schedule.add("swap C and E", swap!(C, E));
+    let mut builder = ScheduleBuilder::new();
+    builder.add("swap A and B", swap!(A, B));
+    builder.add("swap C and D", swap!(C, D));
+    builder.add("swap C and E", swap!(C, E)).after("swap C and D");
+    let mut schedule: Schedule = builder.build().expect("the order is said");
     case(
         groups(scale.of(ENTITIES)),
-        move |world| schedule.run(world, 0, &mut || 0),
+        move |world| schedule.run(world, &mut (), 0),
         |world| {
             let mut digest = Digest::new();
             type All = (
@@ -310,11 +342,12 @@ fn restore(scale: Scale) -> Box<dyn Case> {
 }
 
 fn empty_system(_: Scale) -> Box<dyn Case> {
-    let mut schedule = Schedule::new();
-    schedule.add("empty", |_: &mut World| {});
+    let mut builder = ScheduleBuilder::new();
+    builder.add("empty", |_: &mut Part<'_>| {});
+    let schedule: Schedule = builder.build().expect("one system has an order");
     case(
         (black_box(schedule), World::new()),
-        |(schedule, world)| schedule.run(world, 0, &mut || 0),
+        |(schedule, world)| schedule.run(world, &mut (), 0),
         |_| 0,
     )
 }
