@@ -42,7 +42,6 @@ impl<const N: usize> Component for Letter<N> {
 pub(crate) fn with_cases(library: Library) -> Library {
     library
         .with("simple_insert_batch", insert_batch)
-        .with_form("simple_insert_batch", "columns", insert_columns)
         .with("simple_insert", insert)
         .with("simple_iter", iterate)
         .with("fragmented_iter", iterate_fragments)
@@ -80,37 +79,6 @@ fn digest(world: &mut World) -> u64 {
 fn insert_batch(scale: Scale) -> Box<dyn Case> {
     let count = scale.of(ENTITIES);
     case(World::new(), move |world| *world = bodies(count), digest)
-}
-
-/// The columns of a batch, made in memory that is used again.
-#[derive(Default)]
-struct Columns {
-    transforms: Vec<Transform>,
-    positions: Vec<Position>,
-    rotations: Vec<Rotation>,
-    velocities: Vec<Velocity>,
-}
-
-fn insert_columns(scale: Scale) -> Box<dyn Case> {
-    let count = scale.of(ENTITIES);
-    case(
-        (World::new(), Columns::default()),
-        move |(world, columns)| {
-            refill(&mut columns.transforms, count, |n| Transform(body(n).0));
-            refill(&mut columns.positions, count, |n| Position(body(n).1));
-            refill(&mut columns.rotations, count, |n| Rotation(body(n).2));
-            refill(&mut columns.velocities, count, |n| Velocity(body(n).3));
-            let Columns { transforms, positions, rotations, velocities } = columns;
-            *world = World::new();
-            world.spawn_columns::<Bundle>((transforms, positions, rotations, velocities));
-        },
-        |(world, _)| digest(world),
-    )
-}
-
-fn refill<T>(column: &mut Vec<T>, count: usize, value: impl Fn(usize) -> T) {
-    column.clear();
-    column.extend((0..count).map(value));
 }
 
 fn insert(scale: Scale) -> Box<dyn Case> {
