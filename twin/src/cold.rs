@@ -11,16 +11,20 @@ use std::time::{Duration, Instant};
 use netloop::Clock;
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::MissedTickBehavior;
 
 use crate::histograms::WriteError;
 use crate::http::{Surface, router};
 use crate::interval::IntervalConsumer;
+use crate::picture::PictureConsumer;
 use crate::report::{Activity, Usage};
 
 /// How often finished intervals are fetched: well within the second that fills the next one.
 const COLLECT: Duration = Duration::from_millis(100);
 /// Collections in a second.
 const COLLECTS_PER_SECOND: u32 = 10;
+/// How often pictures are fetched: twice as often as they come, so that none waits for long.
+const LOOK: Duration = Duration::from_millis(16);
 
 /// Why the cold thread gave up.
 #[derive(Debug, Error)]
@@ -48,6 +52,7 @@ pub enum Ended {
 pub struct Cold {
     surface: Arc<Surface>,
     consumers: Vec<IntervalConsumer>,
+    pictures: Option<PictureConsumer>,
     stop: Arc<AtomicBool>,
     usage: fn() -> Usage,
     activity: Activity,
@@ -67,7 +72,12 @@ impl Cold {
     ) -> Self {
         let clock = Clock::new();
         let (activity, began) = (Activity::default(), clock.now().instant);
-        Self { surface, consumers, stop, usage, activity, clock, began }
+        Self { surface, consumers, pictures: None, stop, usage, activity, clock, began }
+    }
+
+    /// Shows the pictures of the tick thread.
+    pub fn watch(&mut self, pictures: PictureConsumer) {
+        self.pictures = Some(pictures);
     }
 
     /// Serves until a signal comes, `limit` is over or the stop flag is up. `each_second` is called with
@@ -92,21 +102,33 @@ impl Cold {
                     axum::serve(listener, router(Arc::clone(&self.surface))).into_future(),
                 ));
             }
+            let orders = Arc::clone(&self.surface);
+            drop(tokio::spawn(async move { orders.follow_orders().await }));
             let ended = ended(signals, limit);
             tokio::pin!(ended);
             let mut collect = tokio::time::interval(COLLECT);
+            let mut look = tokio::time::interval(LOOK);
+            look.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let mut last_ticks = None;
             for round in (0..COLLECTS_PER_SECOND).cycle() {
-                tokio::select! {
-                    ended = &mut ended => return Ok(ended),
-                    _ = collect.tick() => self.collect()?,
+                loop {
+                    tokio::select! {
+                        ended = &mut ended => return Ok(ended),
+                        _ = look.tick() => self.look(),
+                        _ = collect.tick() => break,
+                    }
                 }
+                self.collect()?;
                 if self.stop.load(Acquire) {
                     return Ok(Ended::Stopped);
                 }
                 if round == COLLECTS_PER_SECOND - 1 {
                     let ticks = self.surface.stats().tick.ticks.value();
                     self.surface.set_live(last_ticks.replace(ticks) != Some(ticks));
+                    let at = self.clock.now().instant - self.began;
+                    let mirror = self.surface.mirror();
+                    self.surface.sampler().look(self.surface.stats(), &mirror, at);
+                    drop(mirror);
                     each_second(&self.surface);
                 }
             }
@@ -137,6 +159,18 @@ impl Cold {
             }
         }
         Ok(())
+    }
+}
+
+impl Cold {
+    /// Takes the pictures in that have come, and lets the viewers have them.
+    fn look(&mut self) {
+        let Some(pictures) = &mut self.pictures else { return };
+        while let Some(picture) = pictures.poll() {
+            self.surface.mirror().apply(&picture);
+            pictures.recycle(picture);
+            self.surface.live().publish(&self.surface);
+        }
     }
 }
 

@@ -18,6 +18,7 @@ pub mod metrics;
 pub mod mirror;
 pub mod order;
 pub mod picture;
+pub mod rates;
 pub mod report;
 pub mod runtime;
 pub mod simulate;
