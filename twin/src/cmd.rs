@@ -2,6 +2,8 @@
 
 pub mod certs;
 pub mod config;
+pub mod ctl;
 pub mod demo;
+pub mod monitor;
 pub mod serve;
 pub mod simulate;

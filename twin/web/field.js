@@ -93,7 +93,11 @@ const mixed = (from, to, part) => from.map((v, at) => Math.round(v + (to[at] - v
 /** Draws sensors as cells of a grid that can be zoomed, moved and pointed at. */
 export class Field {
   constructor(canvas, sensors, { point, open }) {
-    Object.assign(this, { canvas, sensors, point, open, mode: "level", zoom: 1, left: 0, top: 0, cursor: null });
+    Object.assign(this, { canvas, sensors, point, open, mode: "value", zoom: 1, left: 0, top: 0, cursor: null });
+    // Cells lie by type and then by number; both ways are looked up.
+    this.order = new Uint32Array(0);
+    this.places = new Uint32Array(0);
+    this.ranges = TYPES.map(() => [0, 1]);
     this.picture = document.createElement("canvas");
     this.dirty = true;
     this.drawn = 0;
@@ -115,7 +119,32 @@ export class Field {
     this.silent = packed(rgb("line"));
     const [young, old] = [rgb("good"), rgb("bad")];
     this.ages = Array.from({ length: 65 }, (_, at) => packed(mixed(young, old, at / 64)));
+    const ground = rgb("panel");
+    this.heat = TYPES.map((_, type) => Array.from({ length: 65 }, (_, at) => packed(mixed(ground, rgb(`t${type}`), 0.12 + (0.88 * at) / 64))));
     this.dirty = true;
+  }
+
+  /** What the values of each type lie between, for their colours. */
+  range(aggregates) {
+    aggregates.forEach((one, type) => {
+      if (one.count > 0) this.ranges[type] = [one.min, Math.max(one.max, one.min + 1e-6)];
+    });
+  }
+
+  /** Puts sensors of one type side by side, once there are new ones. */
+  arrange() {
+    const { count, types } = this.sensors;
+    if (this.order.length === count) return;
+    const starts = new Uint32Array(TYPES.length + 1);
+    for (let sensor = 0; sensor < count; sensor += 1) starts[types[sensor] + 1] += 1;
+    for (let type = 1; type < starts.length; type += 1) starts[type] += starts[type - 1];
+    this.order = new Uint32Array(count);
+    this.places = new Uint32Array(count);
+    for (let sensor = 0; sensor < count; sensor += 1) {
+      const place = starts[types[sensor]]++;
+      this.order[place] = sensor;
+      this.places[sensor] = place;
+    }
   }
 
   /** Columns and rows of the whole grid, in the shape of the canvas. */
@@ -137,8 +166,14 @@ export class Field {
       case "age":
         // Green to red from 10 ms to 10 s.
         return this.ages[Math.max(0, Math.min(64, Math.round((Math.log10(Math.max(1e-3, sensors.age(sensor))) + 2) * (64 / 3))))];
-      default:
+      case "level":
         return this.levels[sensors.levels[sensor]];
+      default: {
+        if (sensors.levels[sensor] !== 0) return this.levels[sensors.levels[sensor]];
+        const [least, greatest] = this.ranges[sensors.types[sensor]];
+        const part = (sensors.values[sensor] - least) / (greatest - least);
+        return this.heat[sensors.types[sensor]][Math.max(0, Math.min(64, Math.round(part * 64)))];
+      }
     }
   }
 
@@ -147,6 +182,7 @@ export class Field {
     if (!this.dirty) return;
     this.dirty = false;
     this.drawn += 1;
+    this.arrange();
     const { columns, rows, size, width, height } = this.grid();
     this.clamp(columns * size, rows * size, width, height);
     if (this.picture.width !== columns || this.picture.height !== rows || !this.pixels) {
@@ -157,7 +193,7 @@ export class Field {
       this.pixels = new Uint32Array(this.image.data.buffer);
     }
     const { count } = this.sensors;
-    for (let sensor = 0; sensor < count; sensor += 1) this.pixels[sensor] = this.shade(sensor);
+    for (let place = 0; place < count; place += 1) this.pixels[place] = this.shade(this.order[place]);
     this.pixels.fill(0, count);
     this.brush.putImageData(this.image, 0, 0);
     const { pen } = surface(this.canvas);
@@ -168,7 +204,8 @@ export class Field {
     if (this.cursor !== null) {
       pen.strokeStyle = colour("ink");
       pen.lineWidth = 2;
-      const [x, y] = [(this.cursor % columns) * size - this.left, Math.floor(this.cursor / columns) * size - this.top];
+      const place = this.places[this.cursor];
+      const [x, y] = [(place % columns) * size - this.left, Math.floor(place / columns) * size - this.top];
       pen.strokeRect(x - 1, y - 1, size + 2, size + 2);
     }
   }
@@ -195,9 +232,9 @@ export class Field {
     const [firstRow, firstColumn] = [Math.floor(this.top / size), Math.floor(this.left / size)];
     for (let row = firstRow; row * size - this.top < height; row += 1) {
       for (let column = firstColumn; column < columns && column * size - this.left < width; column += 1) {
-        const sensor = row * columns + column;
-        if (sensor >= this.sensors.count) break;
-        pen.fillText(number(this.sensors.values[sensor], 1), (column + 0.5) * size - this.left, (row + 0.5) * size - this.top);
+        const place = row * columns + column;
+        if (place >= this.order.length) break;
+        pen.fillText(number(this.sensors.values[this.order[place]], 1), (column + 0.5) * size - this.left, (row + 0.5) * size - this.top);
       }
     }
   }
@@ -211,8 +248,8 @@ export class Field {
   at(x, y) {
     const { columns, size } = this.grid();
     const [column, row] = [Math.floor((x + this.left) / size), Math.floor((y + this.top) / size)];
-    const sensor = row * columns + column;
-    return column >= 0 && column < columns && sensor >= 0 && sensor < this.sensors.count ? sensor : null;
+    const place = row * columns + column;
+    return column >= 0 && column < columns && place >= 0 && place < this.order.length ? this.order[place] : null;
   }
 
   pointAt(sensor) {
@@ -261,9 +298,9 @@ export class Field {
     const { columns, size, width, height } = this.grid();
     const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }[event.key];
     if (step !== undefined) {
-      const next = this.cursor === null ? 0 : this.cursor + step;
-      if (next >= 0 && next < this.sensors.count) {
-        this.pointAt(next);
+      const next = this.cursor === null ? 0 : this.places[this.cursor] + step;
+      if (next >= 0 && next < this.order.length) {
+        this.pointAt(this.order[next]);
         const [x, y] = [(next % columns) * size, Math.floor(next / columns) * size];
         this.left = Math.min(Math.max(this.left, x + size - width), x);
         this.top = Math.min(Math.max(this.top, y + size - height), y);

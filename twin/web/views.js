@@ -21,6 +21,12 @@ function paint(node) {
   for (const one of node.querySelectorAll("[data-type]")) one.style.background = colour(`t${one.dataset.type}`);
 }
 
+/** As much time as there is something to show of, in round steps. */
+function span(points) {
+  const length = points.length === 0 ? 0 : points.at(-1)[0] - points[0][0];
+  return [10_000, 20_000, 40_000].find((ms) => ms >= length) ?? SPAN_MS;
+}
+
 function crossingsTable(crossings) {
   return table(
     ["time", "device", "sensor", "type", "direction", ["smoothed", "n"]],
@@ -75,7 +81,7 @@ export function overview(main) {
       lost.set(short(sum("shed") + sum("lost")), `${short(sum("rejected"))} rejected`, sum("shed") > 0 ? "warn" : "");
       if (history.at(-1)?.[1] !== applied || o.at_unix_ms - history.at(-1)[0] > 1000) history.push([o.at_unix_ms, applied]);
       while (history[0][0] < o.at_unix_ms - SPAN_MS * 1.1) history.shift();
-      line(strip, { series: [{ points: history, colour: colour("accent"), width: 2 }], now: o.at_unix_ms, span: SPAN_MS });
+      line(strip, { series: [{ points: history, colour: colour("accent"), width: 2 }], now: o.at_unix_ms, span: span(history) });
       fill(types, table(
         ["type", ["sensors", "n"], ["mean", "n"], ["least", "n"], ["greatest", "n"], ["crossings", "n"]],
         aggregates.filter((one) => one.count > 0).map((one) => [
@@ -95,7 +101,7 @@ export function field(main) {
   const tip = el("p", { class: "tip", role: "status" }, "Point at a cell; click to open it. Wheel or + and - zoom.");
   const rate = el("span", { class: "dim" }, "");
   const mode = el("select", { id: "mode", change: () => { drawing.mode = mode.value; drawing.dirty = true; } },
-    [["level", "state"], ["type", "type"], ["age", "age"]].map(([value, text]) => el("option", { value }, text)));
+    [["value", "value"], ["level", "state"], ["type", "type"], ["age", "age"]].map(([value, text]) => el("option", { value }, text)));
   fill(main, el("div", { class: "bar" }, el("label", { for: "mode" }, "Coloured by"), mode, rate), canvas, tip);
   const drawing = new Field(canvas, sensors, {
     point: (sensor) => { tip.textContent = sensor === null ? " " : describe(sensors, sensor); },
@@ -122,7 +128,7 @@ export function field(main) {
   const recolour = () => drawing.colours();
   scheme.addEventListener("change", recolour);
   return {
-    glance() {},
+    glance: ({ aggregates }) => drawing.range(aggregates),
     key: (event) => drawing.key(event),
     leave() {
       close();
@@ -215,7 +221,7 @@ export function device(main, id, sensorId) {
       const at = Date.now();
       while (raw.length > 0 && raw[0][0] < at - SPAN_MS * 1.1) { raw.shift(); smoothed.shift(); }
       const series = [{ points: raw, colour: colour("dim"), width: 1 }, { points: smoothed, colour: colour("accent"), width: 2 }];
-      line(chart, { series, now: at, span: SPAN_MS, unit: one.unit, limits: limits[one.type] ?? [] });
+      line(chart, { series, now: at, span: span(raw), unit: one.unit, limits: limits[one.type] ?? [] });
     }
     fill(sensors, table(["sensor", "type", ["value", "n"], ["smoothed", "n"], "state", ["age", "n"]], whole.sensors.map((each) => [
       sensorLink(id, each.sensor), [dot(each.type), each.type], `${number(each.value, 2)} ${each.unit}`, number(each.smoothed, 2),
@@ -274,8 +280,8 @@ export function engine(main) {
   const canvases = shown.map(([name, title]) => ({ name, note: el("p", { class: "dim" }, " "), canvas: el("canvas", { class: "strip", role: "img", "aria-label": title }), title }));
   fill(main, el("div", { class: "grid" },
     el("section", { class: "panel" }, el("h2", {}, "Threads and rings"), threads, tiers),
-    el("section", { class: "panel" }, el("h2", {}, "Systems of the tick"), systems),
-    canvases.map((one) => el("section", { class: "panel" }, el("h2", {}, one.title), one.canvas, one.note))));
+    el("section", { class: "panel" }, el("h2", {}, "Systems of the tick"), systems)),
+  el("div", { class: "grid small" }, canvases.map((one) => el("section", { class: "panel" }, el("h2", {}, one.title), one.canvas, one.note))));
   async function load() {
     const all = await ask("/latencies").catch(() => null);
     if (all === null) return;

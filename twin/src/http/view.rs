@@ -250,6 +250,8 @@ pub(super) struct Stop {
     stopped: bool,
     /// Counts stops and clears.
     request: u64,
+    /// The tick has taken the request; before that nobody is concerned.
+    taken: bool,
     /// Sessions that shall be told, and what became of it.
     concerned: u64,
     acknowledged: u64,
@@ -269,6 +271,7 @@ impl Stop {
         Self {
             stopped: asked.is_stopped(),
             request: asked.0,
+            taken: of_this,
             concerned,
             acknowledged,
             refused,
