@@ -177,7 +177,7 @@ fn a_stop_is_acknowledged_by_every_session_and_holds_until_it_is_cleared() {
     operated.await_answer("/stop", |stop| stop["stopped"] == false && done(stop));
     let done = operated.setpoint(&device, 20.0).unwrap();
     assert_eq!(done["state"], "acknowledged", "{done:#}");
-    assert!(operated.twin.metric("pollux_stop_seconds_count") >= 16.0);
+    operated.twin.await_metric("pollux_stop_seconds_count", 16.0);
     operated.end();
 }
 

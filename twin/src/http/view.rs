@@ -465,7 +465,7 @@ impl Overview {
             reasons,
             tick,
             tiers,
-            threads: threads(rates),
+            threads: threads(surface, rates),
             systems: systems(surface, &rates.systems_busy),
             entities: stats.tick.entities.value(),
             devices: mirror.devices().len(),
@@ -525,9 +525,11 @@ fn tick(surface: &Surface) -> Tick {
     }
 }
 
-fn threads(rates: &crate::rates::Rates) -> Vec<Thread> {
-    let workers = rates.workers_busy.iter().enumerate();
-    let workers = workers.map(|(index, &busy)| (format!("net-{index}"), busy));
+fn threads(surface: &Surface, rates: &crate::rates::Rates) -> Vec<Thread> {
+    // Before the first second is over, nothing is known of their time.
+    let busy = |index: usize| rates.workers_busy.get(index).copied().unwrap_or(0.0);
+    let workers = 0..surface.stats().workers().len();
+    let workers = workers.map(|index| (format!("net-{index}"), busy(index)));
     let threads = workers.chain([("tick".to_owned(), rates.tick_busy)]);
     threads.map(|(thread, busy_ratio)| Thread { thread, busy_ratio }).collect()
 }
