@@ -19,7 +19,9 @@ use wire::CloseCode;
 use crate::{
     Clock, Datagram, Engine, Handover, Idle, IdleStrategy, Now, Pool, Port, RecvDatagram, Sleeper,
     Socket, Stage, WorkerStats,
-    handover::{Steered, Ways}, rest::Rest, thread_cpu_ns,
+    handover::{Steered, Ways},
+    rest::Rest,
+    thread_cpu_ns,
 };
 
 /// How a thread is told from outside to come to an orderly end.
@@ -268,7 +270,8 @@ impl<P: Port> Worker<P> {
         let Some(handover) = self.handover.as_mut().filter(|handover| handover.stands_in()) else {
             return false;
         };
-        let (engine, stats, receives_max) = (&mut self.engine, &self.stats, self.config.receives_max);
+        let (engine, stats, receives_max) =
+            (&mut self.engine, &self.stats, self.config.receives_max);
         let (ways, sockets) = handover.absent_sockets();
         let mut received = false;
         for socket in sockets {

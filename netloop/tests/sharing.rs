@@ -154,8 +154,7 @@ fn pair() -> Pair {
 impl Pair {
     /// A device on the local port, any if 0, which speaks often enough to learn that its session is gone.
     fn connect(&self, port: u16) -> (Running, u16) {
-        let socket =
-            Socket::bind(([127, 0, 0, 1], port).into(), SocketOptions::default()).unwrap();
+        let socket = Socket::bind(([127, 0, 0, 1], port).into(), SocketOptions::default()).unwrap();
         let port = socket.local_addr().port();
         let now = Clock::new().now();
         let keep_alive = Some(Duration::from_millis(20));
