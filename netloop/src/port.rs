@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use wire::Record;
@@ -22,10 +22,10 @@ pub trait Port: Sink {
         None
     }
 
-    /// When the other side will next look at what arrived, in unix nanoseconds; 0 when it looks all the time. A worker
-    /// that rests ends its rest a little before that.
-    fn due_unix_ns(&self) -> u64 {
-        0
+    /// When the other side looks at what arrived, if it does not do so all the time. A worker that rests ends its rest
+    /// a little before that.
+    fn due(&self) -> Option<&Due> {
+        None
     }
 
     /// True while the port has something to finish before its sessions may be closed, after the end was asked for.
@@ -41,21 +41,37 @@ pub trait Port: Sink {
     fn handle_event(&mut self, event: SessionEvent) -> Result<(), SessionEvent>;
 }
 
-/// The time at which a thread with a schedule will next look at its rings, shown to the thread that fills them.
+/// The moments at which a thread with a schedule looks at its rings, shown to the thread that fills them.
+///
+/// The default shows none: that thread looks all the time.
 #[derive(Debug, Clone, Default)]
-pub struct Due(Arc<AtomicU64>);
+pub struct Due {
+    shown_ns: Arc<AtomicU64>,
+    period_ns: u64,
+}
 
 impl Due {
-    /// Shows the time, in unix nanoseconds. One thread only does so.
-    pub fn set(&self, unix_ns: u64) {
-        // Relaxed: it is a hint about time and orders no other memory.
-        self.0.store(unix_ns, Ordering::Relaxed);
+    /// Moments `period` apart; none before the first [`Due::set`].
+    #[must_use]
+    pub fn every(period: Duration) -> Self {
+        let period_ns = u64::try_from(period.as_nanos()).unwrap_or(u64::MAX);
+        Self { shown_ns: Arc::default(), period_ns }
     }
 
-    /// The time last shown; 0 before the first.
+    /// Shows one of the moments, in unix nanoseconds. One thread only does so.
+    pub fn set(&self, unix_ns: u64) {
+        // Relaxed: it is a hint about time and orders no other memory.
+        self.shown_ns.store(unix_ns, Ordering::Relaxed);
+    }
+
+    /// The first moment that is not before `from_ns`, in unix nanoseconds; 0 when there are none.
     #[must_use]
-    pub fn unix_ns(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+    pub fn next_ns(&self, from_ns: u64) -> u64 {
+        let shown_ns = self.shown_ns.load(Ordering::Relaxed);
+        if shown_ns == 0 || self.period_ns == 0 || shown_ns >= from_ns {
+            return shown_ns;
+        }
+        shown_ns + (from_ns - shown_ns).next_multiple_of(self.period_ns)
     }
 }
 
@@ -155,8 +171,8 @@ impl Port for RingPort {
         true
     }
 
-    fn due_unix_ns(&self) -> u64 {
-        self.due.unix_ns()
+    fn due(&self) -> Option<&Due> {
+        Some(&self.due)
     }
 
     fn handle_event(&mut self, event: SessionEvent) -> Result<(), SessionEvent> {

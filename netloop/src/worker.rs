@@ -17,8 +17,8 @@ use quinn_proto::Transmit;
 use wire::CloseCode;
 
 use crate::{
-    Clock, Datagram, Engine, Idle, IdleStrategy, Now, Pool, Port, RecvDatagram, Sleeper, Socket,
-    WorkerStats, thread_cpu_ns,
+    Clock, Datagram, Engine, Handover, Idle, IdleStrategy, Now, Pool, Port, RecvDatagram, Sleeper,
+    Socket, WorkerStats, handover::Steered, rest::Rest, thread_cpu_ns,
 };
 
 /// How a thread is told from outside to come to an orderly end.
@@ -54,8 +54,9 @@ pub struct WorkerConfig {
     /// Datagrams that one transmit may carry (GSO).
     pub segments_max: usize,
     /// How long a worker that idles by [`IdleStrategy::Wait`] rests after its socket ran dry, before it listens to it
-    /// again. What comes meanwhile is taken together: a wake-up costs more than a packet. A wake and a deadline end the
-    /// rest, so that answers and commands of this side do not wait for it. Zero never rests.
+    /// again. What comes meanwhile is taken together: a wake-up costs more than a packet. A wake and a deadline of the
+    /// port end the rest, so that answers and commands of this side do not wait for it; timers of QUIC fire after it,
+    /// so this is their grain. Zero never rests.
     pub rest: Duration,
     /// Longest wait for the rest to take what waits in QUIC, at the end.
     pub drain_max: Duration,
@@ -92,8 +93,8 @@ pub struct Worker<P> {
     published_ns: u64,
     /// A busy turn has passed since the last rest.
     rest_due: bool,
-    /// How long a turn takes from its start until what arrived has been moved, in nanoseconds.
-    intake_ns: u64,
+    rest: Rest,
+    handover: Option<Handover>,
 }
 
 /// Tallies are published at most so often while there is work, and before every wait.
@@ -102,10 +103,8 @@ const PUBLISH_NS: u64 = 1_000_000;
 const RESYNC_NS: u64 = 1_000_000_000;
 /// Records that wait in QUIC for room in a ring have no event of their own: the worker looks again after this.
 const BACKLOG_RETRY: Duration = Duration::from_micros(100);
-/// What it takes to wake up. A rest ends so long, and a typical intake, before the other side looks.
-const WAKE_NS: u64 = 80_000;
-/// An intake that took longer was preempted, and is no measure.
-const INTAKE_NS_MAX: u64 = 300_000;
+/// Datagrams of other workers taken in one turn.
+const TAKEN_OVER_MAX: usize = 256;
 /// Receive slots, each of one slab; one system call fills at most so many.
 const POOL_SLOTS: usize = 32;
 /// Slabs that slow streams may pin before their bytes are copied instead.
@@ -121,6 +120,9 @@ impl<P: Port> Worker<P> {
         config: WorkerConfig,
         stats: Arc<WorkerStats>,
     ) -> Self {
+        // The other strategies look at the socket all the time, or at least at once when something comes.
+        let rests = idle.strategy() == IdleStrategy::Wait;
+        let rest = if rests { config.rest } else { Duration::ZERO };
         Self {
             engine,
             socket,
@@ -135,8 +137,16 @@ impl<P: Port> Worker<P> {
             blocked: None,
             published_ns: 0,
             rest_due: false,
-            intake_ns: 0,
+            rest: Rest::new(rest),
+            handover: None,
         }
+    }
+
+    /// Lets the worker share its port with others.
+    #[must_use]
+    pub fn sharing(mut self, handover: Handover) -> Self {
+        self.handover = Some(handover);
+        self
     }
 
     /// Runs on the calling thread until `stop` asks for the end and the end is done. Gives the port back.
@@ -159,6 +169,7 @@ impl<P: Port> Worker<P> {
     /// One turn, and a wait when it found nothing to do.
     fn turn_or_idle(&mut self) -> Now {
         let start = self.clock.now();
+        self.rest.end(start.unix_ns);
         let busy = self.turn(start);
         let end = self.clock.now();
         self.stats.turns.add(1);
@@ -180,44 +191,26 @@ impl<P: Port> Worker<P> {
     fn wait(&mut self, now: Now) {
         let backlog = (self.engine.is_backlogged() || self.blocked.is_some())
             .then(|| now.instant + BACKLOG_RETRY);
-        let deadlines = [self.engine.poll_timeout(), self.port.poll_timeout(), backlog];
-        let deadline = deadlines.into_iter().flatten().min();
-        let rests =
-            std::mem::take(&mut self.rest_due) && self.idle.strategy() == IdleStrategy::Wait;
-        if rests && !self.config.rest.is_zero() {
-            let rested = now.instant + self.rest_at(now);
-            let until = deadline.map_or(rested, |deadline| deadline.min(rested));
+        let port = [self.port.poll_timeout(), backlog].into_iter().flatten().min();
+        if std::mem::take(&mut self.rest_due) && self.rest.is_allowed() {
+            let length = self.rest.begin(now.unix_ns, self.port.due());
+            let until = now.instant + length;
+            let until = port.map_or(until, |deadline| deadline.min(until));
             self.idle.idle(None, self.sleeper.as_ref(), Some(until), now.instant);
         } else {
+            let deadline = [port, self.engine.poll_timeout()].into_iter().flatten().min();
             let socket = Some(self.socket.as_fd());
             self.idle.idle(socket, self.sleeper.as_ref(), deadline, now.instant);
         }
     }
 
-    /// How long to rest now: as configured, but no longer than to a little before the other side looks at what arrived.
-    /// Around that time the rests are short, until it is known when it will look again.
-    fn rest_at(&self, now: Now) -> Duration {
-        let lead_ns = WAKE_NS + self.intake_ns;
-        let room_ns = match self.port.due_unix_ns() {
-            0 => u64::MAX,
-            due_ns => due_ns.saturating_sub(now.unix_ns + lead_ns).max(WAKE_NS),
-        };
-        self.config.rest.min(Duration::from_nanos(room_ns))
-    }
-
-    /// Learns how long it takes to move what has arrived: long turns at once, short ones slowly.
-    fn learn_intake(&mut self, intake_ns: u64) {
-        let known_ns = self.intake_ns;
-        self.intake_ns = intake_ns.max(known_ns - known_ns / 16).min(INTAKE_NS_MAX);
-    }
-
     /// Receive, move, fire, send. True when anything was done.
     fn turn(&mut self, start: Now) -> bool {
-        let received = self.receive(start);
+        let received = self.receive(start) | self.take_over(start);
         let now = self.clock.now();
         self.engine.poll(now, &mut self.port);
         if received {
-            self.learn_intake(self.clock.now().unix_ns - start.unix_ns);
+            self.rest.learn_intake(self.clock.now().unix_ns - start.unix_ns);
         }
         self.engine.handle_timeouts(now, &mut self.port);
         let asked = self.port.poll_outbound(&mut self.engine, now);
@@ -229,12 +222,15 @@ impl<P: Port> Worker<P> {
     fn receive(&mut self, now: Now) -> bool {
         let before = self.socket.counts().datagrams_in;
         for _ in 0..self.config.receives_max {
-            let engine = &mut self.engine;
+            let (engine, handover, stats) = (&mut self.engine, &self.handover, &self.stats);
             let drained = self.socket.recv(&mut self.pool, 1, &mut |datagram: RecvDatagram| {
-                let RecvDatagram { remote, local_ip, ecn, data, kernel_unix_ns } = datagram;
-                let payload = data.into_bytes_mut();
-                let recv_ns = kernel_unix_ns.unwrap_or(now.unix_ns);
-                engine.handle_datagram(now, Datagram { remote, local_ip, ecn, payload, recv_ns });
+                let datagram = owned(datagram, now);
+                let Some(handover) = handover else { return engine.handle_datagram(now, datagram) };
+                match handover.steer(datagram) {
+                    Steered::Own(datagram) => engine.handle_datagram(now, datagram),
+                    Steered::Passed => stats.datagrams_passed.add(1),
+                    Steered::Lost => stats.datagrams_passed_lost.add(1),
+                }
             });
             if drained {
                 return self.socket.counts().datagrams_in > before;
@@ -244,6 +240,18 @@ impl<P: Port> Worker<P> {
         }
         self.stats.budget_exhausted.recv.add(1);
         true
+    }
+
+    /// Takes what other workers passed on, which came in at their sockets.
+    fn take_over(&mut self, now: Now) -> bool {
+        let Some(handover) = &self.handover else { return false };
+        let mut taken = false;
+        for _ in 0..TAKEN_OVER_MAX {
+            let Some(datagram) = handover.pop() else { break };
+            self.engine.handle_datagram(now, datagram);
+            taken = true;
+        }
+        taken
     }
 
     fn transmit(&mut self, now: Now) -> bool {
@@ -298,4 +306,11 @@ impl<P: Port> Worker<P> {
         self.published_ns = now.unix_ns;
         self.stats.publish(self.engine.tally(), &self.socket.counts(), &self.pool);
     }
+}
+
+/// What the engine takes of a received datagram.
+fn owned(datagram: RecvDatagram, now: Now) -> Datagram {
+    let RecvDatagram { remote, local_ip, ecn, data, kernel_unix_ns } = datagram;
+    let recv_ns = kernel_unix_ns.unwrap_or(now.unix_ns);
+    Datagram { remote, local_ip, ecn, payload: data.into_bytes_mut(), recv_ns }
 }

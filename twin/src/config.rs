@@ -29,6 +29,8 @@ pub struct Config {
     pub tick: Tick,
     /// What a thread does when there is nothing to do.
     pub idle: Idle,
+    /// What is asked of the host's scheduler.
+    pub host: Host,
     /// Capacities of the rings, in records.
     pub ring: Ring,
     /// Bounds of the world.
@@ -52,8 +54,10 @@ pub struct Config {
 pub struct Net {
     /// UDP address to listen on; port 0 takes any free one.
     pub addr: SocketAddr,
-    /// Core that the worker is pinned to.
+    /// Core that the first worker is pinned to; the others take those that follow.
     pub core: Option<usize>,
+    /// Threads that serve the sessions.
+    pub workers: usize,
     /// Sessions open at the same time.
     pub max_sessions: usize,
     /// Receive buffer asked of the kernel, in bytes.
@@ -83,6 +87,7 @@ impl Default for Net {
         Self {
             addr: SocketAddr::from(([0, 0, 0, 0], 0)),
             core: None,
+            workers: 1,
             max_sessions: 0,
             recv_buffer_bytes: 0,
             send_buffer_bytes: 0,
@@ -105,6 +110,8 @@ pub struct Tick {
     pub hz: u32,
     /// Core that the tick thread is pinned to.
     pub core: Option<usize>,
+    /// Ticks that may be behind the schedule and still run.
+    pub catch_up: u32,
     /// Records drained from the ring of each tier in one tick, T1 first.
     pub drain: [usize; 3],
 }
@@ -118,6 +125,28 @@ pub struct Idle {
     pub rest_us: u64,
     /// How long the tick thread spins before each deadline, in microseconds.
     pub tick_spin_us: u64,
+}
+
+/// Keys of `[host]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Host {
+    /// How the threads are ranked.
+    pub priority: Priority,
+}
+
+/// How the scheduler ranks the threads of a twin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Priority {
+    /// Hot threads go first, as far as the system allows, and the cold one last.
+    #[default]
+    Hot,
+    /// As every other thread of the host.
+    Normal,
+}
+
+impl Priority {
+    /// All of them, in the order of their names.
+    pub const ALL: [Self; 2] = [Self::Hot, Self::Normal];
 }
 
 /// What a thread does when a turn found nothing.

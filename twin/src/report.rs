@@ -229,25 +229,20 @@ impl Summary {
         duration: Duration,
         idle_strategy: &str,
     ) -> Self {
+        let worker = stats.worker();
         let [t1, t2, t3] = [0, 1, 2].map(|tier| stats.tiers[tier].totals());
         Self {
             duration_s: duration.as_secs_f64(),
             ticks: stats.tick.ticks.value(),
             tick_overruns: stats.tick.overruns.value(),
             entities: stats.tick.entities.value(),
-            sessions: stats.worker.sessions_open(),
+            sessions: worker.sessions_open(),
             rss_bytes: usage.rss_bytes,
             cpu_user_s: Duration::from_nanos(usage.cpu_user_ns).as_secs_f64(),
             cpu_system_s: Duration::from_nanos(usage.cpu_system_ns).as_secs_f64(),
-            busy_ns: Busy {
-                worker: stats.worker.busy_ns.value(),
-                tick: stats.tick.busy_ns.value(),
-            },
-            thread_cpu_ns: Busy {
-                worker: stats.worker.cpu_ns.value(),
-                tick: stats.tick.cpu_ns.value(),
-            },
-            packets: stats.worker.datagrams_in.value(),
+            busy_ns: Busy { worker: worker.busy_ns.value(), tick: stats.tick.busy_ns.value() },
+            thread_cpu_ns: Busy { worker: worker.cpu_ns.value(), tick: stats.tick.cpu_ns.value() },
+            packets: worker.datagrams_in.value(),
             active_s: activity.length().as_secs_f64(),
             active_cpu_s: Duration::from_nanos(activity.cpu_ns()).as_secs_f64(),
             tiers: Tiers { t1, t2, t3 },

@@ -31,8 +31,8 @@ impl Real {
 /// time because x86 fetches them in pairs.
 #[derive(Debug, Default)]
 pub struct TwinStats {
-    /// Written by the worker.
-    pub worker: Arc<WorkerStats>,
+    /// Each written by one worker.
+    workers: Vec<Arc<WorkerStats>>,
     /// Written by the tick thread.
     pub tick: Tick,
     /// By tier, T1 first.
@@ -45,6 +45,27 @@ pub struct TwinStats {
     pub commands: [Commands; 2],
     /// Written by the tick thread: its systems, in the order of [`SYSTEMS`].
     pub systems: [System; SYSTEMS.len()],
+}
+
+impl TwinStats {
+    /// Counters at zero for a twin of so many workers.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        let workers = std::iter::repeat_with(WorkerStats::shared).take(workers).collect();
+        Self { workers, ..Self::default() }
+    }
+
+    /// Those of each worker.
+    #[must_use]
+    pub fn workers(&self) -> &[Arc<WorkerStats>] {
+        &self.workers
+    }
+
+    /// Those of all workers, added up.
+    #[must_use]
+    pub fn worker(&self) -> WorkerStats {
+        WorkerStats::sum(&self.workers)
+    }
 }
 
 /// The systems of a tick, in the order in which they run: steps of sessions, commands, deadlines, the two tiers of

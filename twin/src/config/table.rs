@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use wire::SensorType;
 
-use super::{Config, IdleStrategy, LogLevel, Rule};
+use super::{Config, IdleStrategy, LogLevel, Priority, Rule};
 
 /// Names of the sensor types, indexed by the value on the wire.
 pub const SENSOR_TYPES: [&str; SensorType::COUNT] = {
@@ -22,6 +22,7 @@ pub const SENSOR_TYPES: [&str; SensorType::COUNT] = {
 };
 
 pub(super) const IDLE_NAMES: &[&str] = &["auto", "spin", "yield", "backoff", "wait"];
+const PRIORITY_NAMES: &[&str] = &["hot", "normal"];
 const LEVEL_NAMES: &[&str] = &["error", "warn", "info", "debug", "trace"];
 
 const MIB: u64 = 1 << 20;
@@ -56,7 +57,7 @@ const fn key(name: &'static str, default: &'static str, kind: Kind, doc: &'stati
 
 /// All keys, section by section.
 pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
-    [NET, TICK, IDLE, RING, REST, THRESHOLDS, AUTOMATION, FAULT, LOG].into_iter().flatten()
+    [NET, TICK, IDLE, HOST, RING, REST, THRESHOLDS, AUTOMATION, FAULT, LOG].into_iter().flatten()
 }
 
 /// Whether keys lie below this name.
@@ -80,7 +81,13 @@ const NET: &[Key] = &[
         "net.core",
         "none",
         Kind::Core { set: |c, v| c.net.core = v },
-        "Core that the worker thread is pinned to.",
+        "Core that the first worker is pinned to; the others take those that follow.",
+    ),
+    key(
+        "net.workers",
+        "1",
+        Kind::Count { min: 1, max: 16, set: |c, v| c.net.workers = v as usize },
+        "Threads that serve the sessions, each with a socket and rings of its own on the same port.",
     ),
     key(
         "net.max_sessions",
@@ -176,16 +183,22 @@ const TICK: &[Key] = &[
         "Core that the tick thread is pinned to.",
     ),
     key(
+        "tick.catch_up",
+        "100",
+        Kind::Count { min: 0, max: 100_000, set: |c, v| c.tick.catch_up = v as u32 },
+        "Ticks that run late, one after the other, after a delay. What lies further back is missed, and counted.",
+    ),
+    key(
         "tick.drain_t1",
         "65536",
         Kind::Count { min: 1, max: 1 << 24, set: |c, v| c.tick.drain[0] = v as usize },
-        "T1 records applied in one tick at most.",
+        "T1 records applied in one tick at most; one of a sensor that is new counts as 32.",
     ),
     key(
         "tick.drain_t2",
         "16384",
         Kind::Count { min: 1, max: 1 << 24, set: |c, v| c.tick.drain[1] = v as usize },
-        "T2 records applied in one tick at most.",
+        "T2 records applied in one tick at most; one of a sensor that is new counts as 32.",
     ),
     key(
         "tick.drain_t3",
@@ -215,6 +228,13 @@ const IDLE: &[Key] = &[
         "How long the tick thread spins before each tick instead of sleeping: less jitter for more CPU.",
     ),
 ];
+
+const HOST: &[Key] = &[key(
+    "host.priority",
+    "hot",
+    Kind::Choice { of: PRIORITY_NAMES, set: |c, v| c.host.priority = Priority::ALL[v] },
+    "hot: worker and tick thread go before other threads of the host, as far as the system allows. normal: as all others.",
+)];
 
 const RING_MAX: u64 = 1 << 26;
 const RING: &[Key] = &[

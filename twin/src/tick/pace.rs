@@ -1,8 +1,8 @@
 //! The schedule of ticks: absolute, so that lateness never adds up.
 //!
-//! Tick n is due at `start + n / hz`, exactly. A tick that ends after its successor is due is an overrun; successors
-//! whose whole period has passed are missed, and the schedule goes on with the one that is due now. All of it is counted.
-//! Time is an argument.
+//! Tick n is due at `start + n / hz`, exactly. A tick that ends after its successor is due is an overrun. Successors whose
+//! whole period has passed are caught up with: they run late, one after the other, up to a bound; what lies further back
+//! is missed, and never runs. All of it is counted. Time is an argument.
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,8 @@ const NS_PER_S: u128 = 1_000_000_000;
 pub struct Pace {
     start: Instant,
     hz: u32,
+    /// Ticks that may be behind the schedule and still run.
+    catch_up: u64,
     next: u64,
     missed: u64,
     overruns: u64,
@@ -23,21 +25,21 @@ pub struct Pace {
 pub struct Begin {
     /// Its number in the schedule.
     pub tick: u64,
-    /// How late it starts, in nanoseconds, counted from the first tick that had been due.
+    /// How late it starts, in nanoseconds; if ticks are missed, counted from the first of them.
     pub late_ns: u64,
     /// Ticks before it that never ran.
     pub missed: u64,
 }
 
 impl Pace {
-    /// A schedule of `hz` ticks a second whose tick 0 is due at `start`.
+    /// A schedule of `hz` ticks a second whose tick 0 is due at `start`, and which runs up to `catch_up` ticks late.
     ///
     /// # Panics
     /// `hz` is 0.
     #[must_use]
-    pub fn new(start: Instant, hz: u32) -> Self {
+    pub fn new(start: Instant, hz: u32, catch_up: u32) -> Self {
         assert!(hz > 0, "a schedule has at least one tick a second");
-        Self { start, hz, next: 0, missed: 0, overruns: 0 }
+        Self { start, hz, catch_up: catch_up.into(), next: 0, missed: 0, overruns: 0 }
     }
 
     /// When the next tick is due.
@@ -46,7 +48,7 @@ impl Pace {
         self.start + Duration::from_nanos(self.offset_ns(self.next))
     }
 
-    /// Starts the tick that is due at `now`: the next one, or a later one when the next is a whole period late.
+    /// Starts the next tick, or, when it is further behind `now` than may be caught up with, the first that is not.
     pub fn begin(&mut self, now: Instant) -> Begin {
         let late_ns = saturating_ns(now.saturating_duration_since(self.next_start()));
         let missed = self.skip_to(now);
@@ -76,7 +78,7 @@ impl Pace {
     fn skip_to(&mut self, now: Instant) -> u64 {
         let elapsed_ns = now.saturating_duration_since(self.start).as_nanos();
         let due = u64::try_from(elapsed_ns * u128::from(self.hz) / NS_PER_S).unwrap_or(u64::MAX);
-        let missed = due.saturating_sub(self.next);
+        let missed = due.saturating_sub(self.next).saturating_sub(self.catch_up);
         self.next += missed;
         self.missed += missed;
         missed
@@ -107,7 +109,7 @@ mod tests {
     fn a_period_that_is_no_whole_number_does_not_drift() {
         for hz in [3, 7, 60, 1000, 1001, 20_000] {
             let start = origin();
-            let mut pace = Pace::new(start, hz);
+            let mut pace = Pace::new(start, hz, 0);
             for tick in 0..u64::from(hz) * 10 {
                 let now = pace.next_start();
                 assert_eq!(pace.begin(now), Begin { tick, late_ns: 0, missed: 0 }, "{hz} Hz");
@@ -120,7 +122,7 @@ mod tests {
     #[test]
     fn a_long_tick_is_an_overrun_and_its_missed_successors_are_counted() {
         let start = origin();
-        let mut pace = Pace::new(start, 1000);
+        let mut pace = Pace::new(start, 1000, 0);
         assert_eq!(pace.begin(start).tick, 0);
         let end = start + Duration::from_micros(3_400);
         assert!(pace.end(end));
@@ -132,9 +134,27 @@ mod tests {
     }
 
     #[test]
+    fn late_ticks_run_one_after_the_other_and_only_those_beyond_the_bound_are_missed() {
+        let start = origin();
+        let mut pace = Pace::new(start, 1000, 3);
+        let late = start + Duration::from_micros(5_200);
+        let begin = |tick, late_us: u64, missed| Begin { tick, late_ns: late_us * 1_000, missed };
+        assert_eq!(pace.begin(late), begin(2, 5_200, 2));
+        assert!(pace.end(late));
+        assert_eq!(pace.begin(late), begin(3, 2_200, 0));
+        assert!(pace.end(late));
+        assert_eq!(pace.begin(late), begin(4, 1_200, 0));
+        assert!(pace.end(late));
+        assert_eq!(pace.begin(late), begin(5, 200, 0));
+        assert!(!pace.end(late));
+        assert_eq!((pace.overruns(), pace.missed()), (3, 2));
+        assert_eq!(pace.next_start(), start + Duration::from_millis(6));
+    }
+
+    #[test]
     fn a_tick_that_ends_within_its_period_leaves_the_schedule_as_it_was() {
         let start = origin();
-        let mut pace = Pace::new(start, 1000);
+        let mut pace = Pace::new(start, 1000, 0);
         let late = start + Duration::from_micros(700);
         assert_eq!(pace.begin(late), Begin { tick: 0, late_ns: 700_000, missed: 0 });
         assert!(!pace.end(start + Duration::from_micros(999)));

@@ -22,6 +22,10 @@ use super::{CROSSINGS_MAX, Crossing, Lanes, Plant, STEP_RECORDS, key_of};
 /// Records resolved together and stamped with one time: at 10 ns each, 5 us.
 const PART_RECORDS: usize = 512;
 
+/// A record that spawns its sensor takes so much of the budget, about what it costs beside one that only updates: a plant
+/// that comes up at once then fills the world over many ticks instead of holding up one.
+const SPAWN_RECORDS: usize = 32;
+
 /// Rows fetched ahead of the fold: two lines each, a little more than a core has line fill buffers, so that they are
 /// never idle and nothing is evicted before its use.
 const GROUP_RECORDS: usize = 16;
@@ -50,7 +54,7 @@ impl Part {
 }
 
 impl Plant {
-    /// Drains the ring of T1 or T2 within its budget.
+    /// Drains the rings of T1 or T2 within the budget, a step of each worker's in turn.
     pub(super) fn drain(
         &mut self,
         ecs: &mut ecs::World,
@@ -59,21 +63,26 @@ impl Plant {
         tick: u64,
         clock: &mut dyn FnMut() -> u64,
     ) {
-        let ring = &mut lanes.tiers[tier.index()];
+        let workers = lanes.workers_mut();
+        // No worker is the first one in every tick: the budget may end before the last.
+        let mut at = tick as usize % workers.len();
         let mut budget = self.options.drain[tier.index()];
-        while budget > 0 {
+        let mut empty = 0;
+        while budget > 0 && empty < workers.len() {
+            let ring = &mut workers[at].tiers[tier.index()];
             let room = self.fault.as_ref().map_or(STEP_RECORDS, Fault::free);
             let step = budget.min(STEP_RECORDS).min(room);
+            let entities = ecs.len();
             let taken = ring.pop_chunk(step, |front, back| {
                 self.take(ecs, tier, front, tick, clock);
                 self.take(ecs, tier, back, tick, clock);
             });
-            if taken == 0 {
-                return;
-            }
-            budget -= taken;
+            empty = if taken == 0 { empty + 1 } else { 0 };
+            let spawned = ecs.len() - entities;
+            budget = budget.saturating_sub(taken + spawned * SPAWN_RECORDS);
+            at = (at + 1) % workers.len();
         }
-        if ring.depth() > 0 {
+        if lanes.depth(tier) > 0 {
             self.stats.tick.budgets_spent.add(1);
         }
     }

@@ -14,14 +14,16 @@ use super::row::RowRef;
 use super::tables::{Rows, each_touched};
 use super::{Lanes, Plant, key_of};
 
-/// Steps of sessions taken in one tick: a thousand sessions that come back at once are known after four.
+/// Steps of sessions taken from a worker in one tick: a thousand sessions that come back at once are known after four.
 const EVENTS_MAX: usize = 256;
 
 impl Plant {
     pub(super) fn drain_events(&mut self, lanes: &mut Lanes) {
-        for _ in 0..EVENTS_MAX {
-            let Some(event) = lanes.events.pop() else { return };
-            self.sessions.handle_event(&event);
+        for lane in lanes.workers_mut() {
+            for _ in 0..EVENTS_MAX {
+                let Some(event) = lane.events.pop() else { break };
+                self.sessions.handle_event(&event);
+            }
         }
     }
 
@@ -32,19 +34,20 @@ impl Plant {
         lanes: &mut Lanes,
         clock: &mut dyn FnMut() -> u64,
     ) {
-        let budget = self.options.drain[Tier::T3.index()];
-        for _ in 0..budget.min(lanes.outbound.free()) {
-            let Some(slot) = lanes.tiers[Tier::T3.index()].pop() else { return };
-            if slot.flags == 0 {
-                let outbound = self.answer_command(ecs, &slot);
-                lanes.outbound.push(outbound).expect("room was counted before the loop");
-                let age_ns = clock().saturating_sub(slot.recv_ns);
-                self.interval.record(Latency::ReceiveToAppliedT3, age_ns);
-            } else {
-                self.end_command(ecs, &slot, clock());
+        for lane in lanes.workers_mut() {
+            let budget = self.options.drain[Tier::T3.index()];
+            for _ in 0..budget.min(lane.outbound_free()) {
+                let Some(slot) = lane.tiers[Tier::T3.index()].pop() else { break };
+                if slot.flags == 0 {
+                    lane.push_outbound(self.answer_command(ecs, &slot));
+                    let age_ns = clock().saturating_sub(slot.recv_ns);
+                    self.interval.record(Latency::ReceiveToAppliedT3, age_ns);
+                } else {
+                    self.end_command(ecs, &slot, clock());
+                }
             }
         }
-        if lanes.tiers[Tier::T3.index()].depth() > 0 {
+        if lanes.depth(Tier::T3) > 0 {
             self.stats.tick.budgets_spent.add(1);
         }
     }
@@ -144,14 +147,15 @@ impl Plant {
             self.relink |= !self.sessions.is_open(link);
             return;
         };
-        if !self.actuators.has_room() || lanes.outbound.free() == 0 {
+        let lane = lanes.lane_of(session);
+        if !self.actuators.has_room() || lane.outbound_free() == 0 {
             return;
         }
         let setpoint = Setpoint { session, epoch, value: rule.setpoint };
         let moment = Moment { tick, unix_ns: clock() };
         let state = ecs.value_mut(row);
         let command = self.actuators.send(row, &key, state, &setpoint, moment);
-        lanes.outbound.push(command).expect("room was looked for above");
+        lane.push_outbound(command);
     }
 
     /// The actuator of this key; none when the name is a sensor's or the world is full.

@@ -17,7 +17,7 @@ impl Plant {
         let fault = self.fault.as_ref().filter(|_| tier != Tier::T3);
         Ingress {
             tally: lanes.tally(tier),
-            depth: lanes.tiers[tier.index()].depth() as u64,
+            depth: lanes.depth(tier) as u64,
             held: fault.map_or(0, |fault| fault.held(tier.index())),
             injected: fault
                 .map_or(Injected::default(), |fault: &Fault| fault.injected(tier.index())),
@@ -68,9 +68,8 @@ impl Plant {
             to.ingress.rejected.set(totals.rejected - outcomes.rejected_total());
             to.ingress.decode_errors.set(totals.decode_errors);
             to.ingress.in_flight.set(totals.in_flight);
-            let ring = &lanes.tiers[tier.index()];
-            to.ingress.ring_depth.set(ring.depth() as u64);
-            to.ingress.ring_capacity.set(ring.capacity() as u64);
+            to.ingress.ring_depth.set(lanes.depth(tier) as u64);
+            to.ingress.ring_capacity.set(lanes.capacity(tier) as u64);
         }
         self.publish_counts(ecs);
     }
