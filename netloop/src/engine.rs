@@ -20,7 +20,8 @@ use quinn_proto::{
 use wire::{CloseCode, Hello, Record};
 
 use crate::{
-    Answer, CloseReason, EngineTally, Now, SessionEvent, SessionId, SessionLimits, Sink,
+    Answer, CloseReason, EngineTally, Now, Refusal, SessionEvent, SessionId, SessionLimits, Sink,
+    audit::Audit,
     command::Commands,
     session::{Outcome, Phase, Service, Session},
     wheel::Wheel,
@@ -28,7 +29,7 @@ use crate::{
 
 /// Sans-IO QUIC with the sessions of one role.
 pub struct Engine {
-    endpoint: Endpoint,
+    pub(crate) endpoint: Endpoint,
     client: Option<Client>,
     limits: SessionLimits,
     pub(crate) sessions: Vec<Option<Box<Session>>>,
@@ -47,7 +48,8 @@ pub struct Engine {
     responses: VecDeque<(Transmit, Vec<u8>)>,
     scratch: Vec<u8>,
     events: VecDeque<SessionEvent>,
-    tally: EngineTally,
+    pub(crate) tally: EngineTally,
+    pub(crate) audit: Audit,
     keys_seed: u64,
     accepting: bool,
 }
@@ -142,7 +144,8 @@ impl Engine {
             .expect("at least 1200 bytes because of the maximum");
         let keys_seed = u64::from_le_bytes(*seed.first_chunk().expect("8 of 32 bytes"));
         Self {
-            endpoint: Endpoint::new(Arc::new(config), server, true, Some(seed)),
+            endpoint: Endpoint::new(Arc::new(config), server.clone(), true, Some(seed)),
+            audit: Audit::new(server),
             client,
             sessions: Vec::new(),
             generations: Vec::new(),
@@ -317,6 +320,7 @@ impl Engine {
             commands: &mut self.commands,
             keys_seed: self.keys_seed,
             keys_max: self.limits.keys_max,
+            trust: &self.audit.trust,
             unix_ns: now.unix_ns,
         };
         Some((session, service))
@@ -338,6 +342,9 @@ impl Engine {
         self.tally.no_handler += std::mem::take(&mut session.no_handler);
         self.tally.busy += std::mem::take(&mut session.busy);
         self.tally.bad_control += std::mem::take(&mut session.bad_control);
+        for (total, forbidden) in self.tally.forbidden.iter_mut().zip(&mut session.forbidden) {
+            *total += std::mem::take(forbidden);
+        }
         self.tally.unfinished += u64::from(outcome.unfinished);
         if outcome.unfinished && !session.unfinished {
             session.unfinished = true;
@@ -349,6 +356,9 @@ impl Engine {
         if let Some(code) = outcome.refused {
             self.close(now, id, code);
         }
+        if let Some(refusal) = outcome.turned_away {
+            self.turn_away(now, id, refusal);
+        }
     }
 
     fn handle_outcome(&mut self, place: u32, outcome: &Outcome) {
@@ -356,6 +366,7 @@ impl Engine {
         let id = session.id;
         if outcome.opened {
             self.tally.opened += 1;
+            self.audit.watch(session);
             let remote = session.remote();
             if let Some(client) = &self.client {
                 session.open_control(client.hello.as_ref());
@@ -364,6 +375,11 @@ impl Engine {
         }
         if let Some(hello) = outcome.hello {
             self.events.push_back(SessionEvent::Hello { session: id, hello });
+        }
+        if let Some(refusal) = outcome.alert.and_then(Refusal::of_alert)
+            && session.phase == Phase::Handshake
+        {
+            self.tally.handshakes_turned_away[refusal as usize] += 1;
         }
         if let Some(reason) = outcome.lost {
             self.handle_closed(place, reason);
@@ -394,6 +410,7 @@ impl Engine {
 
     /// Fires the timers that are due. Call it after [`Engine::poll`], with a `now` taken after the socket was drained.
     pub fn handle_timeouts<S: Sink>(&mut self, now: Now, sink: &mut S) {
+        self.audit(now);
         let mut due = std::mem::take(&mut self.due);
         self.wheel.poll(now.instant, &mut |place| due.push(place));
         for place in due.drain(..) {
@@ -499,10 +516,10 @@ impl Engine {
         !self.dirty.is_empty() || !self.responses.is_empty()
     }
 
-    /// True when records wait in QUIC for room in the sink.
+    /// True when records wait in QUIC for room in the sink, or sessions to be verified again.
     #[must_use]
     pub fn is_backlogged(&self) -> bool {
-        !self.unfinished.is_empty()
+        !self.unfinished.is_empty() || self.audit.is_running()
     }
 
     /// Answers a command of the peer by its token.

@@ -91,9 +91,10 @@ pub fn record(slot: &Slot) -> Record {
 
 impl Sink for Collector {
     fn push_t1(&mut self, count: usize, slots: impl Iterator<Item = Slot>) -> usize {
-        let taken = count.min(self.room_t1);
+        let before = self.t1.len();
+        self.t1.extend(slots.take(count.min(self.room_t1)));
+        let taken = self.t1.len() - before;
         self.room_t1 -= taken;
-        self.t1.extend(slots.take(taken));
         taken
     }
     fn free_t2(&self) -> usize {

@@ -38,7 +38,8 @@ pub fn lanes(capacities: &LaneCapacities, worker: Arc<WorkerStats>, due: Due) ->
     let [(t1, t1_out), (t2, t2_out), (t3, t3_out)] = capacities.tiers.map(written_ring);
     let (events, events_out) = ring(capacities.events);
     let (outbound, outbound_out) = ring(capacities.outbound);
-    let port = RingPort { t1, t2, t3, events, outbound: outbound_out, due: due.clone() };
+    let (outbound_in, due_in) = (outbound_out, due.clone());
+    let port = RingPort { t1, t2, t3, events, outbound: outbound_in, due: due_in, renewals: None };
     (port, Lanes { tiers: [t1_out, t2_out, t3_out], events: events_out, outbound, due, worker })
 }
 
