@@ -166,6 +166,9 @@ impl Engine {
 
     /// Closes a session whose peer is not, or no longer, who it has to be.
     pub(crate) fn turn_away(&mut self, now: Now, id: SessionId, refusal: Refusal) {
+        if self.phase(id) == Some(Phase::Closed) {
+            return;
+        }
         self.tally.sessions_refused[refusal as usize] += 1;
         self.close(now, id, refusal.close_code());
     }

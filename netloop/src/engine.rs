@@ -17,7 +17,7 @@ use quinn_proto::{
     ClientConfig, ConnectionEvent, ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint,
     EndpointConfig, Incoming, ServerConfig, Transmit, VarInt, crypto,
 };
-use wire::{CloseCode, Hello, Record};
+use wire::{CloseCode, Hello, Record, Token};
 
 use crate::{
     Answer, CloseReason, EngineTally, Naming, Now, Refusal, SessionEvent, SessionId, SessionLimits,
@@ -59,6 +59,7 @@ pub struct Engine {
 struct Client {
     config: ClientConfig,
     hello: Option<Hello>,
+    token: Option<Token>,
 }
 
 struct Arrived {
@@ -130,7 +131,17 @@ impl Engine {
     ) -> Self {
         let mut config = ClientConfig::new(crypto);
         config.transport_config(limits.transport());
-        Self::new(None, Some(Client { config, hello }), limits, now, naming.into())
+        Self::new(None, Some(Client { config, hello, token: None }), limits, now, naming.into())
+    }
+
+    /// A client that proves by a token who it is, in each hello.
+    ///
+    /// # Panics
+    /// The engine has the server's role.
+    #[must_use]
+    pub fn with_token(mut self, token: Token) -> Self {
+        self.client.as_mut().expect("only clients show a token").token = Some(token);
+        self
     }
 
     fn new(
@@ -375,7 +386,7 @@ impl Engine {
             self.audit.watch(session);
             let remote = session.remote();
             if let Some(client) = &self.client {
-                session.open_control(client.hello.as_ref());
+                session.open_control(client.hello.as_ref(), client.token.as_ref());
             }
             self.events.push_back(SessionEvent::Opened { session: id, remote });
         }

@@ -13,7 +13,7 @@ use rustls::crypto::ring::{cipher_suite, default_provider};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
-use crate::Trust;
+use crate::{Renewal, Trust};
 
 /// Why TLS could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -101,10 +101,20 @@ impl ServerTls {
         &self.trust
     }
 
-    /// The server's certificate.
+    /// The server's certificates, its own first.
     #[must_use]
-    pub fn leaf(&self) -> Option<&CertificateDer<'static>> {
-        self.chain.first()
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
+    /// What an engine in the server's role is renewed with.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::into_quic`].
+    pub fn into_renewal(self) -> Result<Renewal, TlsError> {
+        let trust = Arc::clone(&self.trust);
+        Ok(Renewal { crypto: self.into_quic()?, trust })
     }
 
     /// The server's half of the handshake, for quinn-proto.

@@ -109,6 +109,12 @@ impl Trust {
         self.auth
     }
 
+    /// Devices that have a token.
+    #[must_use]
+    pub fn tokens(&self) -> usize {
+        self.tokens.entries.len()
+    }
+
     /// Certificates that are revoked.
     #[must_use]
     pub fn revoked(&self) -> usize {

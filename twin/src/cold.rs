@@ -1,4 +1,4 @@
-//! The cold thread: collects intervals, serves HTTP, waits for signals.
+//! The cold thread: collects intervals, serves HTTP, waits for signals, looks after certificates.
 //!
 //! It runs on whichever thread calls [`Cold::run`], on a runtime of that one thread. It may block and
 //! allocate; the hot threads reach it only through counters and lock-free queues.
@@ -12,6 +12,7 @@ use netloop::Clock;
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::credentials::Watch;
 use crate::histograms::WriteError;
 use crate::http::{Surface, router};
 use crate::interval::IntervalConsumer;
@@ -51,6 +52,7 @@ pub struct Cold {
     stop: Arc<AtomicBool>,
     usage: fn() -> Usage,
     activity: Activity,
+    watch: Option<Watch>,
     clock: Clock,
     began: Instant,
 }
@@ -67,7 +69,12 @@ impl Cold {
     ) -> Self {
         let clock = Clock::new();
         let (activity, began) = (Activity::default(), clock.now().instant);
-        Self { surface, consumers, stop, usage, activity, clock, began }
+        Self { surface, consumers, stop, usage, activity, watch: None, clock, began }
+    }
+
+    /// Also looks after certificates.
+    pub fn watch(&mut self, watch: Watch) {
+        self.watch = Some(watch);
     }
 
     /// Serves until a signal comes, `limit` is over or the stop flag is up. `each_second` is called with
@@ -100,6 +107,9 @@ impl Cold {
                 tokio::select! {
                     ended = &mut ended => return Ok(ended),
                     _ = collect.tick() => self.collect()?,
+                }
+                if let Some(watch) = &mut self.watch {
+                    watch.poll();
                 }
                 if self.stop.load(Acquire) {
                     return Ok(Ended::Stopped);
