@@ -44,9 +44,15 @@ pub fn renewals() -> (Renewer, Renewals) {
 }
 
 impl Renewer {
-    /// Hands a renewal over. False when the worker has not taken the earlier ones yet.
-    pub fn push(&mut self, renewal: Renewal) -> bool {
-        self.0.push(renewal).is_ok()
+    /// Hands a renewal over; a worker that is gone needs none.
+    ///
+    /// # Errors
+    /// The worker has not taken the earlier ones yet: the renewal comes back.
+    pub fn push(&mut self, renewal: Renewal) -> Result<(), Renewal> {
+        if self.0.is_abandoned() {
+            return Ok(());
+        }
+        self.0.push(renewal).map_err(|rtrb::PushError::Full(renewal)| renewal)
     }
 }
 

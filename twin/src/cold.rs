@@ -1,4 +1,4 @@
-//! The cold thread: collects intervals, serves HTTP, waits for signals, looks after certificates.
+//! The cold thread: collects intervals, serves HTTP, watches the workers and the certificates, waits for signals.
 //!
 //! It runs on whichever thread calls [`Cold::run`], on a runtime of that one thread. It may block and
 //! allocate; the hot threads reach it only through counters and lock-free queues.
@@ -11,12 +11,14 @@ use std::time::{Duration, Instant};
 use netloop::Clock;
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::MissedTickBehavior;
 
-use crate::credentials::Watch;
+use crate::credentials::CredentialFiles;
 use crate::histograms::WriteError;
 use crate::http::{Surface, router};
 use crate::interval::IntervalConsumer;
 use crate::report::{Activity, Usage};
+use crate::watchdog::{LOOK, Watchdog};
 
 /// How often finished intervals are fetched: well within the second that fills the next one.
 const COLLECT: Duration = Duration::from_millis(100);
@@ -52,9 +54,10 @@ pub struct Cold {
     stop: Arc<AtomicBool>,
     usage: fn() -> Usage,
     activity: Activity,
-    watch: Option<Watch>,
+    files: Option<CredentialFiles>,
     clock: Clock,
     began: Instant,
+    watchdog: Option<Watchdog>,
 }
 
 impl Cold {
@@ -69,12 +72,20 @@ impl Cold {
     ) -> Self {
         let clock = Clock::new();
         let (activity, began) = (Activity::default(), clock.now().instant);
-        Self { surface, consumers, stop, usage, activity, watch: None, clock, began }
+        let (files, watchdog) = (None, None);
+        Self { surface, consumers, stop, usage, activity, files, clock, began, watchdog }
     }
 
-    /// Also looks after certificates.
-    pub fn watch(&mut self, watch: Watch) {
-        self.watch = Some(watch);
+    /// Also looks after the files of the certificates.
+    pub fn renewing(&mut self, files: CredentialFiles) {
+        self.files = Some(files);
+    }
+
+    /// Lets it watch the workers.
+    #[must_use]
+    pub fn watching(mut self, watchdog: Watchdog) -> Self {
+        self.watchdog = Some(watchdog);
+        self
     }
 
     /// Serves until a signal comes, `limit` is over or the stop flag is up. `each_second` is called with
@@ -99,6 +110,9 @@ impl Cold {
                     axum::serve(listener, router(Arc::clone(&self.surface))).into_future(),
                 ));
             }
+            if let Some(watchdog) = self.watchdog.take() {
+                drop(tokio::spawn(watch(watchdog)));
+            }
             let ended = ended(signals, limit);
             tokio::pin!(ended);
             let mut collect = tokio::time::interval(COLLECT);
@@ -108,8 +122,8 @@ impl Cold {
                     ended = &mut ended => return Ok(ended),
                     _ = collect.tick() => self.collect()?,
                 }
-                if let Some(watch) = &mut self.watch {
-                    watch.poll();
+                if let Some(files) = &mut self.files {
+                    files.poll();
                 }
                 if self.stop.load(Acquire) {
                     return Ok(Ended::Stopped);
@@ -147,6 +161,16 @@ impl Cold {
             }
         }
         Ok(())
+    }
+}
+
+/// Looks until the runtime ends. Looks that were missed are not made up for: they would find nothing new.
+async fn watch(mut watchdog: Watchdog) {
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        watchdog.look();
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the twin shows to its devices and whom it trusts, as files: read at start, and again when they change.
 //!
-//! [`Watch`] looks at the files ten times a second and at a flag that SIGHUP raises. What it reads goes to the workers
+//! [`CredentialFiles`] looks at the files ten times a second and at a flag that SIGHUP raises. What it reads goes to the workers
 //! as one renewal; a file that cannot be used leaves everything as it was, is reported, and counted. Nothing here runs
 //! on a hot thread.
 
@@ -94,9 +94,9 @@ fn read_tokens(path: &Path) -> anyhow::Result<Tokens> {
 }
 
 /// Keeps the workers at what the files say.
-pub struct Watch {
+pub struct CredentialFiles {
     files: Tls,
-    workers: Vec<(Renewer, Waker)>,
+    workers: Vec<Line>,
     surface: Arc<Surface>,
     /// Raised by SIGHUP.
     asked: Arc<AtomicBool>,
@@ -105,11 +105,26 @@ pub struct Watch {
     seen: Stamps,
 }
 
+/// The way to one worker.
+struct Line {
+    renewer: Renewer,
+    waker: Waker,
+    /// What the worker had no room for: it stands still, and takes the last word when it comes back.
+    waiting: Option<Renewal>,
+}
+
+impl Line {
+    fn push(&mut self, renewal: Renewal) {
+        self.waiting = self.renewer.push(renewal).err();
+        self.waker.wake();
+    }
+}
+
 /// Of each file: its number on the disk, its length, and when it was written, in seconds and nanoseconds. None while it is
 /// not there.
 type Stamps = Vec<Option<[u64; 4]>>;
 
-impl Watch {
+impl CredentialFiles {
     /// Watches files that were read just now, for these workers. From here on SIGHUP asks to read them again.
     ///
     /// # Errors
@@ -122,6 +137,8 @@ impl Watch {
         let asked = Arc::new(AtomicBool::new(false));
         flag::register(SIGHUP, Arc::clone(&asked))?;
         let seen = stamps(files);
+        let line = |(renewer, waker)| Line { renewer, waker, waiting: None };
+        let workers = workers.into_iter().map(line).collect();
         Ok(Self { files: files.clone(), workers, surface, asked, read: seen.clone(), seen })
     }
 
@@ -135,10 +152,15 @@ impl Watch {
         if self.asked.swap(false, Ordering::Relaxed) || settled {
             self.reload();
         }
+        for line in &mut self.workers {
+            if let Some(renewal) = line.waiting.take() {
+                line.push(renewal);
+            }
+        }
     }
 
     fn reload(&mut self) {
-        let before = stamps(&self.files);
+        self.read = stamps(&self.files);
         let stats = self.surface.stats();
         let reloads = &stats.identity.reloads;
         let credentials = match Credentials::load(&self.files) {
@@ -146,21 +168,12 @@ impl Watch {
             Err(error) => {
                 tracing::error!("certificates stay as they were: {error:#}");
                 reloads.failed.add(1);
-                self.read = before;
                 return;
             }
         };
-        for (renewer, waker) in &mut self.workers {
-            if !renewer.push(credentials.renewal.clone()) {
-                tracing::error!("a worker takes no certificates; they are offered again");
-                reloads.failed.add(1);
-                return;
-            }
-            waker.wake();
-        }
+        self.workers.iter_mut().for_each(|line| line.push(credentials.renewal.clone()));
         credentials.publish(stats);
         reloads.done.add(1);
-        self.read = before;
         tracing::info!(
             revoked = credentials.renewal.trust.revoked(),
             "certificates were read again"

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use netloop::{
-    Engine, Handover, Idle, IdleStrategy, Naming, Now, Renewal, Renewer, RingPort, SessionLimits,
-    Socket, SocketOptions, Waker, Worker, WorkerConfig, WorkerNumber, WorkerStats, renewals,
-    wake_line,
+    Engine, Handover, Idle, IdleStrategy, Naming, Now, Posts, Renewal, Renewer, RingPort,
+    SessionLimits, Socket, SocketOptions, Waker, Worker, WorkerConfig, WorkerNumber, WorkerStats,
+    renewals, wake_line,
 };
 
 use crate::config::Config;
@@ -22,6 +22,8 @@ pub(super) struct Workers {
     pub(super) wakers: Vec<Waker>,
     /// What leads to the workers, in order.
     pub(super) renewers: Vec<Renewer>,
+    /// Where the watchdog sees and moves them.
+    pub(super) posts: Posts,
     pub(super) addr: SocketAddr,
     pub(super) idle: IdleStrategy,
 }
@@ -90,8 +92,8 @@ impl Workers {
         let rest = Duration::from_micros(config.idle.rest_us);
         let worker_config = WorkerConfig { rest, ..WorkerConfig::default() };
         let limits = limits(config);
+        let (posts, ways) = Handover::between(seed, &wakers, &sockets)?;
         let parts = sockets.into_iter().zip(ports).zip(sleepers).zip(stats);
-        let ways = Handover::between(seed, &wakers);
         let idle = Idle::new(strategy(config)).strategy();
         let make = |(index, ((((socket, (port, renewals)), sleeper), stats), way))| {
             let worker = WorkerNumber::new(index, count);
@@ -106,7 +108,7 @@ impl Workers {
             if count > 1 { made.sharing(way) } else { made }
         };
         let workers = (0..count).zip(parts.zip(ways)).map(make).collect();
-        Ok(Self { workers, wakers, renewers, addr, idle })
+        Ok(Self { workers, wakers, renewers, posts, addr, idle })
     }
 }
 
