@@ -4,9 +4,9 @@
 //! counter whole, but not all of them from the same moment.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use crate::{EngineTally, Pool, SocketCounts};
+use crate::{EngineTally, Pool, Refusal, SocketCounts};
 
 /// One number with one writer.
 #[derive(Debug, Default)]
@@ -34,6 +34,71 @@ impl Counter {
     }
 }
 
+/// Where a worker is in its turn: what the watchdog says of one that stands still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stage {
+    /// It has not begun.
+    Starting,
+    /// Reads its socket.
+    Receiving,
+    /// Moves records from QUIC into the rings.
+    Moving,
+    /// Fires timers of QUIC.
+    Timers,
+    /// Takes answers and commands of this side.
+    Commands,
+    /// Sends.
+    Sending,
+    /// Waits for something to do.
+    Waiting,
+}
+
+impl Stage {
+    const ALL: [Self; 7] = [
+        Self::Starting,
+        Self::Receiving,
+        Self::Moving,
+        Self::Timers,
+        Self::Commands,
+        Self::Sending,
+        Self::Waiting,
+    ];
+
+    /// The word for it in a log.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Receiving => "receiving",
+            Self::Moving => "moving records",
+            Self::Timers => "firing timers",
+            Self::Commands => "taking commands",
+            Self::Sending => "sending",
+            Self::Waiting => "waiting",
+        }
+    }
+}
+
+/// A stage with one writer.
+#[derive(Debug, Default)]
+pub struct StageMark(AtomicU8);
+
+impl StageMark {
+    /// Replaces the stage. Only the owning thread calls it.
+    #[inline]
+    pub(crate) fn set(&self, stage: Stage) {
+        // Relaxed: a mark for a reader who tolerates that it is a moment old.
+        self.0.store(stage as u8, Ordering::Relaxed);
+    }
+
+    /// The stage now.
+    #[must_use]
+    pub fn value(&self) -> Stage {
+        Stage::ALL[usize::from(self.0.load(Ordering::Relaxed))]
+    }
+}
+
 /// What happened to the records of one tier.
 #[derive(Debug, Default)]
 pub struct TierStats {
@@ -58,15 +123,14 @@ pub struct BudgetStats {
     pub send: Counter,
 }
 
-/// Counters of one worker.
-const COUNTERS: usize = 41;
-
 /// Everything one worker counts. Aligned, so that no foreign data shares its lines.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct WorkerStats {
     /// Turns taken: the watchdog looks whether it moves.
     pub turns: Counter,
+    /// Where in its turn the worker is.
+    pub stage: StageMark,
     /// Turns that found something to do.
     pub busy_turns: Counter,
     /// Nanoseconds spent in busy turns.
@@ -121,6 +185,12 @@ pub struct WorkerStats {
     pub handshakes_refused: Counter,
     /// Control streams that broke their form.
     pub bad_control: Counter,
+    /// Records rejected because their session may not write for their device, by tier.
+    pub forbidden: [Counter; 3],
+    /// Handshakes broken off because of who the peer is, by [`Refusal`]; they are among those of `handshakes_tls`.
+    pub handshakes_turned_away: [Counter; Refusal::COUNT],
+    /// Established sessions closed because of who the peer is, by [`Refusal`].
+    pub sessions_refused: [Counter; Refusal::COUNT],
     /// DATAGRAM frames that QUIC discarded because its own queue was full.
     pub shed_quic_datagrams: Counter,
     /// Receive slabs replaced because their bytes were still in use.
@@ -162,6 +232,9 @@ impl WorkerStats {
         self.sessions_closed.set(tally.closed);
         self.garbage_datagrams.set(tally.garbage);
         self.bad_control.set(tally.bad_control);
+        set_all(&self.forbidden, &tally.forbidden);
+        set_all(&self.handshakes_turned_away, &tally.handshakes_turned_away);
+        set_all(&self.sessions_refused, &tally.sessions_refused);
         self.shed_quic_datagrams.set(tally.shed_quic_datagrams);
         self.slab_replaced.set(pool.replaced());
     }
@@ -171,7 +244,7 @@ impl WorkerStats {
     pub fn sum<'a>(workers: impl IntoIterator<Item = &'a Arc<Self>>) -> Self {
         let sum = Self::default();
         for worker in workers {
-            for (to, from) in sum.counters().into_iter().zip(worker.counters()) {
+            for (to, from) in sum.counters().zip(worker.counters()) {
                 to.add(from.value());
             }
         }
@@ -179,8 +252,8 @@ impl WorkerStats {
     }
 
     /// All counters. Closed sessions stand before opened ones, for the reason that [`WorkerStats::sessions_open`] has.
-    fn counters(&self) -> [&Counter; COUNTERS] {
-        [
+    fn counters(&self) -> impl Iterator<Item = &Counter> {
+        let single = [
             &self.turns,
             &self.busy_turns,
             &self.busy_ns,
@@ -222,7 +295,9 @@ impl WorkerStats {
             &self.bad_control,
             &self.shed_quic_datagrams,
             &self.slab_replaced,
-        ]
+        ];
+        let of_peers = [&self.handshakes_turned_away, &self.sessions_refused];
+        single.into_iter().chain(&self.forbidden).chain(of_peers.into_iter().flatten())
     }
 
     /// Sessions that are open.
@@ -232,6 +307,12 @@ impl WorkerStats {
     pub fn sessions_open(&self) -> u64 {
         let closed = self.sessions_closed.value();
         self.sessions_opened.value().saturating_sub(closed)
+    }
+}
+
+fn set_all(counters: &[Counter], values: &[u64]) {
+    for (counter, value) in counters.iter().zip(values) {
+        counter.set(*value);
     }
 }
 
@@ -252,17 +333,27 @@ mod tests {
     }
 
     #[test]
+    fn mark_reads_as_the_stage_that_was_set() {
+        let mark = StageMark::default();
+        assert_eq!(mark.value(), Stage::Starting);
+        for stage in Stage::ALL {
+            mark.set(stage);
+            assert_eq!(mark.value(), stage);
+        }
+    }
+
+    #[test]
     fn workers_add_up_in_every_counter() {
         let (one, two) = (WorkerStats::shared(), WorkerStats::shared());
         let all = format!("{one:?}").matches("Counter(").count();
-        assert_eq!(one.counters().len(), all, "every counter is in the list");
-        for (number, counter) in one.counters().into_iter().enumerate() {
+        assert_eq!(one.counters().count(), all, "every counter is in the list");
+        for (number, counter) in one.counters().enumerate() {
             counter.add(number as u64);
         }
-        two.counters().iter().for_each(|counter| counter.add(1000));
+        two.counters().for_each(|counter| counter.add(1000));
         let sum = WorkerStats::sum([&one, &two]);
         let values = sum.counters().map(Counter::value);
-        assert!(values.into_iter().eq(1000..1000 + all as u64), "each is listed once");
+        assert!(values.eq(1000..1000 + all as u64), "each is listed once");
     }
 
     #[test]

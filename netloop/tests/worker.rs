@@ -32,7 +32,8 @@ fn start(engine: Engine, socket: Socket) -> Far {
     let (_, stops) = ring(64);
     let (outbound_far, outbound) = ring(64);
     let (waker, sleeper) = wake_line().unwrap();
-    let port = RingPort { t1, t2, t3, events, stops, outbound, due: Due::default() };
+    let due = Due::default();
+    let port = RingPort { t1, t2, t3, events, stops, outbound, due, renewals: None };
     let idle = (Idle::new(IdleStrategy::Wait), Some(sleeper));
     let (stop, stats) = (Stop::new(), WorkerStats::shared());
     let worker =

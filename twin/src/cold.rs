@@ -1,4 +1,4 @@
-//! The cold thread: collects intervals, serves HTTP, waits for signals.
+//! The cold thread: collects intervals, serves HTTP, watches the workers and the certificates, waits for signals.
 //!
 //! It runs on whichever thread calls [`Cold::run`], on a runtime of that one thread. It may block and
 //! allocate; the hot threads reach it only through counters and lock-free queues.
@@ -13,18 +13,20 @@ use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 
+use crate::credentials::CredentialFiles;
 use crate::histograms::WriteError;
 use crate::http::{Surface, router};
 use crate::interval::IntervalConsumer;
 use crate::picture::PictureConsumer;
 use crate::report::{Activity, Usage};
+use crate::watchdog::{LOOK, Watchdog};
 
 /// How often finished intervals are fetched: well within the second that fills the next one.
 const COLLECT: Duration = Duration::from_millis(100);
 /// Collections in a second.
 const COLLECTS_PER_SECOND: u32 = 10;
 /// How often pictures are fetched: twice as often as they come, so that none waits for long.
-const LOOK: Duration = Duration::from_millis(16);
+const PICTURES: Duration = Duration::from_millis(16);
 
 /// Why the cold thread gave up.
 #[derive(Debug, Error)]
@@ -56,8 +58,10 @@ pub struct Cold {
     stop: Arc<AtomicBool>,
     usage: fn() -> Usage,
     activity: Activity,
+    files: Option<CredentialFiles>,
     clock: Clock,
     began: Instant,
+    watchdog: Option<Watchdog>,
 }
 
 impl Cold {
@@ -72,12 +76,25 @@ impl Cold {
     ) -> Self {
         let clock = Clock::new();
         let (activity, began) = (Activity::default(), clock.now().instant);
-        Self { surface, consumers, pictures: None, stop, usage, activity, clock, began }
+        let (files, watchdog, pictures) = (None, None, None);
+        Self { surface, consumers, pictures, stop, usage, activity, files, clock, began, watchdog }
     }
 
-    /// Shows the pictures of the tick thread.
-    pub fn watch(&mut self, pictures: PictureConsumer) {
+    /// Also mirrors the pictures of the tick thread.
+    pub fn mirroring(&mut self, pictures: PictureConsumer) {
         self.pictures = Some(pictures);
+    }
+
+    /// Also looks after the files of the certificates.
+    pub fn renewing(&mut self, files: CredentialFiles) {
+        self.files = Some(files);
+    }
+
+    /// Lets it watch the workers.
+    #[must_use]
+    pub fn watching(mut self, watchdog: Watchdog) -> Self {
+        self.watchdog = Some(watchdog);
+        self
     }
 
     /// Serves until a signal comes, `limit` is over or the stop flag is up. `each_second` is called with
@@ -104,10 +121,13 @@ impl Cold {
             }
             let orders = Arc::clone(&self.surface);
             drop(tokio::spawn(async move { orders.follow_orders().await }));
+            if let Some(watchdog) = self.watchdog.take() {
+                drop(tokio::spawn(watch(watchdog)));
+            }
             let ended = ended(signals, limit);
             tokio::pin!(ended);
             let mut collect = tokio::time::interval(COLLECT);
-            let mut look = tokio::time::interval(LOOK);
+            let mut look = tokio::time::interval(PICTURES);
             look.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let mut last_ticks = None;
             for round in (0..COLLECTS_PER_SECOND).cycle() {
@@ -119,6 +139,9 @@ impl Cold {
                     }
                 }
                 self.collect()?;
+                if let Some(files) = &mut self.files {
+                    files.poll();
+                }
                 if self.stop.load(Acquire) {
                     return Ok(Ended::Stopped);
                 }
@@ -171,6 +194,16 @@ impl Cold {
             pictures.recycle(picture);
             self.surface.live().publish(&self.surface);
         }
+    }
+}
+
+/// Looks until the runtime ends. Looks that were missed are not made up for: they would find nothing new.
+async fn watch(mut watchdog: Watchdog) {
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        watchdog.look();
     }
 }
 

@@ -13,19 +13,21 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, anyhow, bail};
 use netloop::{
-    Clock, Due, IdleStrategy, RingPort, ServerTls, Stop, Waker, Worker, pin, set_niceness,
+    Clock, Due, IdleStrategy, Renewer, RingPort, Stop, Waker, Worker, pin, set_niceness,
     sharpen_timers,
 };
 
 use crate::cold::{Cold, Ended};
-use crate::config::{Config, Priority};
+use crate::config::{Config, Priority, Tls};
+use crate::credentials::{CredentialFiles, Credentials};
 use crate::http::{self, Surface, SurfaceOptions};
 use crate::interval::exchange;
-use crate::order::orders;
+use crate::order::{OrderPort, orders};
 use crate::picture::pictures;
 use crate::report::{Report, Summary, Usage};
 use crate::stats::TwinStats;
 use crate::tick::{TickOptions, TickThread};
+use crate::watchdog::Watchdog;
 use crate::world::{LaneCapacities, Watch, World, WorldOptions, lanes};
 
 mod workers;
@@ -40,6 +42,7 @@ pub struct Twin {
     workers: Vec<Hot<RingPort>>,
     tick: Hot<()>,
     wakers: Vec<Waker>,
+    renewers: Vec<Renewer>,
     cold: Cold,
     surface: Arc<Surface>,
     http: Option<TcpListener>,
@@ -72,15 +75,19 @@ impl Twin {
     /// Binds the sockets and starts the threads.
     ///
     /// # Errors
-    /// An address is taken, the certificate does not fit its key, the report folder cannot be written, or the system
-    /// gives no thread.
-    pub fn start(config: &Config, tls: ServerTls, report: Option<&Path>) -> anyhow::Result<Self> {
+    /// An address is taken, the report folder cannot be written, or the system gives no thread.
+    pub fn start(
+        config: &Config,
+        credentials: &Credentials,
+        report: Option<&Path>,
+    ) -> anyhow::Result<Self> {
         let clock = Clock::new();
         let now = clock.now();
         let sockets = workers::bind(config)?;
         let listener = config.http.enabled.then(|| http::bind(config.http.addr)).transpose()?;
         let http_addr = listener.as_ref().and_then(|listener| listener.local_addr().ok());
         let stats = Arc::new(TwinStats::new(config.net.workers));
+        credentials.publish(&stats);
         let began = SystemTime::UNIX_EPOCH + Duration::from_nanos(now.unix_ns);
         let report = Report::create(report, began)?;
         let (desk, orders) = orders();
@@ -89,22 +96,18 @@ impl Twin {
             Surface::with_options(Arc::clone(&stats), report, rss_bytes, options, Some(desk));
         let (producer, consumer, interval) = exchange(0);
         let died = Arc::new(AtomicBool::new(false));
-        let mut cold = Cold::new(Arc::clone(&surface), vec![consumer], Arc::clone(&died), usage);
+        let cold = Cold::new(Arc::clone(&surface), vec![consumer], Arc::clone(&died), usage);
 
         let due = Due::every(Duration::from_secs(1) / config.tick.hz);
         let (ports, tick_lanes) = lanes(&capacities(config), stats.workers(), due);
         let secrets = secrets()?;
-        let shared = Shared { config, tls, now, seed: secrets.engine };
-        let made = Workers::new(shared, sockets, ports, stats.workers())?;
-        let Workers { workers, wakers, addr: quic_addr, idle } = made;
+        let shared = Shared { config, renewal: credentials.renewal(), now, seed: secrets.engine };
+        let made = Workers::new(&shared, sockets, ports, stats.workers())?;
+        let Workers { workers, wakers, renewers, posts, addr: quic_addr, idle } = made;
+        let mut cold = cold.watching(Watchdog::new(Arc::clone(&stats), posts));
         let options = WorldOptions::new(config, secrets.index);
         let mut world = World::new(options, Arc::clone(&stats), interval);
-        world.command(orders);
-        if config.http.enabled {
-            let (pictures, looks) = pictures();
-            world.attach(Watch::new(pictures, config.tick.hz, config.net.max_sessions));
-            cold.watch(looks);
-        }
+        show(config, &mut world, orders, &mut cold);
         let tick = TickOptions {
             hz: config.tick.hz,
             spin: Duration::from_micros(config.idle.tick_spin_us),
@@ -114,14 +117,19 @@ impl Twin {
         let place = |core| Place { core, priority: config.host.priority };
         let tick =
             TickThread::new(world, tick_lanes, producer, stats, wakers.clone(), tick, started);
+        // The twin goes on while one of its workers does.
+        let last = Arc::new(RaiseOnDrop(Arc::clone(&died)));
         let start = |(index, worker): (usize, Worker<RingPort>)| {
-            let core = config.net.core.map(|first| first + index);
-            Hot::start(&format!("net-{index}"), place(core), &died, move |stop| worker.run(stop))
+            let (core, last) = (config.net.core.map(|first| first + index), Arc::clone(&last));
+            Hot::start(&format!("net-{index}"), place(core), last, move |stop| worker.run(stop))
         };
         Ok(Self {
             workers: workers.into_iter().enumerate().map(start).collect::<Result<_, _>>()?,
-            tick: Hot::start("tick", place(config.tick.core), &died, move |stop| tick.run(stop))?,
+            tick: Hot::start("tick", place(config.tick.core), RaiseOnDrop(died), move |stop| {
+                tick.run(stop);
+            })?,
             wakers,
+            renewers,
             cold,
             surface,
             http: listener,
@@ -132,6 +140,17 @@ impl Twin {
             idle,
             priority: config.host.priority,
         })
+    }
+
+    /// Reads the files of its certificates again when they change, from now on.
+    ///
+    /// # Errors
+    /// The system refuses the signal that asks for it.
+    pub fn watch(&mut self, files: &Tls) -> std::io::Result<()> {
+        let renewers = std::mem::take(&mut self.renewers);
+        let workers = renewers.into_iter().zip(self.wakers.iter().cloned()).collect();
+        self.cold.renewing(CredentialFiles::new(files, workers, Arc::clone(&self.surface))?);
+        Ok(())
     }
 
     /// Where devices connect.
@@ -200,17 +219,17 @@ impl Twin {
 }
 
 impl<T: Send + 'static> Hot<T> {
-    /// Starts a thread with a name of its own, in its place. `died` is raised when it ends unasked.
+    /// Starts a thread with a name of its own, in its place, which drops `ended` when it ends, by return or by panic.
     fn start(
         name: &str,
         place: Place,
-        died: &Arc<AtomicBool>,
+        ended: impl Send + 'static,
         run: impl FnOnce(&Stop) -> T + Send + 'static,
     ) -> std::io::Result<Self> {
         let stop = Stop::new();
-        let (until, died) = (stop.clone(), RaiseOnDrop(Arc::clone(died)));
+        let until = stop.clone();
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            let _died = died;
+            let _ended = ended;
             pin(place.core);
             if place.priority == Priority::Hot {
                 set_niceness(HOT_NICENESS);
@@ -222,7 +241,7 @@ impl<T: Send + 'static> Hot<T> {
     }
 }
 
-/// Raises its flag when the thread that holds it ends, by return or by panic.
+/// Raises its flag when the last thread that holds it ends.
 struct RaiseOnDrop(Arc<AtomicBool>);
 
 impl Drop for RaiseOnDrop {
@@ -240,6 +259,16 @@ pub fn usage() -> Usage {
 
 fn rss_bytes() -> u64 {
     netloop::rss_bytes().unwrap_or_default()
+}
+
+/// Lets operators see the world and command it. Without a surface nobody looks, and nothing is shown.
+fn show(config: &Config, world: &mut World, orders: OrderPort, cold: &mut Cold) {
+    world.command(orders);
+    if config.http.enabled {
+        let (pictures, looks) = pictures();
+        world.attach(Watch::new(pictures, config.tick.hz, config.net.max_sessions));
+        cold.mirroring(looks);
+    }
 }
 
 /// The token that operators have to know, if a file of it is named.

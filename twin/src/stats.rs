@@ -45,6 +45,10 @@ pub struct TwinStats {
     pub commands: [Commands; 2],
     /// Written by the tick thread: the stop of the plant.
     pub stop: Stop,
+    /// Written by the cold thread.
+    pub identity: Identity,
+    /// Written by the cold thread.
+    pub watch: Watch,
     /// Written by the tick thread: its systems, in the order of [`SYSTEMS`].
     pub systems: [System; SYSTEMS.len()],
 }
@@ -76,6 +80,18 @@ pub const SYSTEMS: [&str; 12] = [
     "stop", "events", "orders", "t3", "expire", "t2", "t1", "held", "rules", "second", "publish",
     "show",
 ];
+
+/// What the watchdog sees.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Watch {
+    /// Workers that stand still now.
+    pub still: Counter,
+    /// How often one was seen to.
+    pub stalls: Counter,
+    /// How often the next worker stood in for one.
+    pub stood_in: Counter,
+}
 
 /// The times of one system.
 #[derive(Debug, Default)]
@@ -111,6 +127,33 @@ pub struct Stop {
     pub refused: Counter,
     /// Sessions that closed before they answered.
     pub gone: Counter,
+}
+
+/// What the twin shows to its devices, and whom it trusts.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Identity {
+    /// 1 for the mode in force, in the order of [`netloop::ClientAuth::ALL`].
+    pub client_auth: [Counter; netloop::ClientAuth::ALL.len()],
+    /// When the first of the server's certificates runs out, in unix seconds.
+    pub server_not_after_s: Counter,
+    /// When the first of the authorities of devices runs out, in unix seconds; 0 where there is none.
+    pub authority_not_after_s: Counter,
+    /// Certificates that are revoked.
+    pub revoked: Counter,
+    /// Devices that have a token.
+    pub tokens: Counter,
+    /// How often certificates were read again.
+    pub reloads: Reloads,
+}
+
+/// How it went when certificates were read again.
+#[derive(Debug, Default)]
+pub struct Reloads {
+    /// The workers have them.
+    pub done: Counter,
+    /// They could not be used, and the old ones stay in force.
+    pub failed: Counter,
 }
 
 /// The tick thread's counters.

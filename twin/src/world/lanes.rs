@@ -62,7 +62,16 @@ fn lane(capacities: &LaneCapacities, worker: Arc<WorkerStats>, due: Due) -> (Rin
     let (events, events_out) = ring(capacities.events);
     let (stops, stops_out) = ring(STOPS_MAX);
     let (outbound, outbound_out) = ring(capacities.outbound);
-    let port = RingPort { t1, t2, t3, events, stops: stops_out, outbound: outbound_out, due };
+    let port = RingPort {
+        t1,
+        t2,
+        t3,
+        events,
+        stops: stops_out,
+        outbound: outbound_out,
+        due,
+        renewals: None,
+    };
     let tiers = [t1_out, t2_out, t3_out];
     (port, Lane { tiers, events: events_out, stops, outbound, asked: false, worker })
 }
