@@ -2,6 +2,7 @@
 //!
 //! Codes: 0 done, 1 failed, 2 wrong usage, 3 a stated goal was not met, 69 no twin answers, 78 wrong configuration.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -118,14 +119,32 @@ pub struct ServeArgs {
 #[command(after_help = "\
 Examples:
   pollux demo
+  pollux demo --plant factory --http 127.0.0.1:9100
   pollux demo --devices 1000 --duration-s 30")]
 pub struct DemoArgs {
     /// Simulated devices, five sensors and an actuator each.
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=200_000))]
+    #[arg(long, value_name = "N", default_value_t = 200, conflicts_with = "plant", value_parser = clap::value_parser!(u32).range(1..=200_000))]
     pub devices: u32,
+    /// A plant with rates of its own instead.
+    #[arg(long, value_enum, value_name = "NAME")]
+    pub plant: Option<DemoPlant>,
+    /// Where the dashboard is served; port 0 takes any free one.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
+    pub http: SocketAddr,
     /// Ends by itself after this many seconds.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub duration_s: Option<u64>,
+}
+
+/// Plants of the demo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DemoPlant {
+    /// 50 arms of five sensors at 100 Hz, and 500 sensors at 10 Hz.
+    Factory,
+    /// 100 vehicles of five sensors at 20 Hz, with events.
+    Warehouse,
+    /// 1,000 sensors at 1 Hz.
+    Building,
 }
 
 /// Sensors of a simulated device.
