@@ -9,6 +9,7 @@ pub mod certs;
 pub mod cmd;
 pub mod cold;
 pub mod config;
+pub mod doctor;
 pub mod histograms;
 pub mod host;
 pub mod http;
