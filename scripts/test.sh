@@ -141,6 +141,7 @@ foreign_device() {
 
 scripts_check() {
   shellcheck scripts/*.sh .ci/run
+  scripts/test-host-tune.sh
 }
 
 # Compiles without writing: a syntax error shows here and not after an hour of measuring. The table of the README has to be
