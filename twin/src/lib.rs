@@ -16,6 +16,7 @@ pub mod http;
 pub mod interval;
 pub mod logging;
 pub mod metrics;
+pub mod notify;
 pub mod report;
 pub mod runtime;
 pub mod simulate;

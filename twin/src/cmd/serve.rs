@@ -9,6 +9,7 @@ use crate::args::{EXIT_FAILED, Output, ServeArgs};
 use crate::cold::Ended;
 use crate::config::{Config, Effective};
 use crate::logging;
+use crate::notify::Notifier;
 use crate::report::Summary;
 use crate::runtime::Twin;
 
@@ -24,7 +25,12 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let mut twin = Twin::start(config, tls, args.report.report.as_deref())?;
     announce(&twin, config);
     let limit = args.report.duration_s.map(Duration::from_secs);
-    let ended = twin.run(limit, &mut |_| {})?;
+    let mut notifier = Notifier::of_process();
+    notifier.ready();
+    let ended = twin.run(limit, &mut |surface| {
+        notifier.handle_second(surface.stats().tick.ticks.value());
+    })?;
+    notifier.stopping();
     print(&twin.finish()?, args.report.output)?;
     Ok(if ended == Ended::Stopped { ExitCode::from(EXIT_FAILED) } else { ExitCode::SUCCESS })
 }
