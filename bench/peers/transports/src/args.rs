@@ -76,6 +76,14 @@ pub struct LoadArgs {
     /// The authority of the receiver's certificate, PEM; TLS only.
     #[arg(long, default_value = "certs/ca.pem")]
     pub ca: PathBuf,
+    /// What is offered.
+    #[command(flatten)]
+    pub shape: Shape,
+}
+
+/// A load, whatever carries it.
+#[derive(Clone, Debug, Args)]
+pub struct Shape {
     /// Sensors, five to a device.
     #[arg(long, default_value_t = 10_000)]
     pub sensors: u32,

@@ -58,7 +58,8 @@ impl Host {
         let (mut ports, lanes) = lanes(&capacities, stats.workers(), due);
         let port = ports.pop().ok_or_else(|| anyhow!("one worker has one port"))?;
         let inlet = Inlet::new(port, Arc::clone(&stats.workers()[0]));
-        let world = World::new(WorldOptions::new(config, INDEX_SECRETS), Arc::clone(&stats), interval);
+        let world =
+            World::new(WorldOptions::new(config, INDEX_SECRETS), Arc::clone(&stats), interval);
         let options = TickOptions {
             hz: tick_hz,
             spin: Duration::from_micros(config.idle.tick_spin_us),

@@ -3,18 +3,17 @@
 #![forbid(unsafe_code)]
 
 use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
 use std::time::Duration;
 
 use clap::Parser;
 use transports::args::{Cli, Command, LoadArgs, ServeArgs, Transport};
 use transports::host::Host;
 use transports::inlet::Inlet;
-use transports::source::Source;
 #[cfg(feature = "mqtt")]
 use transports::mqtt;
 #[cfg(feature = "nats")]
 use transports::nats;
+use transports::source::Source;
 use transports::tcp;
 
 fn main() -> anyhow::Result<()> {
@@ -73,7 +72,7 @@ fn listening(addr: SocketAddr) {
 fn load(args: &LoadArgs) -> anyhow::Result<()> {
     // Otherwise each pause of 100 us becomes one of 150.
     netloop::sharpen_timers();
-    let mut source = Source::begin(args);
+    let mut source = Source::begin(&args.shape);
     match args.transport {
         Transport::Tcp => tcp::load(args.addr, None, &mut source)?,
         Transport::Tls => tcp::load(args.addr, Some(tcp::client_tls(&args.ca)?), &mut source)?,
@@ -86,15 +85,5 @@ fn load(args: &LoadArgs) -> anyhow::Result<()> {
         #[cfg(not(all(feature = "mqtt", feature = "nats")))]
         _ => anyhow::bail!("this transport was not built in"),
     }
-    if let Some(report) = &args.report {
-        write_summary(report, args, source.sent())?;
-    }
-    Ok(())
-}
-
-fn write_summary(report: &Path, args: &LoadArgs, sent: u64) -> anyhow::Result<()> {
-    std::fs::create_dir_all(report)?;
-    let summary = serde_json::json!({ "sent": sent, "duration_s": args.duration_s });
-    std::fs::write(report.join("summary.json"), format!("{summary:#}\n"))?;
-    Ok(())
+    Ok(source.report(&args.shape)?)
 }

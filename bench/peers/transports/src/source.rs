@@ -7,7 +7,7 @@ use std::time::Duration;
 use netloop::Clock;
 use wire::{DeviceId, RECORD_BYTES, Reading, Record, SensorType};
 
-use crate::args::LoadArgs;
+use crate::args::Shape;
 
 /// Sensors of a device.
 const SENSORS: u32 = 5;
@@ -39,11 +39,11 @@ pub struct Source {
 impl Source {
     /// A load that begins now.
     #[must_use]
-    pub fn begin(args: &LoadArgs) -> Self {
+    pub fn begin(shape: &Shape) -> Self {
         let clock = Clock::new();
         let start_ns = clock.now().unix_ns;
-        let length_ns = args.duration_s * 1_000_000_000;
-        let (rate, batch, sensors) = (args.rate, args.batch.max(1), args.sensors.max(1));
+        let length_ns = shape.duration_s * 1_000_000_000;
+        let (rate, batch, sensors) = (shape.rate, shape.batch.max(1), shape.sensors.max(1));
         Self { clock, start_ns, length_ns, rate, batch, sensors, sent: 0 }
     }
 
@@ -87,6 +87,17 @@ impl Source {
     #[must_use]
     pub const fn payload_max(&self) -> usize {
         self.batch * RECORD_BYTES
+    }
+
+    /// Says what was sent, in the form of the generator of Pollux.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn report(&self, shape: &Shape) -> std::io::Result<()> {
+        let Some(folder) = &shape.report else { return Ok(()) };
+        std::fs::create_dir_all(folder)?;
+        let summary = serde_json::json!({ "sent": self.sent, "duration_s": shape.duration_s });
+        std::fs::write(folder.join("summary.json"), format!("{summary:#}\n"))
     }
 
     fn next(&mut self, intended_ns: u64) -> Record {

@@ -3,7 +3,7 @@
 //! Written as somebody would who knows it: no delay, large reads and writes, one system call for many payloads.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -23,7 +23,11 @@ const WRITE_BYTES: usize = 32 << 10;
 ///
 /// # Errors
 /// The connection breaks, or brings something else than records.
-pub fn serve(listener: &TcpListener, tls: Option<Arc<ServerConfig>>, inlet: &mut Inlet) -> anyhow::Result<()> {
+pub fn serve(
+    listener: &TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    inlet: &mut Inlet,
+) -> anyhow::Result<()> {
     let (stream, _) = listener.accept()?;
     stream.set_nodelay(true)?;
     match tls {
@@ -60,16 +64,28 @@ fn receive(mut stream: impl Read, inlet: &mut Inlet) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// The connection breaks.
-pub fn load(addr: SocketAddr, tls: Option<Arc<ClientConfig>>, source: &mut Source) -> anyhow::Result<()> {
+pub fn load(
+    addr: SocketAddr,
+    tls: Option<Arc<ClientConfig>>,
+    source: &mut Source,
+) -> anyhow::Result<()> {
     let stream = TcpStream::connect(addr).with_context(|| addr.to_string())?;
     stream.set_nodelay(true)?;
     match tls {
-        None => send(stream, source),
+        None => send(&stream, source)?,
         Some(config) => {
-            let connection = ClientConnection::new(config, ServerName::try_from("localhost")?)?;
-            send(rustls::StreamOwned::new(connection, stream), source)
+            let mut connection = ClientConnection::new(config, ServerName::try_from("localhost")?)?;
+            send(rustls::Stream::new(&mut connection, &mut &stream), source)?;
+            connection.send_close_notify();
+            while connection.wants_write() {
+                connection.write_tls(&mut &stream)?;
+            }
         }
     }
+    // Until the receiver has read everything: a socket that is closed with tickets of TLS unread resets the connection.
+    stream.shutdown(Shutdown::Write)?;
+    std::io::copy(&mut &stream, &mut std::io::sink())?;
+    Ok(())
 }
 
 fn send(mut stream: impl Write, source: &mut Source) -> anyhow::Result<()> {
