@@ -87,7 +87,13 @@ class Remote:
 
 
 class Link:
-    """Two network namespaces with a cable between them; the twin's end loses what arrives with a probability."""
+    """Two network namespaces with a cable between them; the twin's end loses what arrives with a probability.
+
+    With a round trip the cable is `delay.py`, which also loses; without, it is a veth pair, and nftables loses.
+    """
+
+    def __init__(self, round_trip_ms=0, loss_percent=0):
+        self.round_trip_ms, self.loss_percent, self.cable = round_trip_ms, loss_percent, None
 
     def __enter__(self):
         for tool in ("ip", "nft"):
@@ -98,15 +104,30 @@ class Link:
         self.remove()
         for namespace in (DEVICES, TWIN):
             run("ip", "netns", "add", namespace)
+            run("ip", "-n", namespace, "link", "set", "lo", "up")
+        if self.round_trip_ms:
+            self.lay_cable()
+            return self
         run("ip", "link", "add", "devices0", "netns", DEVICES, "type", "veth", "peer", "name", "twin0", "netns", TWIN)
         for namespace, link, address in ((DEVICES, "devices0", DEVICES_ADDR), (TWIN, "twin0", TWIN_ADDR)):
             run("ip", "-n", namespace, "addr", "add", f"{address}/24", "dev", link)
             # A run of packets that the kernel has not cut yet would be lost as one.
             run("ip", "-n", namespace, "link", "set", link, "gso_max_segs", "1", "up")
-            run("ip", "-n", namespace, "link", "set", "lo", "up")
+        self.lose(self.loss_percent)
         return self
 
+    def lay_cable(self):
+        """Starts the forwarder and waits for its word."""
+        script = pathlib.Path(__file__).with_name("delay.py")
+        command = [sys.executable, script, str(self.round_trip_ms), str(self.loss_percent)]
+        self.cable = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        if self.cable.stdout.readline().strip() != "ready":
+            sys.exit("the cable of the test could not be laid")
+
     def __exit__(self, *_):
+        if self.cable:
+            self.cable.terminate()
+            self.cable.wait()
         self.remove()
 
     @staticmethod

@@ -134,8 +134,7 @@ def measure(case, out, seconds):
         return
     if isinstance(twin, places.Remote) or isinstance(generator, places.Remote):
         fail("a lossy link is made on this machine; with GENERATOR or TWIN use --where app")
-    with places.Link() as link:
-        link.lose(case.loss_percent)
+    with places.Link(loss_percent=case.loss_percent):
         twin = places.Local(places.TWIN, places.TWIN_ADDR)
         generator = places.Local(places.DEVICES, places.DEVICES_ADDR)
         Run(case, folder, twin, generator, certificates_for(twin, generator), seconds).go()
