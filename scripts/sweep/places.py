@@ -143,7 +143,8 @@ class Link:
         subprocess.run([*inside, "flush", "ruleset"], check=True)
         if percent:
             rules = f"""table inet lossy {{ chain input {{ type filter hook input priority 0;
-                meta l4proto {{ tcp, udp }} numgen random mod 1000 < {round(percent * 10)} counter drop; }} }}"""
+                meta l4proto {{ tcp, udp }} numgen random mod 1000 < {round(percent * 10)} counter drop
+                }} }}"""
             subprocess.run([*inside, "-f", "-"], input=rules, text=True, check=True)
 
 
