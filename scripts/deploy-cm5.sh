@@ -98,7 +98,7 @@ check_host() {
 
 # The new files arrive beside the old ones and are proved there before anything changes.
 upload() {
-  INCOMING="$(ssh "${SSH_OPTIONS[@]}" -o BatchMode=yes "$HOST" 'mktemp -d /tmp/pollux.XXXXXX')"
+  INCOMING="$(ssh "${SSH_OPTIONS[@]}" -o BatchMode=yes "$HOST" mktemp -d)"
   local files=("$BINARY" deploy/pollux.service deploy/90-pollux-sysctl.conf README.md)
   copy "${files[@]}" "$INCOMING/"
   [[ -z "$CONFIG" ]] || copy "$CONFIG" "$INCOMING/pollux.toml"

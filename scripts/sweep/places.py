@@ -49,7 +49,7 @@ class Remote:
         self.host = host
         self.name = self.address = host.rpartition("@")[2]
         self.options = shlex.split(os.environ.get("SSH_OPTIONS", "")) + ["-o", "BatchMode=yes"]
-        self.home = self.say("mktemp -d /tmp/pollux-sweep.XXXXXX")
+        self.home = self.say("mktemp -d")
 
     def say(self, words):
         """Runs a line of shell there and gives what it printed."""

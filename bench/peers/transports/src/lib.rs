@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod args;
+pub mod ends;
 pub mod host;
 pub mod inlet;
 #[cfg(feature = "mqtt")]
