@@ -1,5 +1,7 @@
 //! The built binary against itself: what is sent over TCP and TLS is applied to the record, and nothing twice.
 
+#![expect(clippy::unwrap_used, reason = "what tests call may unwrap as tests do")]
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
