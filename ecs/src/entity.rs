@@ -143,7 +143,7 @@ impl Entities {
     }
 
     /// Reserves those of the next `count` upcoming names that `used` picks; the others stay free.
-    pub(crate) fn reserve_upcoming(&mut self, count: usize, used: impl Fn(usize) -> bool) {
+    pub(crate) fn reserve_upcoming(&mut self, count: usize, mut used: impl FnMut(usize) -> bool) {
         let freed = count.min(self.free.len());
         let (first, end) = (self.free.len() - freed, self.free.len());
         let mut kept = first;

@@ -250,10 +250,10 @@ impl World {
     pub fn insert<B: Bundle>(&mut self, entity: Entity, bundle: B) -> Result<(), NoSuchEntity> {
         let mut location = self.entities.location(entity).ok_or(NoSuchEntity)?;
         let signature = self.archetypes[location.archetype as usize].signature();
-        self.register_kinds(B::KINDS);
         let added = B::SIGNATURE.difference(signature);
         if !added.is_empty() {
-            let target = self.neighbour(location.archetype, added, signature.union(added));
+            let whole = signature.union(added);
+            let target = self.neighbour(location.archetype, added, whole, B::KINDS);
             location = self.move_row(entity, location, target);
         }
         bundle.write(&mut self.archetypes[location.archetype as usize], location.row as usize);
@@ -269,8 +269,12 @@ impl World {
             [] => T::zeroed(),
             values => values[location.row as usize],
         };
-        let target =
-            self.neighbour(location.archetype, removed, archetype.signature().difference(removed));
+        let target = self.neighbour(
+            location.archetype,
+            removed,
+            archetype.signature().difference(removed),
+            &[],
+        );
         self.move_row(entity, location, target);
         Some(value)
     }
@@ -548,21 +552,24 @@ impl World {
     /// ```
     pub fn defer<R>(&mut self, work: impl FnOnce(&mut Part<'_>) -> R) -> R {
         let mut buffer = std::mem::take(&mut self.deferred);
-        let answer = work(&mut self.part(Grant::ALL, &ResourceGrant::ALL, &mut buffer));
+        let answer = work(&mut self.part(&Grant::ALL, &ResourceGrant::ALL, &mut buffer));
         apply_stage(self, std::slice::from_mut(&mut buffer));
         self.deferred = buffer;
         answer
     }
 
     /// Reserves those of the next `count` upcoming names that `used` picks.
-    pub(crate) fn reserve_upcoming(&mut self, count: usize, used: impl Fn(usize) -> bool) {
+    pub(crate) fn reserve_upcoming(&mut self, count: usize, used: impl FnMut(usize) -> bool) {
         self.spawns += count as u64;
         self.entities.reserve_upcoming(count, used);
     }
 
     /// The columns under a grant, and the resources beside them.
     #[inline]
-    pub(crate) fn columns(&mut self, grant: Grant) -> (PartColumns<'_>, &mut Resources) {
+    pub(crate) fn columns<'w>(
+        &'w mut self,
+        grant: &'w Grant,
+    ) -> (PartColumns<'w>, &'w mut Resources) {
         let Self { id, ref entities, ref mut archetypes, ref mut resources, .. } = *self;
         (PartColumns { world_id: id, entities, archetypes, grant }, resources)
     }
@@ -571,7 +578,7 @@ impl World {
     #[inline]
     pub(crate) fn part<'w>(
         &'w mut self,
-        grant: Grant,
+        grant: &'w Grant,
         resource_grant: &'w ResourceGrant,
         buffer: &'w mut CommandBuffer,
     ) -> Part<'w> {
@@ -581,7 +588,7 @@ impl World {
     }
 
     /// Hands out what a system of a parallel stage has declared. Until [`World::check_in`] the rest of the world rests.
-    pub(crate) fn check_out(&mut self, grant: Grant, resources: &ResourceGrant) -> Share {
+    pub(crate) fn check_out(&mut self, grant: &Grant, resources: &ResourceGrant) -> Share {
         let archetypes = self.archetypes.iter_mut().map(|archetype| archetype.check_out(grant));
         Share { archetypes: archetypes.collect(), resources: self.resources.check_out(resources) }
     }
@@ -590,7 +597,7 @@ impl World {
     pub(crate) fn part_of<'w>(
         &'w self,
         share: &'w mut Share,
-        grant: Grant,
+        grant: &'w Grant,
         resource_grant: &'w ResourceGrant,
         buffer: &'w mut CommandBuffer,
     ) -> Part<'w> {
@@ -646,17 +653,25 @@ impl World {
     }
 
     /// The archetype of `signature`, which differs from that of `from` by `changed`. One component is one edge.
-    fn neighbour(&mut self, from: u32, changed: Signature, signature: Signature) -> u32 {
-        let Some(id) = changed.only_id() else {
-            return self.archetype_of(signature);
-        };
-        if let Some(known) = self.archetypes[from as usize].edge(id) {
-            return known;
-        }
-        let target = self.archetype_of(signature);
-        self.archetypes[from as usize].set_edge(id, target);
-        self.archetypes[target as usize].set_edge(id, from);
-        target
+    /// `kinds` are what it may have to learn for that.
+    fn neighbour(
+        &mut self,
+        from: u32,
+        changed: Signature,
+        signature: Signature,
+        kinds: &[ComponentKind],
+    ) -> u32 {
+        let edge = changed.only_id();
+        let known = edge.and_then(|id| self.archetypes[from as usize].edge(id));
+        known.unwrap_or_else(|| {
+            self.register_kinds(kinds);
+            let target = self.archetype_of(signature);
+            if let Some(id) = edge {
+                self.archetypes[from as usize].set_edge(id, target);
+                self.archetypes[target as usize].set_edge(id, from);
+            }
+            target
+        })
     }
 
     /// Moves an entity to archetype `target`, keeps what both carry, and says where it stands now.
