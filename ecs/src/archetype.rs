@@ -32,7 +32,7 @@ pub struct Archetype {
 
 impl Archetype {
     /// An empty table with a column for each of `kinds`, which ascend by id and come with their numbers of cursors.
-    pub(crate) fn new(kinds: impl Iterator<Item = (ComponentKind, usize)>) -> Self {
+    pub(crate) fn new(kinds: impl Iterator<Item = (ComponentKind, u8)>) -> Self {
         let columns: Box<[_]> =
             kinds.map(|(kind, cursors)| Held::Own(Column::new(kind, cursors))).collect();
         let mut position_by_id = [NO_COLUMN; COMPONENT_IDS];
@@ -170,6 +170,12 @@ impl Archetype {
     pub(crate) fn push_entity(&mut self, entity: Entity) {
         self.entities.push(entity);
         self.rows += 1;
+    }
+
+    /// Appends the entities of `rows` rows, which `name` pushes.
+    pub(crate) fn push_entities(&mut self, rows: usize, name: impl FnOnce(&mut Vec<Entity>)) {
+        name(&mut self.entities);
+        self.rows += rows;
     }
 
     /// Appends a row of `source` and returns where it stands: what both carry is copied, what is new is zeroed.

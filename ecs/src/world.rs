@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::archetype::Archetype;
 use crate::bundle::Bundle;
 use crate::commands::{CommandBuffer, Commands, apply_stage};
-use crate::component::{COMPONENT_IDS, Component, ComponentKind, Signature, Track};
+use crate::component::{Component, ComponentKind, Signature, Track};
 use crate::entity::{Entities, Entity, Location};
 use crate::part::{Grant, Part, PartColumns, PartResources, ResourceGrant};
 use crate::resource::Resources;
@@ -71,14 +71,13 @@ pub struct World {
     entities: Entities,
     archetypes: Vec<Archetype>,
     archetype_by_signature: BTreeMap<Signature, u32>,
-    kinds: [Option<ComponentKind>; COMPONENT_IDS],
+    /// The component types behind their ids, each with the number of its cursors.
+    kinds: BTreeMap<u16, (ComponentKind, u8)>,
     /// The last bundle spawned and its archetype: spawns come in runs.
     last_bundle: Option<(TypeId, u32)>,
     relocations: u64,
     /// Names that were given out or taken back without a move.
     spawns: u64,
-    /// Cursors on each component, so that new archetypes know them.
-    cursors: [u8; COMPONENT_IDS],
     resources: Resources,
     /// The buffer of [`World::defer`], kept for its memory.
     deferred: CommandBuffer,
@@ -107,11 +106,10 @@ impl World {
             entities: Entities::default(),
             archetypes: Vec::new(),
             archetype_by_signature: BTreeMap::new(),
-            kinds: [None; COMPONENT_IDS],
+            kinds: BTreeMap::new(),
             last_bundle: None,
             relocations: 0,
             spawns: 0,
-            cursors: [0; COMPONENT_IDS],
             resources: Resources::default(),
             deferred: CommandBuffer::default(),
         }
@@ -369,7 +367,7 @@ impl World {
     pub fn add_cursor<T: Component>(&mut self) -> Cursor<T> {
         const { assert!(matches!(T::TRACK, Track::Rows), "only Track::Rows remembers rows") };
         self.register_kinds(&[ComponentKind::of::<T>()]);
-        let cursors = &mut self.cursors[T::ID as usize];
+        let (_, cursors) = self.kinds.get_mut(&T::ID).expect("a kind that is known by now");
         let index = *cursors;
         *cursors = cursors.checked_add(1).expect("fewer than 255 cursors on one component");
         self.archetypes.iter_mut().for_each(|archetype| archetype.add_cursor(T::ID));
@@ -449,9 +447,9 @@ impl World {
         let checked = Checked::new(bytes, self)?;
         self.archetypes.iter_mut().for_each(Archetype::clear);
         self.entities.reset(&checked.generations, &checked.free);
-        for (signature, entities, starts) in &checked.tables {
-            let index = self.archetype_of(*signature);
-            self.archetypes[index as usize].load(entities, checked.columns(starts));
+        for (signature, entities, columns) in checked.tables() {
+            let index = self.archetype_of(signature);
+            self.archetypes[index as usize].load(&entities, columns);
             for (row, &entity) in entities.iter().enumerate() {
                 self.entities.occupy(entity, Location { archetype: index, row: row as u32 });
             }
@@ -513,7 +511,7 @@ impl World {
 
     /// The components that the world knows, ascending by id.
     pub(crate) fn kinds(&self) -> impl Iterator<Item = &ComponentKind> {
-        self.kinds.iter().flatten()
+        self.kinds.values().map(|(kind, _)| kind)
     }
 
     /// Stands still as long as no entity comes, goes or moves.
@@ -624,7 +622,7 @@ impl World {
     /// Learns the component types behind their ids; an id of two types is refused.
     fn register_kinds(&mut self, kinds: &[ComponentKind]) {
         for kind in kinds {
-            let known = self.kinds[kind.id as usize].get_or_insert(*kind);
+            let (known, _) = self.kinds.entry(kind.id).or_insert((*kind, 0));
             assert!(
                 known.type_id == kind.type_id,
                 "component id {} belongs to {} and was claimed by {}",
@@ -642,11 +640,7 @@ impl World {
         }
         let index = u32::try_from(self.archetypes.len())
             .expect("fewer than 2^32 archetypes because each takes a kilobyte of memory");
-        let kinds = signature.ids().map(|id| {
-            let kind = self.kinds[id as usize];
-            let cursors = usize::from(self.cursors[id as usize]);
-            (kind.expect("a known kind because bundles register before use"), cursors)
-        });
+        let kinds = signature.ids().map(|id| self.kinds[&id]);
         self.archetypes.push(Archetype::new(kinds));
         self.archetype_by_signature.insert(signature, index);
         index
@@ -702,10 +696,8 @@ impl World {
 fn commit_rows(archetype: &mut Archetype, entities: &mut Entities, index: u32, rows: usize) {
     let start = archetype.len();
     archetype.commit(rows);
-    for row in start..start + rows {
-        let location = Location { archetype: index, row: row as u32 };
-        archetype.push_entity(entities.allocate(location));
-    }
+    let first = Location { archetype: index, row: start as u32 };
+    archetype.push_entities(rows, |names| entities.allocate_rows(first, rows, names));
 }
 
 /// Writes bundles into `room` spare rows. Returns how many arrived, and the first for which there was no room.
