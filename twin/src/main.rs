@@ -41,6 +41,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Monitor(args) => cmd::monitor::run(&args),
         Command::Certs(args) => cmd::certs::run(args, unix_s()),
         Command::Config(args) => cmd::config::run(args),
+        Command::Doctor(args) => cmd::doctor::run(args),
     }
 }
 
