@@ -10,6 +10,7 @@ pub mod cmd;
 pub mod cold;
 pub mod config;
 pub mod doctor;
+pub mod credentials;
 pub mod histograms;
 pub mod host;
 pub mod http;
