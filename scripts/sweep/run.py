@@ -106,7 +106,8 @@ class Run:
     def simulate(self, address, load, name):
         """Runs a load to its end."""
         arguments = [pollux_of(self.generator), "simulate", "--addr", address, "--ca", self.certificates["ca"],
-                     "--server-name", "localhost", "-o", "json", "--report", self.generator.folder(self.folder / name),
+                     "--cert", self.certificates["cert"], "--key", self.certificates["key"], "--server-name", "localhost",
+                     "-o", "json", "--report", self.generator.folder(self.folder / name),
                      *load]  # fmt: skip
         self.commands.append(self.generator.command(arguments))
         with open(self.folder / f"{name}.log", "w", encoding="utf-8") as log:
@@ -119,10 +120,13 @@ def certificates_for(twin, generator):
     """Fresh certificates for localhost, at both places."""
     folder = ROOT / "target/bench-sweep/certs"
     shutil.rmtree(folder, ignore_errors=True)
-    command = [pollux_of(places.Local()), "certs", "init", "--dir", folder]
+    command = [pollux_of(places.Local()), "certs", "init", "--dir", folder, "--gateway", "sweep"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    settings = [f"tls.cert={twin.put(folder / 'server.pem')}", f"tls.key={twin.put(folder / 'server.key')}"]
-    return {"settings": settings, "ca": generator.put(folder / "ca.pem")}
+    files = {"cert": "server.pem", "key": "server.key", "ca": "ca.pem", "crl": "crl.pem"}
+    settings = [f"tls.{key}={twin.put(folder / name)}" for key, name in files.items()]
+    # Every device of a session is behind one gateway, which proves itself.
+    shown = {"ca": "ca.pem", "cert": "gateway-sweep.pem", "key": "gateway-sweep.key"}
+    return {"settings": settings, **{key: generator.put(folder / name) for key, name in shown.items()}}
 
 
 def measure(case, out, seconds):
