@@ -11,6 +11,8 @@ pub mod cmd;
 pub mod cold;
 pub mod config;
 pub mod credentials;
+pub mod credentials;
+pub mod doctor;
 pub mod doctor;
 pub mod histograms;
 pub mod host;
