@@ -11,8 +11,6 @@ pub mod cmd;
 pub mod cold;
 pub mod config;
 pub mod credentials;
-pub mod credentials;
-pub mod doctor;
 pub mod doctor;
 pub mod histograms;
 pub mod host;
