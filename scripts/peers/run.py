@@ -31,6 +31,8 @@ import tables  # noqa: E402
 
 ROOT = sides.ROOT
 READY_S = 30
+# Taken out of the environment: the twin reads what begins with POLLUX_ as its configuration.
+LANE, HOLD_S = os.environ.pop("POLLUX_TIMED_LANE", ""), os.environ.pop("POLLUX_TIMED_HOLD_S", "0")
 # From the end of the load to the end of the receiver: what is under way arrives or never does.
 SETTLE_S = 1
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
@@ -178,7 +180,7 @@ def options(known):
     parser.add_argument("--duration-s", type=int, default=3, metavar="N")
     parser.add_argument("--quick", action="store_true", help="one round of a second, two cases, below target/")
     parser.add_argument("--out", type=pathlib.Path, metavar="DIR", help="goes on there if it exists")
-    parser.add_argument("--slice", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--slice", type=float, metavar="SECONDS", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     for name in chosen.cases:
         if name not in known:
@@ -193,7 +195,7 @@ def options(known):
 
 def said(message, chosen):
     """A line, once and not again in each slice."""
-    if not chosen.slice:
+    if chosen.slice is None:
         print(f"bench-peers: {message}", file=sys.stderr)
 
 
@@ -234,9 +236,9 @@ def main():
     chosen = options(known)
     stamp = f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}-{platform.node()}-peers"
     out = places.absolute(chosen.out or ROOT / ("target/bench-peers/quick" if chosen.quick else f"results/{stamp}"))
-    if chosen.quick and chosen.out is None and not chosen.slice:
+    if chosen.quick and chosen.out is None and chosen.slice is None:
         shutil.rmtree(out, ignore_errors=True)
-    if "POLLUX" not in os.environ and not chosen.slice:
+    if "POLLUX" not in os.environ and chosen.slice is None:
         subprocess.run("cargo build --release --locked -p twin".split(), cwd=ROOT, check=True)
     ready = list(choose_sides(chosen))
     plan = [
@@ -248,13 +250,13 @@ def main():
         if side.takes(known[case])
     ]
     runs = Runs(plan, chosen.duration_s)
-    if chosen.slice:
-        runs.go(float(os.environ.get("POLLUX_TIMED_HOLD_S", "0")))
+    if chosen.slice is not None:
+        runs.go(chosen.slice)
         return
     prepare(out)
-    lane, began, all_missing = shlex.split(os.environ.get("POLLUX_TIMED_LANE", "")), time.monotonic(), len(runs.missing())
+    lane, began, all_missing = shlex.split(LANE), time.monotonic(), len(runs.missing())
     while runs.missing():
-        again = [sys.executable, __file__, *sys.argv[1:], "--slice", "--out", str(out)]
+        again = [sys.executable, __file__, *sys.argv[1:], "--slice", HOLD_S, "--out", str(out)]
         before = len(runs.missing())
         subprocess.run([*lane, *again], check=True)
         left = len(runs.missing())

@@ -35,6 +35,8 @@ WARM_UP_TICKS, MEASURED_TICKS = 2000, 5000
 # Beyond what is measured, so that the last interval is whole.
 TAIL_S = 2
 READY_S = 60
+# Taken out of the environment: the twin reads what begins with POLLUX_ as its configuration.
+LANE, HOLD_S = os.environ.pop("POLLUX_TIMED_LANE", ""), os.environ.pop("POLLUX_TIMED_HOLD_S", "0")
 
 
 def fail(message):
@@ -45,7 +47,7 @@ def fail(message):
 def pollux_of(place):
     """The binary at a place: the build of this tree here, the installed one elsewhere."""
     if isinstance(place, places.Remote):
-        return os.environ.get("POLLUX_REMOTE", "/usr/local/bin/pollux")
+        return os.environ.get("REMOTE_POLLUX", "/usr/local/bin/pollux")
     return os.environ.get("POLLUX") or ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "release/pollux"
 
 
@@ -171,7 +173,7 @@ def options():
     parser.add_argument("--where", type=lambda text: tuple(text.split(",")), default=cases.WHERES, metavar="app,link")
     parser.add_argument("--quick", action="store_true", help="two small cases, below target/")
     parser.add_argument("--out", type=pathlib.Path, metavar="DIR", help="goes on there if it exists")
-    parser.add_argument("--slice", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--slice", type=float, metavar="SECONDS", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     for name in chosen.loads:
         if name not in cases.LOADS:
@@ -191,8 +193,8 @@ def main():
     name = f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}-{platform.node()}-sweep"
     out = places.absolute(chosen.out or ROOT / ("target/bench-sweep/quick" if chosen.quick else f"results/{name}"))
     plan = list(cases.all_cases(chosen.entities, chosen.loss, chosen.where, chosen.loads))
-    if chosen.slice:
-        go(plan, out, seconds, float(os.environ.get("POLLUX_TIMED_HOLD_S", "0")))
+    if chosen.slice is not None:
+        go(plan, out, seconds, chosen.slice)
         return
     if chosen.quick and chosen.out is None:
         shutil.rmtree(out, ignore_errors=True)
@@ -207,9 +209,9 @@ def main():
         (out / "host.json").write_text(host.stdout, encoding="utf-8")
         words = " ".join(["scripts/bench-sweep.sh", *sys.argv[1:]])
         (out / "command.txt").write_text(words + "\n", encoding="utf-8")
-    lane, began, all_missing = shlex.split(os.environ.get("POLLUX_TIMED_LANE", "")), time.monotonic(), len(missing(plan, out))
+    lane, began, all_missing = shlex.split(LANE), time.monotonic(), len(missing(plan, out))
     while missing(plan, out):
-        subprocess.run([*lane, sys.executable, __file__, *sys.argv[1:], "--slice", "--out", str(out)], check=True)
+        subprocess.run([*lane, sys.executable, __file__, *sys.argv[1:], "--slice", HOLD_S, "--out", str(out)], check=True)
         left = len(missing(plan, out))
         spent_s = time.monotonic() - began
         print(f"{all_missing - left} of {all_missing}, about {spent_s / (all_missing - left) * left:.0f} s left", file=sys.stderr)
