@@ -14,27 +14,33 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use quinn_proto::{
-    ClientConfig, ConnectionEvent, ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint,
-    EndpointConfig, Incoming, ServerConfig, Transmit, VarInt, crypto,
+    ClientConfig, ConnectionHandle, EcnCodepoint, Endpoint, EndpointConfig, ServerConfig, Transmit,
+    VarInt, crypto,
 };
 use wire::{CloseCode, Hello, Record};
 
 use crate::{
     Answer, CloseReason, EngineTally, Now, SessionEvent, SessionId, SessionLimits, Sink,
+    addresses::Addresses,
+    admission::{Admission, NO_ROOM, Route},
     command::Commands,
+    fairness::Arrivals,
     session::{Outcome, Phase, Service, Session},
     wheel::Wheel,
 };
 
 /// Sans-IO QUIC with the sessions of one role.
 pub struct Engine {
-    endpoint: Endpoint,
-    client: Option<Client>,
-    limits: SessionLimits,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) client: Option<Client>,
+    pub(crate) limits: SessionLimits,
     pub(crate) sessions: Vec<Option<Box<Session>>>,
     generations: Vec<u16>,
-    /// Datagrams of known sessions that were not given to them yet.
-    arrived: Vec<Arrived>,
+    pub(crate) arrivals: Arrivals,
+    pub(crate) admission: Admission,
+    pub(crate) addresses: Addresses,
+    /// Streams that peers hold open, in all sessions.
+    pub(crate) streams: usize,
     /// Sessions that may have something to send, in no order; each at most once.
     dirty: Vec<u32>,
     /// Sessions that left something in QUIC because the sink was full.
@@ -45,23 +51,15 @@ pub struct Engine {
     commands: Commands,
     /// Answers that belong to no session, such as version negotiation; bounded.
     responses: VecDeque<(Transmit, Vec<u8>)>,
-    scratch: Vec<u8>,
+    pub(crate) scratch: Vec<u8>,
     events: VecDeque<SessionEvent>,
-    tally: EngineTally,
+    pub(crate) tally: EngineTally,
     keys_seed: u64,
-    accepting: bool,
 }
 
-struct Client {
+pub(crate) struct Client {
     config: ClientConfig,
     hello: Option<Hello>,
-}
-
-struct Arrived {
-    place: u32,
-    bytes: usize,
-    recv_ns: u64,
-    event: ConnectionEvent,
 }
 
 /// What one received UDP payload comes with.
@@ -110,8 +108,8 @@ impl Engine {
         seed: [u8; 32],
     ) -> Self {
         let mut server = ServerConfig::with_crypto(crypto);
-        server.transport_config(limits.transport()).max_incoming(limits.sessions_max.min(256));
-        Self::new(Some(Arc::new(server)), None, limits, now, seed)
+        server.transport_config(limits.transport());
+        Self::new(Some(server), None, limits, now, seed)
     }
 
     /// An engine that opens sessions, each with `hello` if there is one.
@@ -129,7 +127,7 @@ impl Engine {
     }
 
     fn new(
-        server: Option<Arc<ServerConfig>>,
+        server: Option<ServerConfig>,
         client: Option<Client>,
         limits: SessionLimits,
         now: Now,
@@ -141,12 +139,17 @@ impl Engine {
             .max_udp_payload_size(limits.mtu_bytes.max(1472))
             .expect("at least 1200 bytes because of the maximum");
         let keys_seed = u64::from_le_bytes(*seed.first_chunk().expect("8 of 32 bytes"));
+        let hash_seed = u64::from_le_bytes(*seed.last_chunk().expect("8 of 32 bytes"));
+        let admission = Admission::new(limits.handshakes.clone(), now.instant, server);
         Self {
-            endpoint: Endpoint::new(Arc::new(config), server, true, Some(seed)),
+            endpoint: Endpoint::new(Arc::new(config), admission.closed(), true, Some(seed)),
             client,
             sessions: Vec::new(),
             generations: Vec::new(),
-            arrived: Vec::new(),
+            arrivals: Arrivals::default(),
+            admission,
+            addresses: Addresses::new(&limits.address, limits.sessions_max, hash_seed, now.instant),
+            streams: 0,
             dirty: Vec::new(),
             unfinished: VecDeque::new(),
             wheel: Wheel::new(now.instant, WHEEL_SLOT_NS),
@@ -157,7 +160,6 @@ impl Engine {
             events: VecDeque::new(),
             tally: EngineTally::default(),
             keys_seed: keys_seed ^ 0x9e37_79b9_7f4a_7c15,
-            accepting: true,
             limits,
         }
     }
@@ -183,59 +185,22 @@ impl Engine {
 
     /// Takes one received UDP payload. Nothing reaches a session before [`Engine::poll`].
     pub fn handle_datagram(&mut self, now: Now, datagram: Datagram) {
-        let Datagram { remote, local_ip, ecn, payload, recv_ns } = datagram;
-        let bytes = payload.len();
         self.tally.datagrams += 1;
-        self.scratch.clear();
-        let Some(event) =
-            self.endpoint.handle(now.instant, remote, local_ip, ecn, payload, &mut self.scratch)
-        else {
+        if let Some(datagram) = self.defer_initial(now, datagram)
+            && self.route(now, datagram) == Route::Nowhere
+        {
             self.tally.garbage += 1;
-            return;
-        };
-        match event {
-            DatagramEvent::ConnectionEvent(handle, event) => {
-                let place = handle.0 as u32;
-                self.arrived.push(Arrived { place, bytes, recv_ns, event });
-            }
-            DatagramEvent::NewConnection(incoming) => self.accept(now, incoming),
-            DatagramEvent::Response(transmit) => {
-                // Version negotiation or a stateless reset: it belongs to no session, and opens none.
-                self.tally.garbage += 1;
-                self.respond(transmit);
-            }
         }
     }
 
-    fn accept(&mut self, now: Now, incoming: Incoming) {
-        let full = self.endpoint.open_connections() >= self.limits.sessions_max;
-        if full || !self.accepting {
-            self.tally.handshakes_refused += 1;
-            let transmit = self.endpoint.refuse(incoming, &mut self.scratch);
-            return self.respond(transmit);
-        }
-        match self.endpoint.accept(incoming, now.instant, &mut self.scratch, None) {
-            Ok((handle, connection)) => {
-                let id = self.insert(handle, connection);
-                self.mark_dirty(id.place() as u32);
-            }
-            Err(error) => {
-                self.tally.handshakes_failed += 1;
-                if let Some(transmit) = error.response {
-                    self.respond(transmit);
-                }
-            }
-        }
-    }
-
-    fn respond(&mut self, transmit: Transmit) {
+    pub(crate) fn respond(&mut self, transmit: Transmit) {
         if self.responses.len() < RESPONSES_MAX {
             let contents = self.scratch[..transmit.size].to_vec();
             self.responses.push_back((transmit, contents));
         }
     }
 
-    fn insert(
+    pub(crate) fn insert(
         &mut self,
         handle: ConnectionHandle,
         connection: quinn_proto::Connection,
@@ -248,39 +213,14 @@ impl Engine {
         // Twelve bits of generation: an id comes back after 4,095 sessions in the same place.
         self.generations[place] = self.generations[place] % 0xfff + 1;
         let id = SessionId::new(place, self.generations[place]);
-        self.sessions[place] = Some(Box::new(Session::new(id, connection)));
+        self.sessions[place] = Some(Box::new(Session::new(id, connection, self.keys_seed)));
         self.mark_dirty(place as u32);
         id
     }
 
     /// Gives the sessions what arrived, and moves what they received into the sink.
     pub fn poll<S: Sink>(&mut self, now: Now, sink: &mut S) {
-        let mut arrived = std::mem::take(&mut self.arrived);
-        let mut events = arrived.drain(..).peekable();
-        while let Some(first) = events.next() {
-            let place = first.place;
-            let mut next = Some(first);
-            // A run of datagrams of one session is given to it while its state is hot. Its DATAGRAM queue is drained
-            // before the receive time changes, so that each record keeps its own, and before the queue overflows, which
-            // QUIC does in silence.
-            while let Some(Arrived { bytes, recv_ns, event, .. }) = next {
-                let mut fed_bytes = 0;
-                if let Some(session) = self.session_at(place) {
-                    session.recv_ns = recv_ns;
-                    session.fed_bytes += bytes;
-                    fed_bytes = session.fed_bytes;
-                    session.connection.handle_event(event);
-                }
-                next = events.next_if(|event| event.place == place);
-                let changes = next.as_ref().is_some_and(|event| event.recv_ns != recv_ns);
-                if changes || fed_bytes >= self.limits.datagram_buffer_bytes / 4 {
-                    self.drain_datagrams(now, place, sink);
-                }
-            }
-            self.service(now, place, sink);
-        }
-        drop(events);
-        self.arrived = arrived;
+        self.poll_arrived(now, sink);
         self.poll_unfinished(now, sink);
     }
 
@@ -298,7 +238,7 @@ impl Engine {
         }
     }
 
-    fn drain_datagrams<S: Sink>(&mut self, now: Now, place: u32, sink: &mut S) {
+    pub(crate) fn drain_datagrams<S: Sink>(&mut self, now: Now, place: u32, sink: &mut S) {
         if let Some((session, mut service)) = self.service_of(now, place, sink) {
             session.drain_datagrams(&mut service);
         }
@@ -311,6 +251,7 @@ impl Engine {
         place: u32,
         sink: &'a mut S,
     ) -> Option<(&'a mut Session, Service<'a, S>)> {
+        let streams_left = self.streams_left(self.sessions.get(place as usize)?.as_ref()?);
         let session = self.sessions.get_mut(place as usize)?.as_deref_mut()?;
         let service = Service {
             sink,
@@ -318,13 +259,17 @@ impl Engine {
             keys_seed: self.keys_seed,
             keys_max: self.limits.keys_max,
             unix_ns: now.unix_ns,
+            streams_left,
+            streams_stopped: 0,
         };
         Some((session, service))
     }
 
-    fn service<S: Sink>(&mut self, now: Now, place: u32, sink: &mut S) {
+    pub(crate) fn service<S: Sink>(&mut self, now: Now, place: u32, sink: &mut S) {
         let Some((session, mut service)) = self.service_of(now, place, sink) else { return };
-        let outcome = session.service(&mut service);
+        let mut outcome = session.service(&mut service);
+        let (limit, stopped) = (service.streams_left.1, service.streams_stopped);
+        self.tally.limits[limit as usize] += stopped;
         let Some(session) = self.sessions[place as usize].as_deref_mut() else { return };
         let counted = std::mem::replace(&mut session.counted, session.tally);
         for ((total, after), before) in
@@ -345,13 +290,14 @@ impl Engine {
         }
         let id = session.id;
         self.mark_dirty(place);
-        self.handle_outcome(place, &outcome);
+        self.handle_outcome(place, &mut outcome);
+        self.count_streams(place);
         if let Some(code) = outcome.refused {
             self.close(now, id, code);
         }
     }
 
-    fn handle_outcome(&mut self, place: u32, outcome: &Outcome) {
+    fn handle_outcome(&mut self, place: u32, outcome: &mut Outcome) {
         let Some(session) = self.sessions[place as usize].as_mut() else { return };
         let id = session.id;
         if outcome.opened {
@@ -361,6 +307,9 @@ impl Engine {
                 session.open_control(client.hello.as_ref());
             }
             self.events.push_back(SessionEvent::Opened { session: id, remote });
+        }
+        if outcome.opened && !self.admit_session(place) {
+            outcome.refused = Some(NO_ROOM);
         }
         if let Some(hello) = outcome.hello {
             self.events.push_back(SessionEvent::Hello { session: id, hello });
@@ -379,7 +328,11 @@ impl Engine {
             return;
         }
         self.tally.shed_quic_datagrams += session.shed_quic_datagrams();
-        self.commands.forget(id);
+        if session.commands_waiting > 0 {
+            self.commands.forget(id);
+        }
+        let (tally, totals) = (session.tally, session.totals);
+        self.release(place, was);
         if was == Phase::Handshake {
             self.tally.handshakes_failed += 1;
             self.tally.handshakes_tls += u64::from(matches!(reason, CloseReason::Tls(_)));
@@ -387,12 +340,12 @@ impl Engine {
             self.events.push_back(SessionEvent::Failed { session: id, reason });
         } else {
             self.tally.closed += 1;
-            let (tally, totals) = (session.tally, session.totals);
             self.events.push_back(SessionEvent::Closed { session: id, reason, tally, totals });
         }
     }
 
-    /// Fires the timers that are due. Call it after [`Engine::poll`], with a `now` taken after the socket was drained.
+    /// Fires the timers that are due, then lets handshakes in, within the budgets of a turn. Call it after [`Engine::poll`],
+    /// with a `now` taken after the socket was drained.
     pub fn handle_timeouts<S: Sink>(&mut self, now: Now, sink: &mut S) {
         let mut due = std::mem::take(&mut self.due);
         self.wheel.poll(now.instant, &mut |place| due.push(place));
@@ -409,12 +362,13 @@ impl Engine {
             }
         }
         self.due = due;
+        self.admit(now, sink);
     }
 
     /// The next instant at which [`Engine::handle_timeouts`] has something to do.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.wheel.next_deadline()
+        self.wheel.next_deadline().into_iter().chain(self.admission.poll_timeout()).min()
     }
 
     /// Writes the next transmit into `buffer`, which is cleared first. Call until `None`.
@@ -509,6 +463,7 @@ impl Engine {
     pub fn answer(&mut self, session: SessionId, token: u32, answer: Answer) {
         let Some(stream) = self.commands.remove(token, session) else { return };
         let Some(open) = self.session(session) else { return };
+        open.commands_waiting -= 1;
         match answer {
             Answer::Ack(ack) => open.write_ack(stream, &ack),
             Answer::Reset(code) => open.reset_command(stream, code),
@@ -562,11 +517,6 @@ impl Engine {
         }
     }
 
-    /// Refuses every further handshake.
-    pub const fn stop_accepting(&mut self) {
-        self.accepting = false;
-    }
-
     /// The sessions that are not closed.
     pub fn ids(&self) -> impl Iterator<Item = SessionId> {
         let open = self.sessions.iter().flatten().filter(|open| open.phase != Phase::Closed);
@@ -578,7 +528,7 @@ impl Engine {
         (session.id == id).then_some(&mut **session)
     }
 
-    fn session_at(&mut self, place: u32) -> Option<&mut Session> {
+    pub(crate) fn session_at(&mut self, place: u32) -> Option<&mut Session> {
         self.sessions.get_mut(place as usize)?.as_deref_mut()
     }
 

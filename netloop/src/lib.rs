@@ -1,10 +1,13 @@
 //! QUIC on one pinned thread, exchanged with the rest through rings.
 
+mod addresses;
+mod admission;
 mod clock;
 mod command;
 mod congestion;
 mod engine;
 mod event;
+mod fairness;
 mod idle;
 mod inbound;
 mod keys;
@@ -13,6 +16,7 @@ mod outbound;
 mod pin;
 mod port;
 mod priority;
+mod rate;
 mod rest;
 mod ring;
 mod session;
@@ -21,6 +25,7 @@ mod slab;
 pub mod slot;
 mod socket;
 mod stats;
+mod streams;
 mod tally;
 mod tls;
 mod wheel;
@@ -34,7 +39,7 @@ pub use idle::{
     Idle, IdleStrategy, Pause, Sleeper, UnknownIdleStrategy, Waker, sharpen_timers, wait_until,
     wake_line,
 };
-pub use limits::SessionLimits;
+pub use limits::{AddressLimits, HandshakeLimits, SessionLimits};
 pub use outbound::{SendError, SendStream};
 pub use pin::{Pinned, pin};
 pub use port::{Due, Outbound, Port, RingPort};
@@ -46,7 +51,7 @@ pub use slab::{Payload, Pool, SLAB_BYTES};
 pub use slot::{NO_HINT, Slot};
 pub use socket::{BindError, RecvDatagram, Socket, SocketCounts, SocketOptions, WouldBlock};
 pub use stats::{BudgetStats, Counter, TierStats, WorkerStats};
-pub use tally::{EngineTally, TierTally};
+pub use tally::{EngineTally, Limit, TierTally};
 pub use tls::{ServerTls, TlsError, certificates_from_pem_file, client_tls};
 pub use wheel::Wheel;
 pub use worker::{Stop, Worker, WorkerConfig};

@@ -9,11 +9,65 @@ use quinn_proto::{AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, Transport
 
 use crate::congestion::FloorCubicConfig;
 
+/// What all handshakes together may cost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandshakeLimits {
+    /// Handshakes under way at the same time; further ones wait.
+    pub at_once_max: usize,
+    /// From so many handshakes under way or waiting, an address has to prove that it is there: its first packet is
+    /// answered with a Retry, and nothing of it is kept. 0 asks always.
+    pub retry_from: usize,
+    /// Handshakes begun in a second; further ones wait. 0 is no limit.
+    pub per_s: u32,
+    /// Handshakes begun in one turn of the worker. Each costs a signature and a key exchange, which established sessions
+    /// wait for.
+    pub turn_max: usize,
+}
+
+impl Default for HandshakeLimits {
+    fn default() -> Self {
+        Self { at_once_max: 1024, retry_from: 32, per_s: 2000, turn_max: 4 }
+    }
+}
+
+/// What one address may hold and send, in all its sessions. A gateway is one address for all that is behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddressLimits {
+    /// Sessions at the same time; one more is refused.
+    pub sessions_max: usize,
+    /// Handshakes at the same time; one more is refused.
+    pub handshakes_max: usize,
+    /// Streams of the address that may be open; one more is stopped.
+    pub streams_max: usize,
+    /// UDP datagrams a second; further ones are ignored, which QUIC takes for loss. 0 is no limit.
+    pub datagrams_per_s: u64,
+    /// Bytes of UDP payload a second; further datagrams are ignored. 0 is no limit.
+    pub bytes_per_s: u64,
+}
+
+impl Default for AddressLimits {
+    fn default() -> Self {
+        Self {
+            sessions_max: 16_384,
+            handshakes_max: 256,
+            streams_max: 16_384,
+            datagrams_per_s: 0,
+            bytes_per_s: 0,
+        }
+    }
+}
+
 /// Limits and timers of sessions. The defaults suit a plant of thousands of devices.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SessionLimits {
     /// Sessions at the same time; one more handshake is refused.
     pub sessions_max: usize,
+    /// What all handshakes together may cost.
+    pub handshakes: HandshakeLimits,
+    /// What one address may hold and send.
+    pub address: AddressLimits,
+    /// Streams that all peers together may hold open; one more is stopped.
+    pub streams_max: usize,
     /// A session that is silent for so long is closed.
     pub idle_timeout: Duration,
     /// A session that has nothing to say sends a ping so often, to stay known on the way.
@@ -49,6 +103,9 @@ impl Default for SessionLimits {
     fn default() -> Self {
         Self {
             sessions_max: 1024,
+            handshakes: HandshakeLimits::default(),
+            address: AddressLimits::default(),
+            streams_max: 65_536,
             idle_timeout: Duration::from_secs(10),
             keep_alive: Some(Duration::from_secs(3)),
             uni_streams_max: 16,

@@ -11,10 +11,12 @@ use quinn_proto::{
 use wire::{Batch, CloseCode, Hello, Record, Tier, Totals};
 
 use crate::{
-    CloseReason, SessionId, Sink, Slot, TierTally,
+    CloseReason, Limit, SessionId, Sink, Slot, TierTally,
+    addresses::AddressId,
     command::{Commands, OpenCommand},
-    inbound::{Inbound, StreamKind},
+    inbound::StreamKind,
     keys::KeyTable,
+    streams::Streams,
 };
 
 /// Where a session stands.
@@ -60,6 +62,10 @@ pub(crate) struct Service<'a, S> {
     pub(crate) keys_seed: u64,
     pub(crate) keys_max: usize,
     pub(crate) unix_ns: u64,
+    /// Streams that the peer may still open, and which limit says so.
+    pub(crate) streams_left: (usize, Limit),
+    /// Streams that were stopped because of it.
+    pub(crate) streams_stopped: u64,
 }
 
 /// What a service of the session brought about, for the engine to act on.
@@ -82,8 +88,10 @@ pub(crate) struct Session {
     pub(crate) totals: Option<Totals>,
     pub(crate) tally: [TierTally; 3],
     pub(crate) keys: KeyTable,
-    pub(crate) inbound: Vec<Inbound>,
+    pub(crate) inbound: Streams,
     pub(crate) open_commands: Vec<OpenCommand>,
+    /// Commands of the peer that were handed on and not yet answered.
+    pub(crate) commands_waiting: u32,
     pub(crate) control_out: Option<StreamId>,
     pub(crate) finish: Option<Totals>,
     /// What the engine's totals already hold of the tally.
@@ -95,6 +103,10 @@ pub(crate) struct Session {
     pub(crate) datagrams_drained: u64,
     /// The DATAGRAM send buffer has this much space when it is empty, in bytes.
     pub(crate) datagram_space_max: usize,
+    /// Whose session it is, once the address has proved that it is there.
+    pub(crate) address: Option<AddressId>,
+    /// Streams of the peer that the engine has counted.
+    pub(crate) streams_held: u32,
     pub(crate) dirty: bool,
     pub(crate) unfinished: bool,
     pub(crate) no_handler: u64,
@@ -103,7 +115,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(id: SessionId, mut connection: Connection) -> Self {
+    pub(crate) fn new(id: SessionId, mut connection: Connection, seed: u64) -> Self {
         let datagram_space_max = connection.datagrams().send_buffer_space();
         Self {
             id,
@@ -113,8 +125,9 @@ impl Session {
             totals: None,
             tally: [TierTally::default(); 3],
             keys: KeyTable::default(),
-            inbound: Vec::new(),
+            inbound: Streams::new(seed),
             open_commands: Vec::new(),
+            commands_waiting: 0,
             control_out: None,
             finish: None,
             counted: [TierTally::default(); 3],
@@ -122,6 +135,8 @@ impl Session {
             fed_bytes: 0,
             datagrams_drained: 0,
             datagram_space_max,
+            address: None,
+            streams_held: 0,
             dirty: false,
             unfinished: false,
             no_handler: 0,
@@ -176,7 +191,7 @@ impl Session {
                 self.fail_commands(service.sink);
                 outcome.lost = Some(close_reason(&reason));
             }
-            Event::Stream(StreamEvent::Opened { dir }) => self.accept_streams(dir),
+            Event::Stream(StreamEvent::Opened { dir }) => self.accept_streams(dir, service),
             Event::Stream(StreamEvent::Readable { id }) => self.mark_readable(id),
             Event::Stream(StreamEvent::Finished { id }) if Some(id) == self.control_out => {
                 self.control_out = None;
@@ -192,21 +207,37 @@ impl Session {
         }
     }
 
-    fn accept_streams(&mut self, dir: Dir) {
+    fn accept_streams<S>(&mut self, dir: Dir, service: &mut Service<'_, S>) {
         while let Some(id) = self.connection.streams().accept(dir) {
             let kind = match dir {
                 Dir::Bi => StreamKind::Command,
                 Dir::Uni if id.index() == 0 => StreamKind::Opening,
                 Dir::Uni => StreamKind::Records,
             };
-            self.inbound.push(Inbound::new(id, kind));
+            let (left, _) = &mut service.streams_left;
+            if *left == 0 && kind != StreamKind::Opening {
+                service.streams_stopped += 1;
+                self.refuse_stream(id);
+                continue;
+            }
+            *left = left.saturating_sub(1);
+            self.inbound.insert(id, kind);
+        }
+    }
+
+    fn refuse_stream(&mut self, id: StreamId) {
+        let limit = VarInt::from_u32(CloseCode::Limit as u32);
+        // The peer may have reset it already.
+        let _ = self.connection.recv_stream(id).stop(limit);
+        if id.dir() == Dir::Bi {
+            let _ = self.connection.send_stream(id).reset(limit);
         }
     }
 
     fn mark_readable(&mut self, id: StreamId) {
-        if let Some(stream) = self.inbound.iter_mut().find(|stream| stream.id == id) {
-            stream.readable = true;
-        } else if let Some(command) = self.open_commands.iter_mut().find(|open| open.stream == id) {
+        if !self.inbound.mark_readable(id)
+            && let Some(command) = self.open_commands.iter_mut().find(|open| open.stream == id)
+        {
             command.readable = true;
         }
     }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{EngineTally, Pool, SocketCounts};
+use crate::{EngineTally, Limit, Pool, SocketCounts};
 
 /// One number with one writer.
 #[derive(Debug, Default)]
@@ -54,6 +54,10 @@ pub struct BudgetStats {
     pub recv: Counter,
     /// Serving one session: its ring was full or its T2 budget used up.
     pub session: Counter,
+    /// Letting handshakes in: some were left waiting, for the budget of the turn or for their rate.
+    pub handshakes: Counter,
+    /// Giving one session what arrived: it has more, and others go first.
+    pub rounds: Counter,
     /// Sending.
     pub send: Counter,
 }
@@ -110,8 +114,8 @@ pub struct WorkerStats {
     pub sessions_closed: Counter,
     /// Datagrams that belong to no session and open none.
     pub garbage_datagrams: Counter,
-    /// Handshakes refused because the sessions were at their limit.
-    pub handshakes_refused: Counter,
+    /// How often each limit was reached, in the order of [`Limit::ALL`].
+    pub limits: [Counter; Limit::ALL.len()],
     /// Control streams that broke their form.
     pub bad_control: Counter,
     /// DATAGRAM frames that QUIC discarded because its own queue was full.
@@ -150,13 +154,23 @@ impl WorkerStats {
         self.handshakes_timeout.set(tally.handshakes_timeout);
         let told = tally.handshakes_tls + tally.handshakes_timeout;
         self.handshakes_other.set(tally.handshakes_failed - told);
-        self.handshakes_refused.set(tally.handshakes_refused);
+        for (limit, count) in self.limits.iter().zip(tally.limits) {
+            limit.set(count);
+        }
+        self.budget_exhausted.handshakes.set(tally.handshakes_waited);
+        self.budget_exhausted.rounds.set(tally.rounds);
         self.sessions_opened.set(tally.opened);
         self.sessions_closed.set(tally.closed);
         self.garbage_datagrams.set(tally.garbage);
         self.bad_control.set(tally.bad_control);
         self.shed_quic_datagrams.set(tally.shed_quic_datagrams);
         self.slab_replaced.set(pool.replaced());
+    }
+
+    /// How often a limit was reached.
+    #[must_use]
+    pub fn limited(&self, limit: Limit) -> u64 {
+        self.limits[limit as usize].value()
     }
 
     /// Sessions that are open.

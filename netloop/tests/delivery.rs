@@ -174,6 +174,6 @@ fn session_beyond_the_limit_is_refused() {
         };
         pair.client.sink.events.iter().any(failed)
     });
-    assert_eq!(pair.server.engine.tally().handshakes_refused, 1);
+    assert_eq!(pair.server.engine.tally().limited(netloop::Limit::Sessions), 1);
     assert_eq!(pair.server.engine.open_sessions(), 1);
 }

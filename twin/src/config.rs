@@ -25,6 +25,8 @@ use wire::SensorType;
 pub struct Config {
     /// The QUIC side.
     pub net: Net,
+    /// What one address may hold and send.
+    pub address: Address,
     /// The tick thread.
     pub tick: Tick,
     /// What a thread does when there is nothing to do.
@@ -58,6 +60,14 @@ pub struct Net {
     pub core: Option<usize>,
     /// Sessions open at the same time.
     pub max_sessions: usize,
+    /// Handshakes under way at the same time.
+    pub max_handshakes: usize,
+    /// Handshakes under way or waiting from which addresses have to prove themselves.
+    pub retry_from: usize,
+    /// Handshakes begun in a second; 0 is no limit.
+    pub accept_rate: u32,
+    /// Streams that all devices together may have open.
+    pub max_streams: usize,
     /// Receive buffer asked of the kernel, in bytes.
     pub recv_buffer_bytes: usize,
     /// Send buffer asked of the kernel, in bytes.
@@ -86,6 +96,10 @@ impl Default for Net {
             addr: SocketAddr::from(([0, 0, 0, 0], 0)),
             core: None,
             max_sessions: 0,
+            max_handshakes: 0,
+            retry_from: 0,
+            accept_rate: 0,
+            max_streams: 0,
             recv_buffer_bytes: 0,
             send_buffer_bytes: 0,
             mtu_bytes: 0,
@@ -98,6 +112,21 @@ impl Default for Net {
             keys_per_session: 0,
         }
     }
+}
+
+/// Keys of `[address]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Address {
+    /// Sessions of one address at the same time.
+    pub max_sessions: usize,
+    /// Handshakes of one address at the same time.
+    pub max_handshakes: usize,
+    /// Streams that one address may have open.
+    pub max_streams: usize,
+    /// UDP datagrams of one address in a second; 0 is no limit.
+    pub datagrams_per_s: u64,
+    /// Bytes of UDP payload of one address in a second; 0 is no limit.
+    pub bytes_per_s: u64,
 }
 
 /// Keys of `[tick]`.

@@ -6,6 +6,7 @@
 use std::fmt::Write;
 
 use hdrhistogram::Histogram;
+use netloop::Limit;
 
 use crate::config::SENSOR_TYPES;
 use crate::host;
@@ -223,6 +224,8 @@ const METRICS: &[Metric] = &[
         let budgets = &from.stats.worker.budget_exhausted;
         to.count("budget=\"receive\"", budgets.recv.value());
         to.count("budget=\"session\"", budgets.session.value());
+        to.count("budget=\"rounds\"", budgets.rounds.value());
+        to.count("budget=\"handshakes\"", budgets.handshakes.value());
         to.count("budget=\"send\"", budgets.send.value());
         to.count("budget=\"tick\"", from.stats.tick.budgets_spent.value());
     }),
@@ -240,10 +243,18 @@ const METRICS: &[Metric] = &[
     ),
     counter("pollux_handshakes_failed_total", "Handshakes that failed, by reason.", |from, to| {
         let worker = &from.stats.worker;
-        to.count("reason=\"refused\"", worker.handshakes_refused.value());
+        let refused = Limit::ALL.into_iter().filter(|limit| limit.answer() == "refuse");
+        let refused = refused.map(|limit| worker.limited(limit)).sum();
+        to.count("reason=\"refused\"", refused);
         to.count("reason=\"tls\"", worker.handshakes_tls.value());
         to.count("reason=\"timeout\"", worker.handshakes_timeout.value());
         to.count("reason=\"other\"", worker.handshakes_other.value());
+    }),
+    counter("pollux_limits_total", "Limits that were reached, by limit and answer.", |from, to| {
+        for limit in Limit::ALL {
+            let labels = format!("limit=\"{}\",answer=\"{}\"", limit.name(), limit.answer());
+            to.count(&labels, from.stats.worker.limited(limit));
+        }
     }),
     gauge("process_resident_memory_bytes", "Resident memory.", |from, to| {
         to.count("", from.rss_bytes);

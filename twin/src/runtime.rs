@@ -13,8 +13,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, anyhow};
 use netloop::{
-    Clock, Due, Engine, Idle, IdleStrategy, RingPort, ServerTls, SessionLimits, Socket,
-    SocketOptions, Stop, Waker, Worker, WorkerConfig, pin, set_niceness, sharpen_timers, wake_line,
+    AddressLimits, Clock, Due, Engine, HandshakeLimits, Idle, IdleStrategy, RingPort, ServerTls,
+    SessionLimits, Socket, SocketOptions, Stop, Waker, Worker, WorkerConfig, pin, set_niceness,
+    sharpen_timers, wake_line,
 };
 
 use crate::cold::{Cold, Ended};
@@ -262,6 +263,20 @@ fn limits(config: &Config) -> SessionLimits {
     let net = &config.net;
     SessionLimits {
         sessions_max: net.max_sessions,
+        handshakes: HandshakeLimits {
+            at_once_max: net.max_handshakes,
+            retry_from: net.retry_from,
+            per_s: net.accept_rate,
+            ..HandshakeLimits::default()
+        },
+        address: AddressLimits {
+            sessions_max: config.address.max_sessions,
+            handshakes_max: config.address.max_handshakes,
+            streams_max: config.address.max_streams,
+            datagrams_per_s: config.address.datagrams_per_s,
+            bytes_per_s: config.address.bytes_per_s,
+        },
+        streams_max: net.max_streams,
         idle_timeout: Duration::from_millis(net.idle_timeout_ms),
         keep_alive: (net.keep_alive_ms > 0).then(|| Duration::from_millis(net.keep_alive_ms)),
         uni_streams_max: net.max_uni_streams,

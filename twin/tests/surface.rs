@@ -22,7 +22,7 @@ use twin::stats::{Direction, TwinStats};
 const RSS_BYTES: u64 = 12_345_678;
 
 /// The names that the outside relies on.
-const PROMISED: [&str; 17] = [
+const PROMISED: [&str; 18] = [
     "pollux_records_total",
     "pollux_lost_total",
     "pollux_decode_errors_total",
@@ -36,6 +36,7 @@ const PROMISED: [&str; 17] = [
     "pollux_ring_depth",
     "pollux_ring_capacity",
     "pollux_commands_total",
+    "pollux_limits_total",
     "pollux_threshold_crossings_total",
     "pollux_sensor_value",
     "process_resident_memory_bytes",

@@ -160,6 +160,8 @@ pub struct Pair {
     order: u64,
     pub delivered: u64,
     pub lost: u64,
+    /// What the server sent to addresses that nobody has.
+    pub strayed: u64,
 }
 
 pub const DEVICE: DeviceId = DeviceId(*b"a device of ours");
@@ -244,6 +246,7 @@ impl Pair {
             order: 0,
             delivered: 0,
             lost: 0,
+            strayed: 0,
         }
     }
 
@@ -261,6 +264,7 @@ impl Pair {
 
     /// Both engines take one turn; what they send goes onto the link.
     pub fn turn(&mut self) {
+        let client = self.client.address;
         for to_server in [true, false] {
             let end = if to_server { &mut self.client } else { &mut self.server };
             end.engine.poll(self.now, &mut end.sink);
@@ -271,6 +275,10 @@ impl Pair {
             let mut buffer = Vec::new();
             let mut sent = Vec::new();
             while let Some(transmit) = end.engine.poll_transmit(self.now, 10, &mut buffer) {
+                if !to_server && transmit.destination != client {
+                    self.strayed += 1;
+                    continue;
+                }
                 let segment = transmit.segment_size.unwrap_or(transmit.size);
                 sent.extend(buffer[..transmit.size].chunks(segment).map(<[u8]>::to_vec));
             }
