@@ -202,8 +202,8 @@ generator, \`pollux simulate\`; runs alternate, $PAIRS for each case and side, $
 **How to read it.** \`summary.md\` holds medians over the runs. CPU is that of the whole server process, in user space and
 kernel, from the first to the last applied record, over the records applied in that time. A ratio is the peer's median
 over Pollux' (for rates, Pollux' over the peer's), and beside it the median and the range of the ratios of the pairs: where
-they disagree, the machine was not quiet, and \`loadavg.txt\` beside each run says when. Latency runs from the hand-over by the transport to the write into the world, and
-contains the wait for the tick. \`raw/CASE/N-SIDE/\` keeps what server and generator wrote, HDR files included.
+they disagree, the machine was not quiet, and \`loadavg.txt\` beside each run says when. Latency runs up to the write into the world,
+from the intended send time and from the receive time (see the notes below the table), and contains the wait for the tick. \`raw/CASE/N-SIDE/\` keeps what server and generator wrote, HDR files included.
 
 **What it does not show.** A network: loopback runs the receive path of the kernel in the sender's context, so the
 servers are spared it alike. A machine of its own for the generator: it shares the cores, and at full rate it may be the

@@ -22,12 +22,15 @@ FIGURES = (
     ("cpu_ns_per_record", "CPU ns/record", "{:,.1f}", False),
     ("cpu_ns_per_packet", "CPU ns/packet", "{:,.0f}", False),
     ("busy_ns_per_record", "hot threads ns/record", "{:,.1f}", None),
-    ("p50_us", "p50 us", "{:,.1f}", False),
-    ("p99_us", "p99 us", "{:,.1f}", False),
+    ("sent_p50_us", "send p50 us", "{:,.1f}", False),
+    ("sent_p99_us", "send p99 us", "{:,.1f}", False),
+    ("p50_us", "receive p50 us", "{:,.1f}", False),
+    ("p99_us", "receive p99 us", "{:,.1f}", False),
 )
 
-# The names under which a server may report the latency from the hand-over by the transport to the write, T1.
-LATENCY_NAMES = ("receive_to_applied_t1", "ingest_receive_t1", "ingest_t1")
+# Latencies of T1 up to the write into the world: from the intended send time, which is the same moment for both sides, and
+# from the receive time, which is not.
+SENT_LATENCY, RECEIVE_LATENCY = "intended_to_applied_t1", "receive_to_applied_t1"
 
 
 class Unusable(Exception):
@@ -80,7 +83,8 @@ def figures_of(run):
     sent = first(generator, "sent")
     sent = sum(sent.values()) if isinstance(sent, dict) else sent
     latencies = server.get("latency_ns", {})
-    latency = first(latencies, *LATENCY_NAMES) or {}
+    sent_latency = latencies.get(SENT_LATENCY, {})
+    latency = latencies.get(RECEIVE_LATENCY, {})
     return {
         "offered_per_s": sent / generator["duration_s"] if sent else None,
         "applied_per_s": applied / elapsed_s,
@@ -88,6 +92,8 @@ def figures_of(run):
         "cpu_ns_per_record": cpu_s * 1e9 / applied,
         "cpu_ns_per_packet": cpu_s * 1e9 / packets if packets else None,
         "busy_ns_per_record": busy / applied if busy else None,
+        "sent_p50_us": sent_latency["p50"] / 1e3 if "p50" in sent_latency else None,
+        "sent_p99_us": sent_latency["p99"] / 1e3 if "p99" in sent_latency else None,
         "p50_us": latency["p50"] / 1e3 if "p50" in latency else None,
         "p99_us": latency["p99"] / 1e3 if "p99" in latency else None,
         "windowed": windowed,
@@ -176,8 +182,11 @@ def notes(summary):
     yield ""
     yield "Medians over the runs. Ratios say how many times better Pollux is, as the ratio of the medians and, in"
     yield "parentheses, as the median and range of the ratios of the pairs; below 1 the peer is better. CPU is that of the"
-    yield "whole server process, busy time that of the turns that did work. Latency is T1, receive to applied. Where the"
-    yield "offered rate is below what the case asks for, the generator was the limit."
+    yield "whole server process, busy time that of the turns that did work. Latencies are of T1, up to the write into the"
+    yield "world. `send` begins at the intended send time in the record, the same moment for both sides. `receive` does not:"
+    yield "with Pollux it begins when the kernel has the packet, with the peer when quinn hands the datagram over, after its"
+    yield "time in the socket, the wake-up and the decryption. Where the offered rate is below what the case asks for, the"
+    yield "generator was the limit."
     whole = sorted(
         {
             side

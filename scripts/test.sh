@@ -16,12 +16,13 @@ usage() {
   cat <<'END'
 usage: scripts/test.sh [--fast] [--help]
 
-  (nothing)   format, lints, tests, benchmarks (each once), the peer of the benchmarks, docs, shell scripts, scripts in
-              Python, licences and sources, short fuzz run, sanitizers
+  (nothing)   format, lints, tests, benchmarks (each once), the peer of the benchmarks, a device on another QUIC stack,
+              docs, shell scripts, scripts in Python, licences and sources, short fuzz run, sanitizers
   --fast      format, lints and tests only
 
 Missing tools are installed: rustfmt and clippy by rustup, shellcheck and a C++ compiler by apt-get (as root or with
-sudo), cargo-deny and cargo-fuzz by cargo install. Environment: FUZZ_SECONDS for each fuzz target (10).
+sudo), cargo-deny and cargo-fuzz by cargo install, aioquic by pip into target/. Environment: FUZZ_SECONDS for each
+fuzz target (10).
 END
 }
 
@@ -53,18 +54,24 @@ step() {
   steps+=("$(printf '%5d s  %s' $((SECONDS - start)) "$current")")
 }
 
-# apt_install COMMAND PACKAGE: installs the package unless the command is there.
-apt_install() {
-  command -v "$1" >/dev/null && return
-  echo "   $1 is missing: installing the package $2"
+# apt_package PACKAGE: installs a package of the system.
+apt_package() {
   local as_root=()
   [ "$(id -u)" -eq 0 ] || as_root=(sudo)
   if ! command -v apt-get >/dev/null || { [ ${#as_root[@]} -gt 0 ] && ! command -v sudo >/dev/null; }; then
-    echo "test.sh: cannot install $2 here: needs apt-get as root or with sudo" >&2
+    echo "test.sh: cannot install $1 here: needs apt-get as root or with sudo" >&2
     return 1
   fi
+  echo "   installing the package $1"
   "${as_root[@]}" apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq "$2" >/dev/null
+  DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq "$1" >/dev/null
+}
+
+# apt_install COMMAND PACKAGE: installs the package unless the command is there.
+apt_install() {
+  command -v "$1" >/dev/null && return
+  echo "   $1 is missing"
+  apt_package "$2"
   command -v "$1" >/dev/null
 }
 
@@ -118,6 +125,20 @@ peers() {
   done
 }
 
+# A device on another QUIC stack, in a virtual environment below target/, where pip puts nothing into the system.
+foreign_device() {
+  apt_install python3 python3
+  python3 -c 'import ensurepip' 2>/dev/null || apt_package python3-venv
+  local home=target/foreign-venv
+  if ! "$home/bin/pip" install --quiet --requirement scripts/foreign/requirements.txt 2>/dev/null; then
+    echo "   installing $(tr '\n' ' ' <scripts/foreign/requirements.txt)into $home (PyPI)"
+    python3 -m venv --clear "$home"
+    "$home/bin/pip" install --quiet --disable-pip-version-check --requirement scripts/foreign/requirements.txt
+  fi
+  cargo build --quiet --locked -p twin
+  "$home/bin/python" scripts/foreign/device.py target/debug/pollux
+}
+
 scripts_check() {
   shellcheck scripts/*.sh .ci/run
 }
@@ -126,7 +147,7 @@ scripts_check() {
 # what the results that it links to give.
 python_check() {
   apt_install python3 python3
-  python3 - scripts/*.py <<'END'
+  python3 - scripts/*.py scripts/*/*.py <<'END'
 import pathlib, sys
 for path in sys.argv[1:]:
     compile(pathlib.Path(path).read_text(encoding="utf-8"), path, "exec")
@@ -146,6 +167,7 @@ step "tests" cargo test --workspace --locked
 if [ "$fast" = no ]; then
   step "benchmarks, each once" benchmarks
   step "peers of the benchmarks" peers
+  step "a device on another QUIC stack" foreign_device
   step "docs" docs
   step "further tools" more_tools
   step "shell scripts" scripts_check
@@ -159,7 +181,7 @@ printf '\n== time of each step\n'
 printf '%s\n' "${steps[@]}"
 printf '%5d s  in all\n' "$SECONDS"
 if [ "$fast" = yes ]; then
-  echo "--fast left out: benchmarks, peers, docs, scripts, licences and sources, fuzz run, sanitizers"
+  echo "--fast left out: benchmarks, peers, the foreign device, docs, scripts, licences and sources, fuzz run, sanitizers"
 else
   echo "not part of the gate: scripts/advisories.sh (known vulnerabilities; needs a git host)"
 fi

@@ -12,6 +12,8 @@ use crate::config::Layers;
 
 /// Something failed; a line on stderr says what.
 pub const EXIT_FAILED: u8 = 1;
+/// The command line asks for nothing that can be done.
+pub const EXIT_USAGE: u8 = 2;
 /// A goal that the command line states was not met.
 pub const EXIT_GOAL: u8 = 3;
 /// The configuration is wrong; `EX_CONFIG` of sysexits, so that a supervisor does not try again.

@@ -7,15 +7,26 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use twin::args::{Cli, Command, EXIT_CONFIG, EXIT_FAILED};
+use twin::args::{Cli, Command, EXIT_CONFIG, EXIT_FAILED, EXIT_USAGE};
 use twin::cmd;
 use twin::config::Rejected;
+use twin::simulate::PlanError;
 
 fn main() -> ExitCode {
     run(Cli::parse().command).unwrap_or_else(|error| {
         eprintln!("pollux: {error:#}");
-        ExitCode::from(if error.is::<Rejected>() { EXIT_CONFIG } else { EXIT_FAILED })
+        ExitCode::from(code_of(&error))
     })
+}
+
+fn code_of(error: &anyhow::Error) -> u8 {
+    if error.is::<Rejected>() {
+        EXIT_CONFIG
+    } else if error.is::<PlanError>() {
+        EXIT_USAGE
+    } else {
+        EXIT_FAILED
+    }
 }
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {

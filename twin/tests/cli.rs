@@ -41,7 +41,10 @@ fn help_of_every_command_has_examples_and_succeeds() {
 #[test]
 fn wrong_usage_ends_with_2() {
     let folder = tempfile::tempdir().unwrap();
-    let usages: [&[&str]; 4] = [
+    let silent = "simulate --addr 127.0.0.1:1 --ca none.pem --rate-hz 0 --t2-rate-hz 0";
+    let silent: Vec<&str> = silent.split(' ').collect();
+    let usages: [&[&str]; 5] = [
+        &silent,
         &[],
         &["fly"],
         &["certs", "init", "--device", "seven"],

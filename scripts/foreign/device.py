@@ -1,0 +1,354 @@
+#!/usr/bin/env python3
+"""A device on a foreign QUIC stack (aioquic) speaks to `pollux serve`, and what the twin then says is compared.
+
+usage: scripts/foreign/device.py POLLUX
+
+POLLUX is the binary. Each case is one session, or a few, of a device that follows wire/PROTOCOL.md with nothing but that page: this
+file shares no code with Pollux. What the twin counted is read from /metrics after each case. Exit codes: 0 all cases hold,
+1 a case does not, 2 wrong usage.
+"""
+
+import asyncio
+import contextlib
+import pathlib
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+from aioquic.asyncio.client import connect
+from aioquic.asyncio.protocol import QuicConnectionProtocol
+from aioquic.quic.configuration import QuicConfiguration
+from aioquic.quic.events import ConnectionTerminated, StreamDataReceived, StreamReset
+from aioquic.tls import CipherSuite
+
+ALPN = "pollux/1"
+RECORD = struct.Struct("<16sHdQIB")
+HELLO = struct.Struct("<8sHHII16sI")
+MAGIC = b"pollux\x01\n"
+TEMPERATURE, READ = 1, 0
+STATUS_OK, STATUS_UNKNOWN = 0, 1
+CODE_DONE, CODE_BAD_RECORD, CODE_RAGGED, CODE_NO_HANDLER = 0, 1, 2, 3
+TIMEOUT_S = 10
+assert RECORD.size == 39 and HELLO.size == 40, "the sizes that the page draws"
+
+
+def record(device, sensor, seq, value, kind=TEMPERATURE):
+    """The 39 bytes of a record that is sent now."""
+    return RECORD.pack(device, sensor, value, time.time_ns() // 1000, seq, kind)
+
+
+class Twin:
+    """A `pollux serve` on free ports, and what it counts."""
+
+    def __init__(self, binary, folder):
+        subprocess.run([binary, "certs", "init", "--dir", folder], check=True, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL)
+        settings = ["net.addr=127.0.0.1:0", "http.addr=127.0.0.1:0"]
+        settings += [f"tls.cert={folder}/server.pem", f"tls.key={folder}/server.key"]
+        arguments = [part for setting in settings for part in ("--set", setting)]
+        self.authority = f"{folder}/ca.pem"
+        self.process = subprocess.Popen(
+            [binary, "serve", *arguments], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+        )
+        self.ports = {}
+        for line in self.process.stderr:
+            if line.startswith("listening "):
+                _, what, address = line.split()
+                self.ports[what] = int(address.rpartition(":")[2])
+            if line.startswith("ready"):
+                return
+        raise SystemExit("foreign device: the twin did not start")
+
+    def metric(self, series):
+        """The value of one series of /metrics; 0 when it has none yet."""
+        url = f"http://127.0.0.1:{self.ports['http']}/metrics"
+        with urllib.request.urlopen(url, timeout=TIMEOUT_S) as answer:
+            for line in answer.read().decode().splitlines():
+                name, _, value = line.rpartition(" ")
+                if name == series:
+                    return float(value)
+        return 0.0
+
+    def applied(self, tier):
+        """Records of a tier that reached the world."""
+        return self.metric(f'pollux_records_total{{tier="{tier}",result="applied"}}')
+
+    async def await_metric(self, series, wanted):
+        """Waits until a series has the value; fails with what it has instead."""
+        deadline = time.monotonic() + TIMEOUT_S
+        while (value := await asyncio.to_thread(self.metric, series)) != wanted:
+            assert time.monotonic() < deadline, f"{series} is {value}, not {wanted}"
+            await asyncio.sleep(0.05)
+
+    async def await_applied(self, tier, wanted):
+        """Waits until so many records of a tier reached the world."""
+        await self.await_metric(f'pollux_records_total{{tier="{tier}",result="applied"}}', wanted)
+
+    def end(self):
+        """Ends the twin in order."""
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(TIMEOUT_S) == 0, "the twin did not end in order"
+
+
+class Session(QuicConnectionProtocol):
+    """One session of the device: what arrives is kept by stream."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.streams = {}
+        self.resets = {}
+        self.terminated = None
+        self.arrived = asyncio.Event()
+        # Ids of the next unidirectional and bidirectional stream of a client (RFC 9000, section 2.1).
+        self.next_ids = {False: 2, True: 0}
+
+    def quic_event_received(self, event):
+        if isinstance(event, StreamDataReceived):
+            data, _ = self.streams.get(event.stream_id, (b"", False))
+            self.streams[event.stream_id] = (data + event.data, event.end_stream)
+        elif isinstance(event, StreamReset):
+            self.resets[event.stream_id] = event.error_code
+        elif isinstance(event, ConnectionTerminated):
+            self.terminated = event
+        self.arrived.set()
+
+    async def until(self, holds):
+        """Waits for events until a condition holds."""
+        async with asyncio.timeout(TIMEOUT_S):
+            while not holds():
+                self.arrived.clear()
+                await self.arrived.wait()
+
+    def send_datagram(self, payload):
+        """One DATAGRAM frame."""
+        self._quic.send_datagram_frame(payload)
+        self.transmit()
+
+    def send(self, stream, payload, fin=True):
+        """Bytes of a stream."""
+        self._quic.send_stream_data(stream, payload, end_stream=fin)
+        self.transmit()
+
+    def open(self, bidirectional=False):
+        """The id of a new stream."""
+        stream = self.next_ids[bidirectional]
+        self.next_ids[bidirectional] += 4
+        return stream
+
+    def hello(self, device, epoch=7):
+        """Opens the control stream, which has to be the first."""
+        control = self.open()
+        assert control == 2, "the control stream is stream 2"
+        self.send(control, HELLO.pack(MAGIC, 1, 40, 2, epoch, device, 0), fin=False)
+        return control
+
+    async def command(self, request):
+        """Sends a T3 request and gives the ack, or the code of the reset."""
+        stream = self.open(bidirectional=True)
+        self.send(stream, request)
+        ended = lambda: stream in self.resets or self.streams.get(stream, (b"", False))[1]
+        await self.until(ended)
+        return self.resets.get(stream, self.streams.get(stream, (b"",))[0])
+
+
+@contextlib.asynccontextmanager
+async def session(twin, alpn=ALPN, **options):
+    """A session that is closed with `done`."""
+    configuration = QuicConfiguration(
+        is_client=True, alpn_protocols=[alpn], server_name="localhost", max_datagram_frame_size=65_535
+    )
+    configuration.load_verify_locations(cafile=twin.authority)
+    ticket_handler = options.pop("session_ticket_handler", None)
+    wait = options.pop("wait_connected", True)
+    for name, value in options.items():
+        setattr(configuration, name, value)
+    async with connect(
+        "127.0.0.1", twin.ports["quic"], configuration=configuration, create_protocol=Session,
+        session_ticket_handler=ticket_handler, wait_connected=wait,
+    ) as open_session:
+        yield open_session
+        open_session.close(error_code=CODE_DONE)
+
+
+async def t1_batches_are_applied(twin):
+    device, before = bytes([1] * 16), twin.applied("t1")
+    async with session(twin) as one:
+        one.hello(device)
+        for batch in range(10):
+            one.send_datagram(b"".join(record(device, n, batch, 20.0 + n) for n in range(5)))
+        await twin.await_applied("t1", before + 50)
+        errors = twin.metric('pollux_decode_errors_total{tier="t1"}')
+        one.send_datagram(record(device, 0, 10, 1.0)[:-1])
+        await twin.await_metric('pollux_decode_errors_total{tier="t1"}', errors + 1)
+
+
+async def t2_streams_are_applied_whole(twin):
+    device, before = bytes([2] * 16), twin.applied("t2")
+    async with session(twin) as one:
+        one.hello(device)
+        streams = [one.open() for _ in range(4)]
+        for seq in range(250):
+            for sensor, stream in enumerate(streams):
+                # The pieces end anywhere: records are not aligned to frames or packets.
+                payload = record(device, sensor, seq, float(seq))
+                one.send(stream, payload[:17], fin=False)
+                one.send(stream, payload[17:], fin=seq == 249)
+        await twin.await_applied("t2", before + 1000)
+        errors = twin.metric('pollux_decode_errors_total{tier="t2"}')
+        one.send(one.open(), record(device, 0, 250, 1.0)[:20])
+        await twin.await_metric('pollux_decode_errors_total{tier="t2"}', errors + 1)
+
+
+async def t3_commands_are_answered(twin):
+    device = bytes([3] * 16)
+    async with session(twin) as one:
+        one.hello(device)
+        before = twin.applied("t1")
+        one.send_datagram(record(device, 9, 0, 36.5))
+        await twin.await_applied("t1", before + 1)
+        request = RECORD.pack(device, 9, 0.0, 1_234_567, 77, READ << 5 | TEMPERATURE)
+        name, sensor, value, ts_us, seq, kind = RECORD.unpack(await one.command(request))
+        assert (name, sensor, ts_us, seq) == (device, 9, 1_234_567, 77), "the ack repeats its request"
+        assert (value, kind >> 5, kind & 31) == (36.5, STATUS_OK, TEMPERATURE)
+        stranger = RECORD.pack(device, 10, 0.0, 1, 1, READ << 5 | TEMPERATURE)
+        assert (await one.command(stranger))[-1] >> 5 == STATUS_UNKNOWN
+        reserved = RECORD.pack(device, 9, 0.0, 1, 1, 5 << 5 | TEMPERATURE)
+        assert await one.command(reserved) == CODE_NO_HANDLER
+        assert await one.command(request + b"x") == CODE_RAGGED
+        assert await one.command(RECORD.pack(device, 9, float("nan"), 1, 1, TEMPERATURE)) == CODE_BAD_RECORD
+
+
+async def totals_make_a_loss_exact(twin):
+    device, before = bytes([4] * 16), twin.metric('pollux_lost_total{tier="t1"}')
+    async with session(twin) as one:
+        control = one.hello(device)
+        one.send_datagram(record(device, 1, 0, 1.0))
+        # Three records were offered, says the device; two of them never left it.
+        one.send(control, struct.pack("<HHQQQ", 1, 24, 3, 0, 0))
+        await asyncio.wait_for(one.ping(), TIMEOUT_S)
+    await twin.await_metric('pollux_lost_total{tier="t1"}', before + 2)
+
+
+async def another_alpn_is_refused(twin):
+    try:
+        async with session(twin, alpn="h3"):
+            raise AssertionError("the twin spoke h3")
+    except ConnectionError:
+        pass
+
+
+async def keys_are_updated_under_way(twin):
+    device, before = bytes([5] * 16), twin.applied("t1")
+    async with session(twin) as one:
+        one.hello(device)
+        for seq in range(6):
+            one.send_datagram(record(device, 1, seq, 1.0))
+            await asyncio.wait_for(one.ping(), TIMEOUT_S)
+            if seq % 2 == 1:
+                one._quic.request_key_update()
+        await twin.await_applied("t1", before + 6)
+
+
+async def each_cipher_is_spoken(twin):
+    device = bytes([6] * 16)
+    suites = [CipherSuite.AES_128_GCM_SHA256, CipherSuite.AES_256_GCM_SHA384, CipherSuite.CHACHA20_POLY1305_SHA256]
+    for seq, suite in enumerate(suites):
+        before = twin.applied("t1")
+        async with session(twin, cipher_suites=[suite]) as one:
+            one.hello(device)
+            one.send_datagram(record(device, 1, seq, 1.0))
+            await twin.await_applied("t1", before + 1)
+
+
+async def device_changes_its_address(twin):
+    device, before = bytes([7] * 16), twin.applied("t1")
+    sessions = twin.metric("pollux_sessions")
+    async with session(twin) as one:
+        one.hello(device)
+        one.send_datagram(record(device, 1, 0, 1.0))
+        await twin.await_applied("t1", before + 1)
+        await twin.await_metric("pollux_sessions", sessions + 1)
+        loop, old = asyncio.get_running_loop(), one._transport
+        moved = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+        moved.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        moved.bind(("::", 0))
+        # The protocol takes the new transport over; the old one only goes.
+        await loop.create_datagram_endpoint(lambda: one, sock=moved)
+        assert one._transport is not old, "the session left its old socket"
+        one._quic.change_connection_id()
+        for seq in range(1, 4):
+            one.send_datagram(record(device, 1, seq, 1.0))
+            await asyncio.wait_for(one.ping(), TIMEOUT_S)
+        await twin.await_applied("t1", before + 4)
+        assert twin.metric("pollux_sessions") == sessions + 1, "it is the same session"
+        old.abort()
+
+
+async def resumed_session_sends_in_0rtt(twin):
+    device, tickets, before = bytes([8] * 16), [], twin.applied("t2")
+    async with session(twin, session_ticket_handler=tickets.append) as one:
+        one.hello(device)
+        await one.until(lambda: True)
+        await asyncio.wait_for(one.ping(), TIMEOUT_S)
+    assert tickets, "the twin issues session tickets"
+    async with session(twin, session_ticket=tickets[0], wait_connected=False) as one:
+        one.hello(device, epoch=8)
+        one.send(one.open(), record(device, 1, 0, 1.0) + record(device, 1, 1, 2.0))
+        await one.wait_connected()
+        assert one._quic.tls.session_resumed and one._quic.tls.early_data_accepted
+        await twin.await_applied("t2", before + 2)
+
+
+CASES = (
+    t1_batches_are_applied,
+    t2_streams_are_applied_whole,
+    t3_commands_are_answered,
+    totals_make_a_loss_exact,
+    another_alpn_is_refused,
+    keys_are_updated_under_way,
+    each_cipher_is_spoken,
+    device_changes_its_address,
+    resumed_session_sends_in_0rtt,
+)
+
+
+async def run(twin):
+    """All cases, one after the other; the names of those that do not hold."""
+    failed = []
+    for case in CASES:
+        name = case.__name__.replace("_", " ")
+        try:
+            await case(twin)
+            print(f"ok      {name}", flush=True)
+        except (AssertionError, ConnectionError, TimeoutError, OSError) as error:
+            failed.append(name)
+            print(f"FAILED  {name}: {type(error).__name__} {error}", flush=True)
+    residual = [twin.metric(f'pollux_residual{{tier="{tier}"}}') for tier in ("t1", "t2", "t3")]
+    if any(residual):
+        failed.append(f"the residual is {residual}")
+    return failed
+
+
+def main(arguments):
+    """Runs all cases against one twin."""
+    if len(arguments) != 1:
+        print(__doc__.strip().splitlines()[2], file=sys.stderr)
+        return 2
+    with tempfile.TemporaryDirectory() as folder:
+        twin = Twin(pathlib.Path(arguments[0]).resolve(), folder)
+        try:
+            failed = asyncio.run(run(twin))
+        finally:
+            twin.end()
+    for line in failed:
+        print(f"foreign device: {line}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
