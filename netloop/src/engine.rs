@@ -20,7 +20,8 @@ use quinn_proto::{
 use wire::{CloseCode, Hello, Record};
 
 use crate::{
-    Answer, CloseReason, EngineTally, Now, SessionEvent, SessionId, SessionLimits, Sink,
+    Answer, CloseReason, EngineTally, Naming, Now, SessionEvent, SessionId, SessionLimits, Sink,
+    WorkerNumber,
     addresses::Addresses,
     admission::{Admission, NO_ROOM, Route},
     command::Commands,
@@ -31,6 +32,7 @@ use crate::{
 
 /// Sans-IO QUIC with the sessions of one role.
 pub struct Engine {
+    worker: WorkerNumber,
     pub(crate) endpoint: Endpoint,
     pub(crate) client: Option<Client>,
     pub(crate) limits: SessionLimits,
@@ -99,17 +101,18 @@ const COMMANDS_WAITING_MAX: usize = 4096;
 const WHEEL_SLOT_NS: u64 = 50_000;
 
 impl Engine {
-    /// An engine that accepts sessions. `seed` makes its connection ids and key tables reproducible.
+    /// An engine that accepts sessions. `naming` makes its connection ids and key tables; the same one
+    /// makes the same.
     #[must_use]
     pub fn server(
         crypto: Arc<dyn crypto::ServerConfig>,
         limits: SessionLimits,
         now: Now,
-        seed: [u8; 32],
+        naming: impl Into<Naming>,
     ) -> Self {
         let mut server = ServerConfig::with_crypto(crypto);
         server.transport_config(limits.transport());
-        Self::new(Some(server), None, limits, now, seed)
+        Self::new(Some(server), None, limits, now, naming.into())
     }
 
     /// An engine that opens sessions, each with `hello` if there is one.
@@ -119,11 +122,11 @@ impl Engine {
         hello: Option<Hello>,
         limits: SessionLimits,
         now: Now,
-        seed: [u8; 32],
+        naming: impl Into<Naming>,
     ) -> Self {
         let mut config = ClientConfig::new(crypto);
         config.transport_config(limits.transport());
-        Self::new(None, Some(Client { config, hello }), limits, now, seed)
+        Self::new(None, Some(Client { config, hello }), limits, now, naming.into())
     }
 
     fn new(
@@ -131,10 +134,12 @@ impl Engine {
         client: Option<Client>,
         limits: SessionLimits,
         now: Now,
-        seed: [u8; 32],
+        naming: Naming,
     ) -> Self {
-        let mut config = EndpointConfig::default();
-        config.rng_seed(Some(seed));
+        let seed = naming.own_seed();
+        let reset_key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &naming.seed);
+        let mut config = EndpointConfig::new(Arc::new(reset_key));
+        config.rng_seed(Some(seed)).cid_generator(move || Box::new(naming.generator()));
         config
             .max_udp_payload_size(limits.mtu_bytes.max(1472))
             .expect("at least 1200 bytes because of the maximum");
@@ -142,6 +147,7 @@ impl Engine {
         let hash_seed = u64::from_le_bytes(*seed.last_chunk().expect("8 of 32 bytes"));
         let admission = Admission::new(limits.handshakes.clone(), now.instant, server);
         Self {
+            worker: naming.worker,
             endpoint: Endpoint::new(Arc::new(config), admission.closed(), true, Some(seed)),
             client,
             sessions: Vec::new(),
@@ -212,7 +218,7 @@ impl Engine {
         }
         // Twelve bits of generation: an id comes back after 4,095 sessions in the same place.
         self.generations[place] = self.generations[place] % 0xfff + 1;
-        let id = SessionId::new(place, self.generations[place]);
+        let id = SessionId::new(self.worker.shared_place(place), self.generations[place]);
         self.sessions[place] = Some(Box::new(Session::new(id, connection, self.keys_seed)));
         self.mark_dirty(place as u32);
         id
@@ -472,7 +478,7 @@ impl Engine {
         if matches!(answer, Answer::Reset(CloseCode::NoHandler)) {
             self.tally.no_handler += 1;
         }
-        self.mark_dirty(session.place() as u32);
+        self.mark_dirty(self.own_place(session));
     }
 
     /// Opens a command to the peer; its end reaches the sink with `tag`.
@@ -487,14 +493,14 @@ impl Engine {
     ) -> Result<(), crate::CommandError> {
         let open = self.session(session).ok_or(crate::CommandError::NotOpen)?;
         open.open_command(request, tag)?;
-        self.mark_dirty(session.place() as u32);
+        self.mark_dirty(self.own_place(session));
         Ok(())
     }
 
     /// Where the session stands; `None` when it is gone.
     #[must_use]
     pub fn phase(&self, session: SessionId) -> Option<Phase> {
-        let open = self.sessions.get(session.place())?.as_ref()?;
+        let open = self.sessions.get(self.own_place(session) as usize)?.as_ref()?;
         (open.id == session).then_some(open.phase)
     }
 
@@ -503,7 +509,7 @@ impl Engine {
         let Some(open) = self.session(session) else { return };
         let reason = Bytes::from_static(code.name().as_bytes());
         open.connection.close(now.instant, VarInt::from_u32(code as u32), reason);
-        let place = session.place() as u32;
+        let place = self.own_place(session);
         self.handle_closed(place, CloseReason::Local(code));
         self.mark_dirty(place);
     }
@@ -524,8 +530,14 @@ impl Engine {
     }
 
     pub(crate) fn session(&mut self, id: SessionId) -> Option<&mut Session> {
-        let session = self.sessions.get_mut(id.place())?.as_mut()?;
+        let place = self.own_place(id) as usize;
+        let session = self.sessions.get_mut(place)?.as_mut()?;
         (session.id == id).then_some(&mut **session)
+    }
+
+    /// The place of a session in this engine's own table.
+    pub(crate) const fn own_place(&self, id: SessionId) -> u32 {
+        self.worker.own_place(id.place()) as u32
     }
 
     pub(crate) fn session_at(&mut self, place: u32) -> Option<&mut Session> {

@@ -8,10 +8,12 @@ mod congestion;
 mod engine;
 mod event;
 mod fairness;
+mod handover;
 mod idle;
 mod inbound;
 mod keys;
 mod limits;
+mod naming;
 mod outbound;
 mod pin;
 mod port;
@@ -35,11 +37,13 @@ pub use clock::{Clock, Now, process_cpu, rss_bytes, thread_cpu_ns};
 pub use command::CommandError;
 pub use engine::{ConnectError, Datagram, Engine};
 pub use event::{CloseReason, SessionEvent, SessionId};
+pub use handover::Handover;
 pub use idle::{
     Idle, IdleStrategy, Pause, Sleeper, UnknownIdleStrategy, Waker, sharpen_timers, wait_until,
     wake_line,
 };
 pub use limits::{AddressLimits, HandshakeLimits, SessionLimits};
+pub use naming::{Naming, Steering, WorkerNumber};
 pub use outbound::{SendError, SendStream};
 pub use pin::{Pinned, pin};
 pub use port::{Due, Outbound, Port, RingPort};

@@ -77,7 +77,8 @@ impl Plant {
     /// A plant whose rows lie in the order of the hints.
     fn new(sensors: u32, order: &[u32]) -> Self {
         let capacities = LaneCapacities { tiers: [1 << 18, 64, 64], events: 64, outbound: 64 };
-        let (mut port, lanes) = lanes(&capacities, WorkerStats::shared(), Due::default());
+        let (mut ports, lanes) = lanes(&capacities, &[WorkerStats::shared()], Due::default());
+        let mut port = ports.remove(0);
         let (_, _, interval) = exchange(0);
         let world = World::new(options(), Arc::new(TwinStats::default()), interval);
         let remote = SocketAddr::from(([127, 0, 0, 1], 1));
@@ -88,7 +89,10 @@ impl Plant {
         let in_order: Vec<Slot> = (0..sensors).map(slot).collect();
         for part in in_order.chunks(TICK_RECORDS) {
             plant.port.t1.push_slice(part);
-            plant.tick();
+            // A spawn counts as many records of a tick's budget, so that a plant comes up over several ticks.
+            while plant.port.t1.depth() > 0 {
+                plant.tick();
+            }
         }
         assert_eq!(plant.world.entities(), sensors as usize);
         plant

@@ -56,8 +56,10 @@ pub struct Config {
 pub struct Net {
     /// UDP address to listen on; port 0 takes any free one.
     pub addr: SocketAddr,
-    /// Core that the worker is pinned to.
+    /// Core that the first worker is pinned to; the others take those that follow.
     pub core: Option<usize>,
+    /// Threads that serve the sessions.
+    pub workers: usize,
     /// Sessions open at the same time.
     pub max_sessions: usize,
     /// Handshakes under way at the same time.
@@ -95,6 +97,7 @@ impl Default for Net {
         Self {
             addr: SocketAddr::from(([0, 0, 0, 0], 0)),
             core: None,
+            workers: 1,
             max_sessions: 0,
             max_handshakes: 0,
             retry_from: 0,

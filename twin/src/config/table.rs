@@ -83,7 +83,13 @@ const NET: &[Key] = &[
         "net.core",
         "none",
         Kind::Core { set: |c, v| c.net.core = v },
-        "Core that the worker thread is pinned to.",
+        "Core that the first worker is pinned to; the others take those that follow.",
+    ),
+    key(
+        "net.workers",
+        "1",
+        Kind::Count { min: 1, max: 16, set: |c, v| c.net.workers = v as usize },
+        "Threads that serve the sessions, each with a socket and rings of its own on the same port.",
     ),
     key(
         "net.max_sessions",
@@ -194,7 +200,7 @@ const ADDRESS: &[Key] = &[
         "address.max_sessions",
         "16384",
         Kind::Count { min: 1, max: 1 << 20, set: |c, v| c.address.max_sessions = v as usize },
-        "Sessions that one address may have open. A gateway is one address for all devices behind it; in IPv6 the first 64 bits are the address.",
+        "Sessions that one address may have open. A gateway is one address for all devices behind it; in IPv6 the first 64 bits are the address. Each worker counts for itself.",
     ),
     key(
         "address.max_handshakes",
