@@ -26,6 +26,7 @@ use crate::{
     admission::{Admission, NO_ROOM, Route},
     command::Commands,
     fairness::Arrivals,
+    sending::Outgoing,
     session::{Outcome, Phase, Service, Session},
     wheel::Wheel,
 };
@@ -43,16 +44,13 @@ pub struct Engine {
     pub(crate) addresses: Addresses,
     /// Streams that peers hold open, in all sessions.
     pub(crate) streams: usize,
-    /// Sessions that may have something to send, in no order; each at most once.
-    dirty: Vec<u32>,
+    pub(crate) outgoing: Outgoing,
     /// Sessions that left something in QUIC because the sink was full.
     unfinished: VecDeque<u32>,
-    wheel: Wheel,
+    pub(crate) wheel: Wheel,
     /// Kept between turns so that firing timers allocates nothing.
     due: Vec<u32>,
     commands: Commands,
-    /// Answers that belong to no session, such as version negotiation; bounded.
-    responses: VecDeque<(Transmit, Vec<u8>)>,
     pub(crate) scratch: Vec<u8>,
     events: VecDeque<SessionEvent>,
     pub(crate) tally: EngineTally,
@@ -93,8 +91,6 @@ pub enum ConnectError {
     Quic(#[from] quinn_proto::ConnectError),
 }
 
-/// More stateless answers than this wait for nobody: they are answers to strangers.
-const RESPONSES_MAX: usize = 256;
 /// Commands of peers that may wait for their answer.
 const COMMANDS_WAITING_MAX: usize = 4096;
 /// Deadlines are kept to this grain.
@@ -156,12 +152,11 @@ impl Engine {
             admission,
             addresses: Addresses::new(&limits.address, limits.sessions_max, hash_seed, now.instant),
             streams: 0,
-            dirty: Vec::new(),
+            outgoing: Outgoing::default(),
             unfinished: VecDeque::new(),
             wheel: Wheel::new(now.instant, WHEEL_SLOT_NS),
             due: Vec::new(),
             commands: Commands::new(COMMANDS_WAITING_MAX),
-            responses: VecDeque::new(),
             scratch: Vec::new(),
             events: VecDeque::new(),
             tally: EngineTally::default(),
@@ -200,10 +195,8 @@ impl Engine {
     }
 
     pub(crate) fn respond(&mut self, transmit: Transmit) {
-        if self.responses.len() < RESPONSES_MAX {
-            let contents = self.scratch[..transmit.size].to_vec();
-            self.responses.push_back((transmit, contents));
-        }
+        let size = transmit.size;
+        self.outgoing.respond(transmit, &self.scratch[..size]);
     }
 
     pub(crate) fn insert(
@@ -295,7 +288,11 @@ impl Engine {
             self.unfinished.push_back(place);
         }
         let id = session.id;
-        self.mark_dirty(place);
+        if std::mem::take(&mut session.answered) {
+            self.mark_urgent(place);
+        } else {
+            self.mark_dirty(place);
+        }
         self.handle_outcome(place, &mut outcome);
         self.count_streams(place);
         if let Some(code) = outcome.refused {
@@ -326,7 +323,7 @@ impl Engine {
     }
 
     /// Tells that a session is over, once.
-    fn handle_closed(&mut self, place: u32, reason: CloseReason) {
+    pub(crate) fn handle_closed(&mut self, place: u32, reason: CloseReason) {
         let Some(session) = self.sessions[place as usize].as_mut() else { return };
         let id = session.id;
         let was = std::mem::replace(&mut session.phase, Phase::Closed);
@@ -377,60 +374,6 @@ impl Engine {
         self.wheel.next_deadline().into_iter().chain(self.admission.poll_timeout()).min()
     }
 
-    /// Writes the next transmit into `buffer`, which is cleared first. Call until `None`.
-    pub fn poll_transmit(
-        &mut self,
-        now: Now,
-        segments_max: usize,
-        buffer: &mut Vec<u8>,
-    ) -> Option<Transmit> {
-        buffer.clear();
-        if let Some((transmit, contents)) = self.responses.pop_front() {
-            buffer.extend_from_slice(&contents);
-            return Some(transmit);
-        }
-        while let Some(&place) = self.dirty.last() {
-            if let Some(transmit) = self.transmit_of(now, place, segments_max, buffer) {
-                return Some(transmit);
-            }
-            self.dirty.pop();
-            self.settle(place);
-        }
-        None
-    }
-
-    fn transmit_of(
-        &mut self,
-        now: Now,
-        place: u32,
-        segments_max: usize,
-        buffer: &mut Vec<u8>,
-    ) -> Option<Transmit> {
-        let session = self.sessions[place as usize].as_mut()?;
-        if session.phase == Phase::Finishing && session.poll_finish(now.instant) {
-            self.handle_closed(place, CloseReason::Local(CloseCode::Done));
-        }
-        let session = self.sessions[place as usize].as_mut()?;
-        while let Some(event) = session.connection.poll_endpoint_events() {
-            let handle = ConnectionHandle(place as usize);
-            if let Some(event) = self.endpoint.handle_event(handle, event) {
-                session.connection.handle_event(event);
-            }
-        }
-        session.connection.poll_transmit(now.instant, segments_max, buffer)
-    }
-
-    /// Nothing more to send for now: arms the timer, or frees the place of a session that is gone.
-    fn settle(&mut self, place: u32) {
-        let Some(session) = self.sessions[place as usize].as_mut() else { return };
-        session.dirty = false;
-        if session.connection.is_drained() {
-            self.sessions[place as usize] = None;
-        } else if let Some(deadline) = session.connection.poll_timeout() {
-            self.wheel.arm(place, deadline);
-        }
-    }
-
     /// The next step in a session's life.
     pub fn poll_event(&mut self) -> Option<SessionEvent> {
         self.events.pop_front()
@@ -456,7 +399,7 @@ impl Engine {
     /// True when a turn would have work even if nothing arrives.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        !self.dirty.is_empty() || !self.responses.is_empty()
+        !self.outgoing.is_empty()
     }
 
     /// True when records wait in QUIC for room in the sink.
@@ -478,7 +421,7 @@ impl Engine {
         if matches!(answer, Answer::Reset(CloseCode::NoHandler)) {
             self.tally.no_handler += 1;
         }
-        self.mark_dirty(self.own_place(session));
+        self.mark_urgent(self.own_place(session));
     }
 
     /// Opens a command to the peer; its end reaches the sink with `tag`.
@@ -493,7 +436,7 @@ impl Engine {
     ) -> Result<(), crate::CommandError> {
         let open = self.session(session).ok_or(crate::CommandError::NotOpen)?;
         open.open_command(request, tag)?;
-        self.mark_dirty(self.own_place(session));
+        self.mark_urgent(self.own_place(session));
         Ok(())
     }
 
@@ -542,14 +485,5 @@ impl Engine {
 
     pub(crate) fn session_at(&mut self, place: u32) -> Option<&mut Session> {
         self.sessions.get_mut(place as usize)?.as_deref_mut()
-    }
-
-    pub(crate) fn mark_dirty(&mut self, place: u32) {
-        if let Some(session) = self.sessions[place as usize].as_mut()
-            && !session.dirty
-        {
-            session.dirty = true;
-            self.dirty.push(place);
-        }
     }
 }

@@ -108,6 +108,33 @@ impl Arrivals {
     }
 }
 
+/// What a session had of the T1 ring lately. Its last part is kept for those that send moderately, so that one session
+/// that floods the ring sheds its own records and not those of others.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Share {
+    /// Number of the span of time.
+    span: u64,
+    records: usize,
+}
+
+/// The span in which a share is counted.
+const SHARE_SPAN_NS: u64 = 10_000_000;
+/// Records of a session in that span that may use the whole ring: 6,400 a second.
+const SHARE_RECORDS: usize = 64;
+
+impl Share {
+    /// How many of `wish` records the session may push.
+    #[inline]
+    pub(crate) fn room<S: Sink>(&mut self, wish: usize, unix_ns: u64, sink: &S) -> usize {
+        let span = unix_ns / SHARE_SPAN_NS;
+        if span != self.span {
+            *self = Self { span, records: 0 };
+        }
+        self.records += wish;
+        if self.records <= SHARE_RECORDS { wish } else { sink.room_t1(wish) }
+    }
+}
+
 impl Engine {
     /// Gives the sessions what arrived, round by round, and moves what they received into the sink.
     pub(crate) fn poll_arrived<S: Sink>(&mut self, now: Now, sink: &mut S) {

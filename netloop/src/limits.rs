@@ -86,9 +86,12 @@ pub struct SessionLimits {
     /// true congestion do. The default holds two full-size datagrams a millisecond over a round trip of 20 ms. 0 is Cubic
     /// without a floor.
     pub congestion_floor_bytes: u64,
-    /// DATAGRAM bytes that may wait inside QUIC in each direction. Receiving overflows in silence there, so the engine
-    /// drains long before this is reached.
+    /// Received DATAGRAM bytes that may wait inside QUIC. It overflows in silence there, so the engine drains long before
+    /// this is reached.
     pub datagram_buffer_bytes: usize,
+    /// DATAGRAM bytes that may wait inside QUIC to be sent. QUIC sends them before streams: so much T1 may be in front of a
+    /// command.
+    pub datagram_send_bytes: usize,
     /// Largest UDP payload to search the path for, in bytes; a session begins with 1,200.
     pub mtu_bytes: u16,
     /// Sensors whose rows a session remembers; the records of further ones are looked up by their key.
@@ -115,6 +118,7 @@ impl Default for SessionLimits {
             send_window_bytes: 1 << 20,
             congestion_floor_bytes: 64 << 10,
             datagram_buffer_bytes: 512 << 10,
+            datagram_send_bytes: 64 << 10,
             mtu_bytes: 1452,
             keys_max: 65_536,
             ack_every: None,
@@ -141,7 +145,7 @@ impl SessionLimits {
             .receive_window(self.receive_window_bytes.into())
             .send_window(self.send_window_bytes.into())
             .datagram_receive_buffer_size(Some(self.datagram_buffer_bytes))
-            .datagram_send_buffer_size(self.datagram_buffer_bytes)
+            .datagram_send_buffer_size(self.datagram_send_bytes)
             .initial_mtu(MTU_MIN_BYTES)
             .congestion_controller_factory(self.congestion());
         let mut discovery = MtuDiscoveryConfig::default();

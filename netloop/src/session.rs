@@ -14,6 +14,7 @@ use crate::{
     CloseReason, Limit, SessionId, Sink, Slot, TierTally,
     addresses::AddressId,
     command::{Commands, OpenCommand},
+    fairness::Share,
     inbound::StreamKind,
     keys::KeyTable,
     streams::Streams,
@@ -101,13 +102,19 @@ pub(crate) struct Session {
     /// Bytes given to the connection since its DATAGRAM queue was last drained.
     pub(crate) fed_bytes: usize,
     pub(crate) datagrams_drained: u64,
+    /// What it has had of the T1 ring.
+    pub(crate) share: Share,
     /// The DATAGRAM send buffer has this much space when it is empty, in bytes.
     pub(crate) datagram_space_max: usize,
     /// Whose session it is, once the address has proved that it is there.
     pub(crate) address: Option<AddressId>,
     /// Streams of the peer that the engine has counted.
     pub(crate) streams_held: u32,
+    /// It stands in the line of those that may have something to send, or in that of those with commands.
     pub(crate) dirty: bool,
+    pub(crate) urgent: bool,
+    /// A command was answered in this service.
+    pub(crate) answered: bool,
     pub(crate) unfinished: bool,
     pub(crate) no_handler: u64,
     pub(crate) busy: u64,
@@ -134,10 +141,13 @@ impl Session {
             recv_ns: 0,
             fed_bytes: 0,
             datagrams_drained: 0,
+            share: Share::default(),
             datagram_space_max,
             address: None,
             streams_held: 0,
             dirty: false,
+            urgent: false,
+            answered: false,
             unfinished: false,
             no_handler: 0,
             busy: 0,
@@ -268,11 +278,12 @@ impl Session {
         let good = records.len() - bad;
         let (keys, seed, max) = (&mut self.keys, service.keys_seed, service.keys_max);
         let slot = |record: &Record| stamp.slot(record, keys.hint(record.key(), seed, max));
+        let room = self.share.room(good, service.unix_ns, service.sink);
         let taken = if bad == 0 {
-            service.sink.push_t1(good, records.iter().map(slot))
+            service.sink.push_t1(room, records.iter().map(slot))
         } else {
             let whole = records.iter().filter(|record| record.check().is_ok());
-            service.sink.push_t1(good, whole.map(slot))
+            service.sink.push_t1(room, whole.map(slot))
         };
         tally.rejected += bad as u64;
         tally.shed += (good - taken) as u64;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use link::{Pair, Weather, numbered, payload, values};
-use netloop::{SendError, SessionEvent};
+use netloop::{SendError, SessionEvent, StreamPriority};
 use wire::{CloseCode, Tier, Totals};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -21,7 +21,7 @@ fn weathers() -> impl Iterator<Item = (u64, Weather)> {
 
 /// Writes all of `bytes` to one T2 stream, as windows allow, and finishes it.
 fn send_stream(pair: &mut Pair, session: netloop::SessionId, bytes: &[u8]) {
-    let stream = pair.client.engine.open_stream(session).unwrap();
+    let stream = pair.client.engine.open_stream(session, StreamPriority::Normal).unwrap();
     let mut sent = 0;
     while sent < bytes.len() {
         match pair.client.engine.write_stream(session, stream, &bytes[sent..]) {
@@ -50,8 +50,9 @@ fn t2_arrives_whole_and_in_order_in_any_weather() {
 fn t2_streams_are_each_in_order_beside_each_other() {
     let mut pair = Pair::new(3, Weather::lossy(0.05));
     let session = pair.connect();
-    let streams: Vec<_> =
-        (0..10).map(|_| pair.client.engine.open_stream(session).unwrap()).collect();
+    let streams: Vec<_> = (0..10)
+        .map(|_| pair.client.engine.open_stream(session, StreamPriority::Normal).unwrap())
+        .collect();
     for step in 0..100 {
         for (nth, stream) in streams.iter().enumerate() {
             // Ten bytes at a time: record borders and writes never meet.

@@ -12,7 +12,7 @@ use forge::Forge;
 use link::{Pair, Weather, numbered, payload, values};
 use netloop::{
     AddressLimits, CloseReason, Datagram, HandshakeLimits, Limit, Phase, SendError, SessionEvent,
-    SessionId, SessionLimits,
+    SessionId, SessionLimits, StreamPriority,
 };
 use wire::{CloseCode, Command, Operation};
 
@@ -151,7 +151,8 @@ fn streams_beyond_the_limit_are_stopped_and_the_others_go_on() {
         let bytes = payload(&[numbered(1)]);
         let streams: Vec<_> = (0..4)
             .map(|_| {
-                let stream = pair.client.engine.open_stream(session).unwrap();
+                let stream =
+                    pair.client.engine.open_stream(session, StreamPriority::Normal).unwrap();
                 pair.client.engine.write_stream(session, stream, &bytes).unwrap();
                 stream
             })
@@ -183,7 +184,7 @@ fn datagrams_beyond_the_rate_of_their_address_are_ignored_and_events_arrive_all_
     ] {
         let mut pair = pair(address(limits));
         let session = pair.connect();
-        let stream = pair.client.engine.open_stream(session).unwrap();
+        let stream = pair.client.engine.open_stream(session, StreamPriority::Normal).unwrap();
         let begin = pair.now.instant;
         for period in 0..1000 {
             for n in 0..4 {

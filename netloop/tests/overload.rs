@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use link::{Pair, Weather, numbered, payload, values};
-use netloop::SendError;
+use netloop::{SendError, StreamPriority};
 use wire::{Command, Operation, Tier};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -34,7 +34,7 @@ fn full_t2_ring_stops_reading_and_loses_nothing() {
         let session = pair.connect();
         pair.server.sink.room_t2 = 100;
         let bytes = payload(&(0..40_000).map(numbered).collect::<Vec<_>>());
-        let stream = pair.client.engine.open_stream(session).unwrap();
+        let stream = pair.client.engine.open_stream(session, StreamPriority::Normal).unwrap();
         let mut sent = 0;
         // The device writes as fast as it is allowed to, and is stopped by the windows.
         for _ in 0..2000 {
@@ -68,7 +68,7 @@ fn full_t2_ring_does_not_hold_t1_or_t3_up() {
     let mut pair = Pair::new(4, Weather::CALM);
     let session = pair.connect();
     pair.server.sink.room_t2 = 0;
-    let stream = pair.client.engine.open_stream(session).unwrap();
+    let stream = pair.client.engine.open_stream(session, StreamPriority::Normal).unwrap();
     let bytes = payload(&(0..1000).map(numbered).collect::<Vec<_>>());
     pair.client.engine.write_stream(session, stream, &bytes).unwrap();
     pair.run_for(Duration::from_millis(50));

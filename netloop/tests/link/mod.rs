@@ -62,6 +62,8 @@ pub struct Collector {
     pub t3: Vec<Slot>,
     pub acks: Vec<Slot>,
     pub room_t1: usize,
+    /// Of that: what is kept for sessions that send moderately.
+    pub kept_t1: usize,
     pub room_t2: usize,
     pub room_t3: usize,
     /// How commands are answered.
@@ -77,6 +79,7 @@ impl Default for Collector {
             t3: Vec::new(),
             acks: Vec::new(),
             room_t1: usize::MAX,
+            kept_t1: 0,
             room_t2: 1 << 20,
             room_t3: 1 << 20,
             answer: |slot| Answer::Ack(wire::Command::ack(record(slot), wire::Status::Ok, 42.0)),
@@ -95,6 +98,9 @@ impl Sink for Collector {
         self.room_t1 -= taken;
         self.t1.extend(slots.take(taken));
         taken
+    }
+    fn room_t1(&self, wish: usize) -> usize {
+        self.room_t1.saturating_sub(self.kept_t1).min(wish)
     }
     fn free_t2(&self) -> usize {
         self.room_t2
@@ -162,6 +168,8 @@ pub struct Pair {
     pub lost: u64,
     /// What the server sent to addresses that nobody has.
     pub strayed: u64,
+    /// The server takes no turns: what arrives waits, as in the buffer of a socket.
+    pub stalled: bool,
 }
 
 pub const DEVICE: DeviceId = DeviceId(*b"a device of ours");
@@ -247,6 +255,7 @@ impl Pair {
             delivered: 0,
             lost: 0,
             strayed: 0,
+            stalled: false,
         }
     }
 
@@ -266,6 +275,9 @@ impl Pair {
     pub fn turn(&mut self) {
         let client = self.client.address;
         for to_server in [true, false] {
+            if self.stalled && !to_server {
+                continue;
+            }
             let end = if to_server { &mut self.client } else { &mut self.server };
             end.engine.poll(self.now, &mut end.sink);
             end.engine.handle_timeouts(self.now, &mut end.sink);
@@ -327,7 +339,8 @@ impl Pair {
 
     fn next_instant(&self) -> Option<Instant> {
         let landing = self.flights.peek().map(|Reverse(flight)| flight.at);
-        let timers = [&self.client, &self.server].map(|end| end.engine.poll_timeout());
+        let server = (!self.stalled).then_some(&self.server);
+        let timers = [Some(&self.client), server].map(|end| end?.engine.poll_timeout());
         landing.into_iter().chain(timers.into_iter().flatten()).min()
     }
 
