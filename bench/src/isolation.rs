@@ -294,6 +294,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
                 "commands": calm.commands, "commands_failed": calm.commands_failed,
             },
             "limits": limits,
+            "turn_gap_ns_max": meter.gap_ns_max,
             "garbage": stats.garbage_datagrams.value(),
             "datagrams_in": stats.datagrams_in.value(),
             "worker_cpu_share": cpu_ns as f64 / (args.duration_s as f64 * 1e9),

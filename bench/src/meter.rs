@@ -39,6 +39,9 @@ pub(crate) struct Meter {
     window: Window,
     pub(crate) received: u64,
     pub(crate) latency_ns: Histogram<u64>,
+    /// The longest time between two turns, in nanoseconds, and when the last one was.
+    pub(crate) gap_ns_max: u64,
+    turn_ns: u64,
 }
 
 impl Meter {
@@ -49,6 +52,8 @@ impl Meter {
             window: Window::default(),
             received: 0,
             latency_ns: Histogram::new_with_bounds(1, 60_000_000_000, 3)?,
+            gap_ns_max: 0,
+            turn_ns: u64::MAX,
         })
     }
 
@@ -93,6 +98,10 @@ impl Sink for Meter {
 
 impl Port for Meter {
     fn poll_outbound(&mut self, _: &mut Engine, now: Now) -> bool {
+        if self.window.is_set() {
+            self.gap_ns_max = self.gap_ns_max.max(now.unix_ns.saturating_sub(self.turn_ns));
+        }
+        self.turn_ns = now.unix_ns;
         if now.unix_ns.is_multiple_of(1024) {
             self.clock.resync();
         }
