@@ -43,6 +43,8 @@ pub struct TwinStats {
     pub aggregates: [Aggregate; SensorType::COUNT],
     /// By direction; see [`Direction`].
     pub commands: [Commands; 2],
+    /// Written by the cold thread.
+    pub watch: Watch,
     /// Written by the tick thread: its systems, in the order of [`SYSTEMS`].
     pub systems: [System; SYSTEMS.len()],
 }
@@ -72,6 +74,18 @@ impl TwinStats {
 /// records, records that fault injection held back, rules, what happens once a second, and counters.
 pub const SYSTEMS: [&str; 9] =
     ["events", "t3", "expire", "t2", "t1", "held", "rules", "second", "publish"];
+
+/// What the watchdog sees.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Watch {
+    /// Workers that stand still now.
+    pub still: Counter,
+    /// How often one was seen to.
+    pub stalls: Counter,
+    /// How often the next worker stood in for one.
+    pub stood_in: Counter,
+}
 
 /// The times of one system.
 #[derive(Debug, Default)]
