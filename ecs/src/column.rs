@@ -21,14 +21,6 @@ pub struct Column {
     cursors: Vec<Bits>,
 }
 
-/// A column as a walk receives it.
-pub enum Lent<'w> {
-    /// Others may read it at the same time.
-    Shared(&'w Column),
-    /// Nobody else sees it.
-    Unique(&'w mut Column),
-}
-
 impl Column {
     /// An empty column that `cursors` cursors follow.
     pub(crate) fn new(kind: ComponentKind, cursors: usize) -> Self {
@@ -121,7 +113,7 @@ impl Column {
     pub(crate) fn commit(&mut self, rows: usize) {
         self.touch();
         if self.kind.track == Track::Rows {
-            self.dirty.set_range(self.len..self.len + rows);
+            self.dirty.as_mut().set_range(self.len..self.len + rows);
         }
         self.len += rows;
     }
@@ -197,7 +189,7 @@ impl Column {
     pub(crate) fn add_cursor(&mut self, capacity_rows: usize) {
         let mut cursor = Bits::default();
         cursor.grow(capacity_rows);
-        cursor.set_range(0..self.len);
+        cursor.as_mut().set_range(0..self.len);
         self.cursors.push(cursor);
     }
 
@@ -226,7 +218,7 @@ impl Column {
         assert!(rows.end <= self.len, "rows {rows:?} of {}", self.len);
         self.touch();
         if self.kind.track == Track::Rows {
-            self.dirty.set_range(rows.clone());
+            self.dirty.as_mut().set_range(rows.clone());
         }
         let size = self.kind.row_bytes;
         &mut self.buffer.bytes_mut()[rows.start * size..rows.end * size]
@@ -279,36 +271,5 @@ fn copy_row(to: &mut [u8], from: &[u8]) {
             to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
         }
         _ => to.copy_from_slice(from),
-    }
-}
-
-impl<'w> Lent<'w> {
-    /// The column, to read.
-    #[inline]
-    pub(crate) fn shared(self) -> &'w Column {
-        match self {
-            Self::Shared(column) => column,
-            Self::Unique(column) => column,
-        }
-    }
-
-    /// The column, to write.
-    #[inline]
-    pub(crate) fn unique(self) -> &'w mut Column {
-        match self {
-            Self::Unique(column) => column,
-            Self::Shared(_) => {
-                unreachable!("columns that a query writes are lent to its system alone")
-            }
-        }
-    }
-
-    /// The same column for a shorter time.
-    #[inline]
-    pub(crate) fn reborrow(&mut self) -> Lent<'_> {
-        match self {
-            Self::Shared(column) => Lent::Shared(column),
-            Self::Unique(column) => Lent::Unique(column),
-        }
     }
 }

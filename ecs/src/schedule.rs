@@ -11,13 +11,13 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use crate::commands::{CommandBuffer, Commands, apply_stage};
+use crate::commands::{CommandBuffer, apply_stage};
 use crate::component::Signature;
 use crate::parallel::map_in_order;
-use crate::part::Part;
 use crate::system::{Body, Context, System, SystemFn};
-use crate::world::World;
+use crate::world::{Share, World};
 
 /// Why a schedule was not built.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -304,38 +304,34 @@ fn run_system<C: Context>(
 ) {
     match &mut system.body {
         Body::Exclusive(body) => body(world, context),
-        Body::Part(body) => {
-            let lender = world.lender();
-            let commands = Commands::new(lender.entities, buffer);
-            body(&mut lender.whole(system.grant, &system.resources, commands));
-        }
+        Body::Part(body) => body(&mut world.part(system.grant, &system.resources, buffer)),
     }
 }
 
-/// Runs the systems of one stage, each on its own part of the world.
+/// Runs the systems of one stage, each on its own part of the world. If one panics, the world is whole before the panic goes
+/// on.
 fn run_side_by_side<C: Context>(
-    jobs: Vec<(&mut System<C>, &mut CommandBuffer)>,
+    mut jobs: Vec<(&mut System<C>, &mut CommandBuffer)>,
     world: &mut World,
     threads: usize,
     clock: &(impl Fn() -> u64 + Sync),
 ) {
-    let lender = world.lender();
-    let entities = lender.entities;
-    let grants: Vec<_> =
-        jobs.iter().map(|(system, _)| (system.grant, system.resources.clone())).collect();
-    let lent: Vec<_> = grants.iter().map(|(grant, resources)| (*grant, resources)).collect();
-    let jobs: Vec<_> = jobs.into_iter().zip(lender.cut(&lent)).collect();
+    let share =
+        |(system, _): &(&mut System<C>, _)| world.check_out(system.grant, &system.resources);
+    let mut shares: Vec<_> = jobs.iter().map(share).collect();
     let run =
-        |((system, buffer), (columns, resources)): ((&mut System<C>, &mut CommandBuffer), _)| {
-            let commands = Commands::new(entities, buffer);
+        |((system, buffer), share): (&mut (&mut System<C>, &mut CommandBuffer), &mut Share)| {
             let Body::Part(body) = &mut system.body else {
                 unreachable!("an exclusive system is alone in its stage")
             };
             let start_ns = clock();
-            body(&mut Part { columns, commands, resources });
+            body(&mut world.part_of(share, system.grant, &system.resources, buffer));
             system.account(clock().saturating_sub(start_ns));
         };
-    map_in_order(jobs, threads, run, |()| ());
+    let jobs = jobs.iter_mut().zip(&mut shares).collect();
+    let done = catch_unwind(AssertUnwindSafe(|| map_in_order(jobs, threads, run, |()| ())));
+    world.check_in(shares);
+    done.unwrap_or_else(|panic| resume_unwind(panic));
 }
 
 /// A table: one line a system, stage by stage, with what it touches and its times in nanoseconds.

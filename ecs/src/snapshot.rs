@@ -260,12 +260,12 @@ impl Snapshot {
         let Some(table) = world.archetypes().get(archetype) else {
             return (Step::Checksum(0, Fold::new()), 0);
         };
-        let row_bytes: usize = size_of::<Entity>()
-            + table.columns().iter().map(crate::Column::row_bytes).sum::<usize>();
+        let row_bytes: usize =
+            size_of::<Entity>() + table.columns().map(crate::Column::row_bytes).sum::<usize>();
         let end = table.len().min(row.saturating_add((budget / row_bytes).max(1)));
         let sections = &self.sections.rows[archetype];
         put(&mut self.bytes, sections[0] + row * size_of::<Entity>(), &table.entities()[row..end]);
-        for (column, section) in table.columns().iter().zip(&sections[1..]) {
+        for (column, section) in table.columns().zip(&sections[1..]) {
             let size = column.row_bytes();
             put(&mut self.bytes, section + row * size, &column.bytes()[row * size..end * size]);
         }

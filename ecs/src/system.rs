@@ -8,8 +8,7 @@ use std::fmt;
 
 use crate::component::Signature;
 use crate::filter::Filter;
-use crate::lend::Grant;
-use crate::part::{Part, ResourceGrant};
+use crate::part::{Grant, Part, ResourceGrant};
 use crate::query::Query;
 use crate::term::Terms;
 use crate::world::World;

@@ -7,12 +7,12 @@
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
-use crate::archetype::LendPlan;
+use crate::archetype::{Archetype, LendPlan};
 use crate::bits::BitsMut;
-use crate::column::Lent;
+use crate::column::Column;
 use crate::component::{Component, Signature, Track};
 use crate::entity::Entity;
-use crate::lend::Table;
+use crate::held::Held;
 
 /// One thing that a query asks for: `&T`, `&mut T`, [`Tracked<T>`], an [`Option`] of these, or [`Entity`].
 pub trait Term {
@@ -36,7 +36,7 @@ pub trait Term {
 
     /// All rows of an archetype that matched.
     #[doc(hidden)]
-    fn slice<'w>(entities: &'w [Entity], column: Option<Lent<'w>>) -> Self::Slice<'w>;
+    fn slice<'w>(entities: &'w [Entity], column: Option<&'w mut Held<Column>>) -> Self::Slice<'w>;
 
     /// One row of a slice.
     #[doc(hidden)]
@@ -71,8 +71,8 @@ impl<T: Component> Term for &T {
     const REQUIRED: Signature = Signature::of::<T>();
 
     #[inline]
-    fn slice<'w>(entities: &'w [Entity], column: Option<Lent<'w>>) -> &'w [T] {
-        &column.expect(MATCHED).shared().values()[..entities.len()]
+    fn slice<'w>(entities: &'w [Entity], column: Option<&'w mut Held<Column>>) -> &'w [T] {
+        &column.expect(MATCHED).values()[..entities.len()]
     }
 
     #[inline]
@@ -97,8 +97,8 @@ impl<T: Component> Term for &mut T {
     const REQUIRED: Signature = Signature::of::<T>();
 
     #[inline]
-    fn slice<'w>(entities: &'w [Entity], column: Option<Lent<'w>>) -> &'w mut [T] {
-        &mut column.expect(MATCHED).unique().values_mut().0[..entities.len()]
+    fn slice<'w>(entities: &'w [Entity], column: Option<&'w mut Held<Column>>) -> &'w mut [T] {
+        &mut column.expect(MATCHED).values_mut().0[..entities.len()]
     }
 
     #[inline]
@@ -140,8 +140,11 @@ impl<T: Component> Term for Tracked<T> {
     const REQUIRED: Signature = Signature::of::<T>();
 
     #[inline]
-    fn slice<'w>(entities: &'w [Entity], column: Option<Lent<'w>>) -> TrackedSlice<'w, T> {
-        let (values, dirty) = column.expect(MATCHED).unique().values_mut();
+    fn slice<'w>(
+        entities: &'w [Entity],
+        column: Option<&'w mut Held<Column>>,
+    ) -> TrackedSlice<'w, T> {
+        let (values, dirty) = column.expect(MATCHED).values_mut();
         TrackedSlice { values: &mut values[..entities.len()], dirty }
     }
 
@@ -244,7 +247,7 @@ impl<Q: Term> Term for Option<Q> {
     const REQUIRED: Signature = Signature::EMPTY;
 
     #[inline]
-    fn slice<'w>(entities: &'w [Entity], column: Option<Lent<'w>>) -> Self::Slice<'w> {
+    fn slice<'w>(entities: &'w [Entity], column: Option<&'w mut Held<Column>>) -> Self::Slice<'w> {
         column.map(|column| Q::slice(entities, Some(column)))
     }
 
@@ -266,7 +269,7 @@ impl Term for Entity {
     const REQUIRED: Signature = Signature::EMPTY;
 
     #[inline]
-    fn slice<'w>(entities: &'w [Entity], _: Option<Lent<'w>>) -> &'w [Entity] {
+    fn slice<'w>(entities: &'w [Entity], _: Option<&'w mut Held<Column>>) -> &'w [Entity] {
         entities
     }
 
@@ -305,7 +308,7 @@ pub trait Terms {
 
     /// Lends the columns of one archetype.
     #[doc(hidden)]
-    fn slices<'a>(table: Table<'a, '_>, plan: &LendPlan) -> Self::Slices<'a>;
+    fn slices<'a>(table: &'a mut Archetype, plan: &LendPlan) -> Self::Slices<'a>;
 
     /// One row of each slice.
     #[doc(hidden)]
@@ -335,7 +338,7 @@ macro_rules! terms {
             const REQUIRED: Signature = Signature::EMPTY$(.union($T::REQUIRED))+;
 
             #[inline]
-            fn slices<'a>(table: Table<'a, '_>, plan: &LendPlan) -> Self::Slices<'a> {
+            fn slices<'a>(table: &'a mut Archetype, plan: &LendPlan) -> Self::Slices<'a> {
                 let (entities, [$($v),+]) = table.lend(plan);
                 ($($T::slice(entities, $v),)+)
             }

@@ -15,8 +15,7 @@ use crate::bundle::Bundle;
 use crate::commands::{CommandBuffer, Commands, apply_stage};
 use crate::component::{COMPONENT_IDS, Component, ComponentKind, Signature, Track};
 use crate::entity::{Entities, Entity, Location};
-use crate::lend::Grant;
-use crate::part::{Lender, Part, ResourceGrant};
+use crate::part::{Grant, Part, PartColumns, PartResources, ResourceGrant};
 use crate::resource::Resources;
 use crate::snapshot::{Checked, RestoreError};
 
@@ -83,6 +82,12 @@ pub struct World {
     resources: Resources,
     /// The buffer of [`World::defer`], kept for its memory.
     deferred: CommandBuffer,
+}
+
+/// What a system of a parallel stage holds.
+pub(crate) struct Share {
+    archetypes: Vec<Archetype>,
+    resources: Resources,
 }
 
 impl Default for World {
@@ -379,10 +384,8 @@ impl World {
     ) {
         assert!(cursor.world_id == self.id, "a cursor on {} of another world", T::NAME);
         for archetype in &mut self.archetypes {
-            let Some(position) = archetype.position(T::ID) else { continue };
-            let (head, columns) = archetype.split_mut();
-            let entities = head.entities();
-            columns[position].drain_cursor::<T>(usize::from(cursor.index), |row, value| {
+            let Some((entities, column)) = archetype.split_mut(T::ID) else { continue };
+            column.drain_cursor::<T>(usize::from(cursor.index), |row, value| {
                 visit(entities[row], value);
             });
         }
@@ -545,10 +548,7 @@ impl World {
     /// ```
     pub fn defer<R>(&mut self, work: impl FnOnce(&mut Part<'_>) -> R) -> R {
         let mut buffer = std::mem::take(&mut self.deferred);
-        let lender = self.lender();
-        let commands = Commands::new(lender.entities, &mut buffer);
-        let grant = Grant { reads: Signature::ALL, writes: Signature::ALL };
-        let answer = work(&mut lender.whole(grant, &ResourceGrant::ALL, commands));
+        let answer = work(&mut self.part(Grant::ALL, &ResourceGrant::ALL, &mut buffer));
         apply_stage(self, std::slice::from_mut(&mut buffer));
         self.deferred = buffer;
         answer
@@ -560,18 +560,58 @@ impl World {
         self.entities.reserve_upcoming(count, used);
     }
 
+    /// The columns under a grant, and the resources beside them.
     #[inline]
-    pub(crate) fn lender(&mut self) -> Lender<'_> {
-        Lender {
-            world_id: self.id,
-            entities: &self.entities,
-            archetypes: &mut self.archetypes,
-            resources: &mut self.resources,
+    pub(crate) fn columns(&mut self, grant: Grant) -> (PartColumns<'_>, &mut Resources) {
+        let Self { id, ref entities, ref mut archetypes, ref mut resources, .. } = *self;
+        (PartColumns { world_id: id, entities, archetypes, grant }, resources)
+    }
+
+    /// All of the world for one system.
+    #[inline]
+    pub(crate) fn part<'w>(
+        &'w mut self,
+        grant: Grant,
+        resource_grant: &'w ResourceGrant,
+        buffer: &'w mut CommandBuffer,
+    ) -> Part<'w> {
+        let (columns, resources) = self.columns(grant);
+        let commands = Commands::new(columns.entities, buffer);
+        Part { columns, commands, resources: PartResources { resources, grant: resource_grant } }
+    }
+
+    /// Hands out what a system of a parallel stage has declared. Until [`World::check_in`] the rest of the world rests.
+    pub(crate) fn check_out(&mut self, grant: Grant, resources: &ResourceGrant) -> Share {
+        let archetypes = self.archetypes.iter_mut().map(|archetype| archetype.check_out(grant));
+        Share { archetypes: archetypes.collect(), resources: self.resources.check_out(resources) }
+    }
+
+    /// What was handed out, as the part of a world.
+    pub(crate) fn part_of<'w>(
+        &'w self,
+        share: &'w mut Share,
+        grant: Grant,
+        resource_grant: &'w ResourceGrant,
+        buffer: &'w mut CommandBuffer,
+    ) -> Part<'w> {
+        let Self { id, ref entities, .. } = *self;
+        let Share { archetypes, resources } = share;
+        Part {
+            columns: PartColumns { world_id: id, entities, archetypes, grant },
+            commands: Commands::new(entities, buffer),
+            resources: PartResources { resources, grant: resource_grant },
         }
     }
 
-    pub(crate) fn parts_mut(&mut self) -> (&Entities, &mut [Archetype]) {
-        (&self.entities, &mut self.archetypes)
+    /// Takes back all that was handed out.
+    pub(crate) fn check_in(&mut self, shares: Vec<Share>) {
+        for share in shares {
+            self.resources.check_in(share.resources);
+            let homes = self.archetypes.iter_mut().zip(share.archetypes);
+            homes.for_each(|(home, lent)| home.check_in(lent));
+        }
+        self.resources.reclaim();
+        self.archetypes.iter_mut().for_each(Archetype::reclaim);
     }
 
     /// Learns the component types behind their ids; an id of two types is refused.
