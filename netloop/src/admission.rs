@@ -272,7 +272,7 @@ impl Engine {
         self.scratch.clear();
         match self.endpoint.accept(incoming, now.instant, &mut self.scratch, None) {
             Ok((handle, connection)) => {
-                let id = self.insert(handle, connection);
+                let id = self.insert(now, handle, connection);
                 let place = self.own_place(id);
                 self.admission.under_way += 1;
                 if let Some(session) = self.session_at(place) {

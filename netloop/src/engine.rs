@@ -26,6 +26,7 @@ use crate::{
     admission::{Admission, NO_ROOM, Route},
     command::Commands,
     fairness::Arrivals,
+    health::Looks,
     sending::Outgoing,
     session::{Outcome, Phase, Service, Session},
     wheel::Wheel,
@@ -48,6 +49,7 @@ pub struct Engine {
     /// Sessions that left something in QUIC because the sink was full.
     unfinished: VecDeque<u32>,
     pub(crate) wheel: Wheel,
+    pub(crate) looks: Looks,
     /// Kept between turns so that firing timers allocates nothing.
     due: Vec<u32>,
     commands: Commands,
@@ -107,7 +109,7 @@ impl Engine {
         naming: impl Into<Naming>,
     ) -> Self {
         let mut server = ServerConfig::with_crypto(crypto);
-        server.transport_config(limits.transport());
+        server.transport_config(limits.server_transport());
         Self::new(Some(server), None, limits, now, naming.into())
     }
 
@@ -121,7 +123,7 @@ impl Engine {
         naming: impl Into<Naming>,
     ) -> Self {
         let mut config = ClientConfig::new(crypto);
-        config.transport_config(limits.transport());
+        config.transport_config(limits.client_transport());
         Self::new(None, Some(Client { config, hello }), limits, now, naming.into())
     }
 
@@ -155,6 +157,7 @@ impl Engine {
             outgoing: Outgoing::default(),
             unfinished: VecDeque::new(),
             wheel: Wheel::new(now.instant, WHEEL_SLOT_NS),
+            looks: Looks::new(now.instant, limits.idle_timeout),
             due: Vec::new(),
             commands: Commands::new(COMMANDS_WAITING_MAX),
             scratch: Vec::new(),
@@ -181,7 +184,7 @@ impl Engine {
         }
         let (handle, connection) =
             self.endpoint.connect(now.instant, client.config.clone(), remote, name)?;
-        Ok(self.insert(handle, connection))
+        Ok(self.insert(now, handle, connection))
     }
 
     /// Takes one received UDP payload. Nothing reaches a session before [`Engine::poll`].
@@ -201,6 +204,7 @@ impl Engine {
 
     pub(crate) fn insert(
         &mut self,
+        now: Now,
         handle: ConnectionHandle,
         connection: quinn_proto::Connection,
     ) -> SessionId {
@@ -212,7 +216,8 @@ impl Engine {
         // Twelve bits of generation: an id comes back after 4,095 sessions in the same place.
         self.generations[place] = self.generations[place] % 0xfff + 1;
         let id = SessionId::new(self.worker.shared_place(place), self.generations[place]);
-        self.sessions[place] = Some(Box::new(Session::new(id, connection, self.keys_seed)));
+        self.sessions[place] =
+            Some(Box::new(Session::new(id, connection, self.keys_seed, now.instant)));
         self.mark_dirty(place as u32);
         id
     }
@@ -259,6 +264,7 @@ impl Engine {
             keys_max: self.limits.keys_max,
             unix_ns: now.unix_ns,
             streams_left,
+            streams_max: [self.limits.uni_streams_max, self.limits.bi_streams_max],
             streams_stopped: 0,
         };
         Some((session, service))
@@ -293,14 +299,14 @@ impl Engine {
         } else {
             self.mark_dirty(place);
         }
-        self.handle_outcome(place, &mut outcome);
+        self.handle_outcome(now, place, &mut outcome);
         self.count_streams(place);
         if let Some(code) = outcome.refused {
             self.close(now, id, code);
         }
     }
 
-    fn handle_outcome(&mut self, place: u32, outcome: &mut Outcome) {
+    fn handle_outcome(&mut self, now: Now, place: u32, outcome: &mut Outcome) {
         let Some(session) = self.sessions[place as usize].as_mut() else { return };
         let id = session.id;
         if outcome.opened {
@@ -311,8 +317,11 @@ impl Engine {
             }
             self.events.push_back(SessionEvent::Opened { session: id, remote });
         }
-        if outcome.opened && !self.admit_session(place) {
-            outcome.refused = Some(NO_ROOM);
+        if outcome.opened {
+            self.begin_looks(now, place);
+            if !self.admit_session(place) {
+                outcome.refused = Some(NO_ROOM);
+            }
         }
         if let Some(hello) = outcome.hello {
             self.events.push_back(SessionEvent::Hello { session: id, hello });
@@ -342,6 +351,7 @@ impl Engine {
             self.tally.handshakes_timeout += u64::from(reason == CloseReason::Idle);
             self.events.push_back(SessionEvent::Failed { session: id, reason });
         } else {
+            self.end_looks(place);
             self.tally.closed += 1;
             self.events.push_back(SessionEvent::Closed { session: id, reason, tally, totals });
         }
@@ -365,13 +375,18 @@ impl Engine {
             }
         }
         self.due = due;
+        self.poll_looks(now);
         self.admit(now, sink);
     }
 
     /// The next instant at which [`Engine::handle_timeouts`] has something to do.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.wheel.next_deadline().into_iter().chain(self.admission.poll_timeout()).min()
+        let looks = self.looks.wheel.next_deadline();
+        [self.wheel.next_deadline(), looks, self.admission.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The next step in a session's life.

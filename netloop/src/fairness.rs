@@ -155,6 +155,7 @@ impl Engine {
             let mut fed_bytes = 0;
             if let Some(session) = self.session_at(place) {
                 session.recv_ns = recv_ns;
+                session.peer.heard = now.instant;
                 session.fed_bytes += bytes;
                 fed_bytes = session.fed_bytes;
                 session.connection.handle_event(event);

@@ -9,6 +9,7 @@ mod engine;
 mod event;
 mod fairness;
 mod handover;
+mod health;
 mod idle;
 mod inbound;
 mod keys;
@@ -36,9 +37,11 @@ mod worker;
 
 pub use clock::{Clock, Now, process_cpu, rss_bytes, thread_cpu_ns};
 pub use command::CommandError;
+pub use congestion::{Congestion, UnknownCongestion};
 pub use engine::{ConnectError, Datagram, Engine};
 pub use event::{CloseReason, SessionEvent, SessionId};
 pub use handover::{Handover, Posts};
+pub use health::Health;
 pub use idle::{
     Idle, IdleStrategy, Pause, Sleeper, UnknownIdleStrategy, Waker, sharpen_timers, wait_until,
     wake_line,

@@ -5,9 +5,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use quinn_proto::{AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+use quinn_proto::{
+    AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt,
+    congestion::ControllerFactory,
+};
 
-use crate::congestion::FloorCubicConfig;
+use crate::Congestion;
 
 /// What all handshakes together may cost.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,9 +75,10 @@ pub struct SessionLimits {
     pub idle_timeout: Duration,
     /// A session that has nothing to say sends a ping so often, to stay known on the way.
     pub keep_alive: Option<Duration>,
-    /// Unidirectional streams (T2 and control) that the peer may hold open.
+    /// Unidirectional streams (T2 and control) that the peer may hold open. A server allows a few until the first of
+    /// them is used for T2, because QUIC keeps memory for each that it allows, and most sessions never need it.
     pub uni_streams_max: u32,
-    /// Bidirectional streams (T3) that the peer may hold open.
+    /// Bidirectional streams (T3) that the peer may hold open; a few until the first one.
     pub bi_streams_max: u32,
     /// Bytes of one stream that may wait unread.
     pub stream_window_bytes: u32,
@@ -83,9 +87,13 @@ pub struct SessionLimits {
     /// Bytes sent and not yet acknowledged that a session may hold.
     pub send_window_bytes: u32,
     /// Bytes in flight that single losses never forbid a session, so that T1 does not wait on a link that loses; signs of
-    /// true congestion do. The default holds two full-size datagrams a millisecond over a round trip of 20 ms. 0 is Cubic
-    /// without a floor.
+    /// true congestion do. The default holds two full-size datagrams a millisecond over a round trip of 20 ms. 0 is no
+    /// floor; BBR has none.
     pub congestion_floor_bytes: u64,
+    /// What decides how much may be in flight.
+    pub congestion: Congestion,
+    /// Keys of a session are replaced so often (RFC 9001, section 6); by QUIC's own limits only when there is no period.
+    pub key_update: Option<Duration>,
     /// Received DATAGRAM bytes that may wait inside QUIC. It overflows in silence there, so the engine drains long before
     /// this is reached.
     pub datagram_buffer_bytes: usize,
@@ -117,6 +125,8 @@ impl Default for SessionLimits {
             receive_window_bytes: 1 << 20,
             send_window_bytes: 1 << 20,
             congestion_floor_bytes: 64 << 10,
+            congestion: Congestion::default(),
+            key_update: Some(Duration::from_secs(3600)),
             datagram_buffer_bytes: 512 << 10,
             datagram_send_bytes: 64 << 10,
             mtu_bytes: 1452,
@@ -130,9 +140,26 @@ impl Default for SessionLimits {
 /// The smallest UDP payload that every QUIC path carries (RFC 9000, section 14).
 const MTU_MIN_BYTES: u16 = 1200;
 
+/// Streams of the peer that a server allows at first, unidirectional and bidirectional.
+const STREAMS_AT_FIRST: [u32; 2] = [8, 16];
+
 impl SessionLimits {
-    /// The transport parameters and algorithms that follow from the limits.
-    pub(crate) fn transport(&self) -> Arc<TransportConfig> {
+    /// The transport parameters and algorithms of a client that follow from the limits.
+    pub(crate) fn client_transport(&self) -> Arc<TransportConfig> {
+        Arc::new(self.transport())
+    }
+
+    /// The same of a server, which has many sessions.
+    pub(crate) fn server_transport(&self) -> Arc<TransportConfig> {
+        let mut transport = self.transport();
+        let [uni, bi] = STREAMS_AT_FIRST;
+        transport
+            .max_concurrent_uni_streams(uni.min(self.uni_streams_max).into())
+            .max_concurrent_bidi_streams(bi.min(self.bi_streams_max).into());
+        Arc::new(transport)
+    }
+
+    fn transport(&self) -> TransportConfig {
         let mut transport = TransportConfig::default();
         let idle = IdleTimeout::try_from(self.idle_timeout)
             .unwrap_or_else(|_| IdleTimeout::from(VarInt::from_u32(u32::MAX)));
@@ -147,7 +174,7 @@ impl SessionLimits {
             .datagram_receive_buffer_size(Some(self.datagram_buffer_bytes))
             .datagram_send_buffer_size(self.datagram_send_bytes)
             .initial_mtu(MTU_MIN_BYTES)
-            .congestion_controller_factory(self.congestion());
+            .congestion_controller_factory(self.controllers());
         let mut discovery = MtuDiscoveryConfig::default();
         discovery.upper_bound(self.mtu_bytes.max(MTU_MIN_BYTES));
         transport.mtu_discovery_config(Some(discovery));
@@ -156,14 +183,14 @@ impl SessionLimits {
             frequency.ack_eliciting_threshold(every.into()).max_ack_delay(Some(self.ack_delay));
             transport.ack_frequency_config(Some(frequency));
         }
-        Arc::new(transport)
+        transport
     }
 
     /// An initial window that leaves room for a full flight at any datagram size: a window that one datagram fills would
     /// keep the handshake from ever finishing.
-    fn congestion(&self) -> Arc<FloorCubicConfig> {
+    fn controllers(&self) -> Arc<dyn ControllerFactory + Send + Sync> {
         const FLIGHT_DATAGRAMS: u64 = 16;
         let initial_bytes = FLIGHT_DATAGRAMS * u64::from(self.mtu_bytes.max(MTU_MIN_BYTES));
-        Arc::new(FloorCubicConfig::new(initial_bytes, self.congestion_floor_bytes))
+        self.congestion.factory(initial_bytes, self.congestion_floor_bytes)
     }
 }

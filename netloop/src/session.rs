@@ -3,7 +3,7 @@
 //! A session only reacts. [`Session::service`] drains what QUIC has for it, in the order control, T3, T2, T1 of need but
 //! bounded in each; whatever did not fit into the sink stays in QUIC and is tried again.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Instant};
 
 use quinn_proto::{
     Connection, ConnectionError, Dir, Event, StreamEvent, StreamId, TransportErrorCode, VarInt,
@@ -15,6 +15,7 @@ use crate::{
     addresses::AddressId,
     command::{Commands, OpenCommand},
     fairness::Share,
+    health::{PathCounts, Peer},
     inbound::StreamKind,
     keys::KeyTable,
     streams::Streams,
@@ -65,6 +66,8 @@ pub(crate) struct Service<'a, S> {
     pub(crate) unix_ns: u64,
     /// Streams that the peer may still open, and which limit says so.
     pub(crate) streams_left: (usize, Limit),
+    /// Unidirectional and bidirectional streams that it may hold at the same time.
+    pub(crate) streams_max: [u32; 2],
     /// Streams that were stopped because of it.
     pub(crate) streams_stopped: u64,
 }
@@ -108,6 +111,9 @@ pub(crate) struct Session {
     pub(crate) datagram_space_max: usize,
     /// Whose session it is, once the address has proved that it is there.
     pub(crate) address: Option<AddressId>,
+    pub(crate) peer: Peer,
+    /// When its keys were last replaced.
+    pub(crate) keys_from: Instant,
     /// Streams of the peer that the engine has counted.
     pub(crate) streams_held: u32,
     /// It stands in the line of those that may have something to send, or in that of those with commands.
@@ -122,7 +128,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(id: SessionId, mut connection: Connection, seed: u64) -> Self {
+    pub(crate) fn new(id: SessionId, mut connection: Connection, seed: u64, now: Instant) -> Self {
         let datagram_space_max = connection.datagrams().send_buffer_space();
         Self {
             id,
@@ -144,6 +150,8 @@ impl Session {
             share: Share::default(),
             datagram_space_max,
             address: None,
+            peer: Peer::new(now),
+            keys_from: now,
             streams_held: 0,
             dirty: false,
             urgent: false,
@@ -157,6 +165,17 @@ impl Session {
 
     pub(crate) fn remote(&self) -> SocketAddr {
         self.connection.remote_address()
+    }
+
+    /// What its path has done.
+    pub(crate) fn path_counts(&self) -> PathCounts {
+        let path = self.connection.stats().path;
+        PathCounts {
+            sent: path.sent_packets,
+            lost: path.lost_packets,
+            rtt: path.rtt,
+            rtt_min: path.min_rtt,
+        }
     }
 
     /// DATAGRAM frames that QUIC received and discarded because its queue was full.
@@ -232,6 +251,18 @@ impl Session {
             }
             *left = left.saturating_sub(1);
             self.inbound.insert(id, kind);
+            match kind {
+                StreamKind::Command => self.allow_streams(dir, service.streams_max[1]),
+                StreamKind::Records => self.allow_streams(dir, service.streams_max[0]),
+                StreamKind::Opening | StreamKind::Control => {}
+            }
+        }
+    }
+
+    /// Allows the peer all the streams that it may hold, once it uses any.
+    fn allow_streams(&mut self, dir: Dir, most: u32) {
+        if self.connection.max_concurrent_streams(dir) < u64::from(most) {
+            self.connection.set_max_concurrent_streams(dir, most.into());
         }
     }
 

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use crate::{EngineTally, Limit, Pool, SocketCounts};
+use crate::{EngineTally, Health, Limit, Pool, SocketCounts};
 
 /// One number with one writer.
 #[derive(Debug, Default)]
@@ -187,6 +187,12 @@ pub struct WorkerStats {
     pub garbage_datagrams: Counter,
     /// How often each limit was reached, in the order of [`Limit::ALL`].
     pub limits: [Counter; Limit::ALL.len()],
+    /// Open sessions by the health of their peer, in the order of [`Health::ALL`].
+    pub health: [Counter; Health::ALL.len()],
+    /// How often a peer came into each of these states from another.
+    pub health_changes: [Counter; Health::ALL.len()],
+    /// Sessions whose keys were replaced because their period was over.
+    pub key_updates: Counter,
     /// Control streams that broke their form.
     pub bad_control: Counter,
     /// DATAGRAM frames that QUIC discarded because its own queue was full.
@@ -228,6 +234,11 @@ impl WorkerStats {
         for (limit, count) in self.limits.iter().zip(tally.limits) {
             limit.set(count);
         }
+        let health = self.health.iter().chain(&self.health_changes);
+        for (shown, count) in health.zip(tally.health.into_iter().chain(tally.health_changes)) {
+            shown.set(count);
+        }
+        self.key_updates.set(tally.key_updates);
         self.budget_exhausted.handshakes.set(tally.handshakes_waited);
         self.budget_exhausted.rounds.set(tally.rounds);
         self.sessions_opened.set(tally.opened);
@@ -298,11 +309,13 @@ impl WorkerStats {
             &self.sessions_closed,
             &self.sessions_opened,
             &self.garbage_datagrams,
+            &self.key_updates,
             &self.bad_control,
             &self.shed_quic_datagrams,
             &self.slab_replaced,
         ];
-        single.into_iter().chain(&self.limits)
+        let health = self.health.iter().chain(&self.health_changes);
+        single.into_iter().chain(&self.limits).chain(health)
     }
 
     /// Sessions that are open.

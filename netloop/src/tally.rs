@@ -130,6 +130,12 @@ pub struct EngineTally {
     pub unfinished: u64,
     /// Control streams that broke their form.
     pub bad_control: u64,
+    /// Open sessions by the health of their peer, in the order of [`crate::Health::ALL`].
+    pub health: [u64; 4],
+    /// How often a peer came into each of these states from another.
+    pub health_changes: [u64; 4],
+    /// Sessions whose keys were replaced because their period was over.
+    pub key_updates: u64,
 }
 
 impl EngineTally {

@@ -17,6 +17,7 @@ pub use layers::Layers;
 pub use mistake::{ConfigError, Rejected, Source};
 pub use table::SENSOR_TYPES;
 
+use netloop::Congestion;
 use table::Key;
 use wire::SensorType;
 
@@ -76,6 +77,10 @@ pub struct Net {
     pub send_buffer_bytes: usize,
     /// Largest UDP payload sent, in bytes.
     pub mtu_bytes: u16,
+    /// What decides how much a session may have in flight.
+    pub congestion: Congestion,
+    /// Period after which the keys of a session are replaced, in seconds; 0 is none.
+    pub key_update_s: u64,
     /// Silence after which a session is closed, in milliseconds.
     pub idle_timeout_ms: u64,
     /// Period of the worker's keep-alive, in milliseconds; 0 sends none.
@@ -106,6 +111,8 @@ impl Default for Net {
             recv_buffer_bytes: 0,
             send_buffer_bytes: 0,
             mtu_bytes: 0,
+            congestion: Congestion::default(),
+            key_update_s: 0,
             idle_timeout_ms: 0,
             keep_alive_ms: 0,
             max_uni_streams: 0,

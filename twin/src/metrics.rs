@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use hdrhistogram::Histogram;
-use netloop::Limit;
+use netloop::{Health, Limit};
 
 use crate::config::SENSOR_TYPES;
 use crate::host;
@@ -284,6 +284,23 @@ const METRICS: &[Metric] = &[
         to.count("reason=\"tls\"", worker.handshakes_tls.value());
         to.count("reason=\"timeout\"", worker.handshakes_timeout.value());
         to.count("reason=\"other\"", worker.handshakes_other.value());
+    }),
+    gauge("pollux_peer_health", "Open sessions by the health of their peer.", |from, to| {
+        for (state, count) in Health::ALL.into_iter().zip(&from.worker.health) {
+            to.count(&format!("state=\"{}\"", state.name()), count.value());
+        }
+    }),
+    counter(
+        "pollux_peer_health_changes_total",
+        "Times a peer came into a state of health from another.",
+        |from, to| {
+            for (state, count) in Health::ALL.into_iter().zip(&from.worker.health_changes) {
+                to.count(&format!("state=\"{}\"", state.name()), count.value());
+            }
+        },
+    ),
+    counter("pollux_key_updates_total", "Sessions whose keys were replaced.", |from, to| {
+        to.count("", from.worker.key_updates.value());
     }),
     counter("pollux_limits_total", "Limits that were reached, by limit and answer.", |from, to| {
         for limit in Limit::ALL {

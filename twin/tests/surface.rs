@@ -22,7 +22,7 @@ use twin::stats::{Direction, TwinStats};
 const RSS_BYTES: u64 = 12_345_678;
 
 /// The names that the outside relies on.
-const PROMISED: [&str; 18] = [
+const PROMISED: [&str; 19] = [
     "pollux_records_total",
     "pollux_lost_total",
     "pollux_decode_errors_total",
@@ -37,6 +37,7 @@ const PROMISED: [&str; 18] = [
     "pollux_ring_capacity",
     "pollux_commands_total",
     "pollux_limits_total",
+    "pollux_peer_health",
     "pollux_threshold_crossings_total",
     "pollux_sensor_value",
     "process_resident_memory_bytes",

@@ -394,6 +394,11 @@ impl Pair {
         while self.now.instant < end && self.step() {}
     }
 
+    /// Nothing that is on its way arrives.
+    pub fn forget_flights(&mut self) {
+        self.flights = BinaryHeap::new();
+    }
+
     /// The server's name of the only session that it has.
     pub fn server_session(&self) -> SessionId {
         self.server.engine.ids().next().expect("the server has a session")

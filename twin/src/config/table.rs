@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use netloop::Congestion;
 use wire::SensorType;
 
 use super::{Config, IdleStrategy, LogLevel, Priority, Rule};
@@ -146,6 +147,18 @@ const NET: &[Key] = &[
         "1452",
         Kind::Count { min: 1200, max: 65_527, set: |c, v| c.net.mtu_bytes = v as u16 },
         "Largest UDP payload. 1452 fits an Ethernet frame of 1500 bytes over IPv6; QUIC needs 1200.",
+    ),
+    key(
+        "net.congestion",
+        "cubic",
+        Kind::Choice { of: &Congestion::NAMES, set: |c, v| c.net.congestion = Congestion::ALL[v] },
+        "What decides how much a session may have in flight. cubic and newreno do not let single losses hold T1 back; bbr sends at the rate that it has measured.",
+    ),
+    key(
+        "net.key_update_s",
+        "3600",
+        Kind::Count { min: 0, max: 1 << 31, set: |c, v| c.net.key_update_s = v },
+        "Period after which the keys of a session are replaced, without interrupting it. 0 leaves it to the limits of the cipher.",
     ),
     key(
         "net.idle_timeout_ms",

@@ -134,6 +134,8 @@ fn limits(config: &Config) -> SessionLimits {
             bytes_per_s: address.bytes_per_s,
         },
         streams_max: net.max_streams.div_ceil(net.workers),
+        congestion: net.congestion,
+        key_update: (net.key_update_s > 0).then(|| Duration::from_secs(net.key_update_s)),
         idle_timeout: Duration::from_millis(net.idle_timeout_ms),
         keep_alive: (net.keep_alive_ms > 0).then(|| Duration::from_millis(net.keep_alive_ms)),
         uni_streams_max: net.max_uni_streams,
