@@ -43,10 +43,10 @@ pollux_certs() { # DIR
   "$POLLUX" certs init --dir "$1"
 }
 
-# Sets COMMAND to a server that reports into DIR.
+# Sets COMMAND to a server that reports into DIR. It asks devices for nothing, because the peer does not either.
 pollux_serve() { # DIR SECONDS
   COMMAND=("$POLLUX" serve --set net.addr=127.0.0.1:0 --set http.addr=127.0.0.1:0 --set net.max_sessions=4096
-    --set "tls.cert=$CERTS/server.pem" --set "tls.key=$CERTS/server.key"
+    --set "tls.cert=$CERTS/server.pem" --set "tls.key=$CERTS/server.key" --set tls.client_auth=off
     --report "$1" --duration-s "$2" -o json)
 }
 

@@ -121,16 +121,21 @@ impl Doors {
     }
 }
 
-/// Whether a packet may begin a handshake: a long header of the type Initial (RFC 9000, section 17.2.2).
-fn is_initial(payload: &[u8]) -> bool {
-    payload.first().is_some_and(|first| first & 0xb0 == 0x80)
+/// Whether a packet may begin a handshake or carry its early data: a long header of the type Initial or 0-RTT (RFC 9000,
+/// sections 17.2.2 and 17.2.3). Early data waits with its Initial, or it would come before it.
+fn is_first(payload: &[u8]) -> bool {
+    payload.first().is_some_and(|first| first & 0xa0 == 0x80)
+}
+
+fn is_early_data(payload: &[u8]) -> bool {
+    payload.first().is_some_and(|first| first & 0xb0 == 0x90)
 }
 
 impl Engine {
     /// Keeps a packet that may begin a handshake for later, unless it belongs to one that is under way: QUIC could not read
     /// the packets behind it. Gives back every other.
     pub(crate) fn defer_initial(&mut self, now: Now, datagram: Datagram) -> Option<Datagram> {
-        if self.client.is_some() || !is_initial(&datagram.payload) {
+        if self.client.is_some() || !is_first(&datagram.payload) {
             return Some(datagram);
         }
         // A copy, so that a packet that waits pins no receive buffer.
@@ -157,12 +162,14 @@ impl Engine {
         while looks < LOOKS_MAX
             && let Some(datagram) = self.admission.initials.pop_front()
         {
+            // QUIC keeps early data of a handshake that waits, and says nothing about it.
+            let early = is_early_data(&datagram.payload) && !self.admission.waiting.is_empty();
             let route = self.route(now, datagram);
             looks += usize::from(route != Route::Connection);
-            self.tally.garbage += u64::from(route == Route::Nowhere);
+            self.tally.garbage += u64::from(route == Route::Nowhere && !early);
         }
         self.open_door(false);
-        self.begin_waiting(now);
+        self.begin_waiting(now, sink);
         let left = !self.admission.initials.is_empty() || !self.admission.waiting.is_empty();
         self.tally.handshakes_waited += u64::from(left);
         self.poll_arrived(now, sink);
@@ -255,7 +262,7 @@ impl Engine {
         }
     }
 
-    fn begin_waiting(&mut self, now: Now) {
+    fn begin_waiting<S: Sink>(&mut self, now: Now, sink: &mut S) {
         for _ in 0..self.admission.limits.turn_max {
             let Admission { limits, rate, limit, waiting, under_way, .. } = &mut self.admission;
             let full = *under_way >= limits.at_once_max;
@@ -263,12 +270,18 @@ impl Engine {
                 return;
             }
             if let Some(Waiting { incoming, address }) = waiting.pop_front() {
-                self.begin(now, incoming, address);
+                self.begin(now, incoming, address, sink);
             }
         }
     }
 
-    fn begin(&mut self, now: Now, incoming: Incoming, address: Option<AddressId>) {
+    fn begin<S: Sink>(
+        &mut self,
+        now: Now,
+        incoming: Incoming,
+        address: Option<AddressId>,
+        sink: &mut S,
+    ) {
         self.scratch.clear();
         match self.endpoint.accept(incoming, now.instant, &mut self.scratch, None) {
             Ok((handle, connection)) => {
@@ -278,6 +291,8 @@ impl Engine {
                 if let Some(session) = self.session_at(place) {
                     session.address = address;
                 }
+                // Early data is there already.
+                self.service(now, place, sink);
             }
             Err(error) => {
                 self.tally.handshakes_failed += 1;
@@ -356,13 +371,15 @@ impl Engine {
     }
 
     /// From now on handshakes are made with `crypto`; sessions that are there stay.
-    pub fn replace_crypto(&mut self, crypto: Arc<dyn crypto::ServerConfig>) {
-        if let Some(doors) = &mut self.admission.doors {
-            let mut config = ServerConfig::clone(&doors.open);
-            config.crypto = crypto;
-            *doors = Doors::new(config);
-            self.open_door(false);
-        }
+    ///
+    /// # Panics
+    /// The engine has the client's role.
+    pub(crate) fn replace_crypto(&mut self, crypto: Arc<dyn crypto::ServerConfig>) {
+        let doors = self.admission.doors.as_mut().expect("only servers are renewed");
+        let mut config = ServerConfig::clone(&doors.open);
+        config.crypto = crypto;
+        *doors = Doors::new(config);
+        self.open_door(false);
     }
 
     /// Streams that a session may still open, and which limit says so.

@@ -17,13 +17,14 @@ use quinn_proto::{
     ClientConfig, ConnectionHandle, EcnCodepoint, Endpoint, EndpointConfig, ServerConfig, Transmit,
     VarInt, crypto,
 };
-use wire::{CloseCode, Hello, Record};
+use wire::{CloseCode, Hello, Record, Token};
 
 use crate::{
-    Answer, CloseReason, EngineTally, Naming, Now, SessionEvent, SessionId, SessionLimits, Sink,
-    WorkerNumber,
+    Answer, CloseReason, EngineTally, Naming, Now, Refusal, SessionEvent, SessionId, SessionLimits,
+    Sink, WorkerNumber,
     addresses::Addresses,
     admission::{Admission, NO_ROOM, Route},
+    audit::Audit,
     command::Commands,
     fairness::Arrivals,
     health::Looks,
@@ -56,12 +57,14 @@ pub struct Engine {
     pub(crate) scratch: Vec<u8>,
     events: VecDeque<SessionEvent>,
     pub(crate) tally: EngineTally,
+    pub(crate) audit: Audit,
     keys_seed: u64,
 }
 
 pub(crate) struct Client {
     config: ClientConfig,
     hello: Option<Hello>,
+    token: Option<Token>,
 }
 
 /// What one received UDP payload comes with.
@@ -124,7 +127,17 @@ impl Engine {
     ) -> Self {
         let mut config = ClientConfig::new(crypto);
         config.transport_config(limits.client_transport());
-        Self::new(None, Some(Client { config, hello }), limits, now, naming.into())
+        Self::new(None, Some(Client { config, hello, token: None }), limits, now, naming.into())
+    }
+
+    /// A client that proves by a token who it is, in each hello.
+    ///
+    /// # Panics
+    /// The engine has the server's role.
+    #[must_use]
+    pub fn with_token(mut self, token: Token) -> Self {
+        self.client.as_mut().expect("only clients show a token").token = Some(token);
+        self
     }
 
     fn new(
@@ -147,6 +160,7 @@ impl Engine {
         Self {
             worker: naming.worker,
             endpoint: Endpoint::new(Arc::new(config), admission.closed(), true, Some(seed)),
+            audit: Audit::new(),
             client,
             sessions: Vec::new(),
             generations: Vec::new(),
@@ -262,6 +276,7 @@ impl Engine {
             commands: &mut self.commands,
             keys_seed: self.keys_seed,
             keys_max: self.limits.keys_max,
+            trust: &self.audit.trust,
             unix_ns: now.unix_ns,
             streams_left,
             streams_max: [self.limits.uni_streams_max, self.limits.bi_streams_max],
@@ -288,6 +303,9 @@ impl Engine {
         self.tally.no_handler += std::mem::take(&mut session.no_handler);
         self.tally.busy += std::mem::take(&mut session.busy);
         self.tally.bad_control += std::mem::take(&mut session.bad_control);
+        for (total, forbidden) in self.tally.forbidden.iter_mut().zip(&mut session.forbidden) {
+            *total += std::mem::take(forbidden);
+        }
         self.tally.unfinished += u64::from(outcome.unfinished);
         if outcome.unfinished && !session.unfinished {
             session.unfinished = true;
@@ -304,20 +322,22 @@ impl Engine {
         if let Some(code) = outcome.refused {
             self.close(now, id, code);
         }
+        if let Some(refusal) = outcome.turned_away {
+            self.turn_away(now, id, refusal);
+        }
     }
 
     fn handle_outcome(&mut self, now: Now, place: u32, outcome: &mut Outcome) {
         let Some(session) = self.sessions[place as usize].as_mut() else { return };
-        let id = session.id;
+        let (id, in_handshake) = (session.id, session.phase == Phase::Handshake);
         if outcome.opened {
             self.tally.opened += 1;
+            self.audit.watch(session);
             let remote = session.remote();
             if let Some(client) = &self.client {
-                session.open_control(client.hello.as_ref());
+                session.open_control(client.hello.as_ref(), client.token.as_ref());
             }
             self.events.push_back(SessionEvent::Opened { session: id, remote });
-        }
-        if outcome.opened {
             self.begin_looks(now, place);
             if !self.admit_session(place) {
                 outcome.refused = Some(NO_ROOM);
@@ -325,6 +345,11 @@ impl Engine {
         }
         if let Some(hello) = outcome.hello {
             self.events.push_back(SessionEvent::Hello { session: id, hello });
+        }
+        if let Some(refusal) = outcome.alert.and_then(Refusal::of_alert)
+            && in_handshake
+        {
+            self.tally.handshakes_turned_away[refusal as usize] += 1;
         }
         if let Some(reason) = outcome.lost {
             self.handle_closed(place, reason);
@@ -360,6 +385,7 @@ impl Engine {
     /// Fires the timers that are due, then lets handshakes in, within the budgets of a turn. Call it after [`Engine::poll`],
     /// with a `now` taken after the socket was drained.
     pub fn handle_timeouts<S: Sink>(&mut self, now: Now, sink: &mut S) {
+        self.audit(now);
         let mut due = std::mem::take(&mut self.due);
         self.wheel.poll(now.instant, &mut |place| due.push(place));
         for place in due.drain(..) {
@@ -417,10 +443,10 @@ impl Engine {
         !self.outgoing.is_empty()
     }
 
-    /// True when records wait in QUIC for room in the sink.
+    /// True when records wait in QUIC for room in the sink, or sessions to be verified again.
     #[must_use]
     pub fn is_backlogged(&self) -> bool {
-        !self.unfinished.is_empty()
+        !self.unfinished.is_empty() || self.audit.is_running()
     }
 
     /// Answers a command of the peer by its token.

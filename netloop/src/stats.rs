@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use crate::{EngineTally, Health, Limit, Pool, SocketCounts};
+use crate::{EngineTally, Health, Limit, Pool, Refusal, SocketCounts};
 
 /// One number with one writer.
 #[derive(Debug, Default)]
@@ -195,6 +195,12 @@ pub struct WorkerStats {
     pub key_updates: Counter,
     /// Control streams that broke their form.
     pub bad_control: Counter,
+    /// Records rejected because their session may not write for their device, by tier.
+    pub forbidden: [Counter; 3],
+    /// Handshakes broken off because of who the peer is, by [`Refusal`]; they are among those of `handshakes_tls`.
+    pub handshakes_turned_away: [Counter; Refusal::COUNT],
+    /// Established sessions closed because of who the peer is, by [`Refusal`].
+    pub sessions_refused: [Counter; Refusal::COUNT],
     /// DATAGRAM frames that QUIC discarded because its own queue was full.
     pub shed_quic_datagrams: Counter,
     /// Receive slabs replaced because their bytes were still in use.
@@ -245,6 +251,9 @@ impl WorkerStats {
         self.sessions_closed.set(tally.closed);
         self.garbage_datagrams.set(tally.garbage);
         self.bad_control.set(tally.bad_control);
+        set_all(&self.forbidden, &tally.forbidden);
+        set_all(&self.handshakes_turned_away, &tally.handshakes_turned_away);
+        set_all(&self.sessions_refused, &tally.sessions_refused);
         self.shed_quic_datagrams.set(tally.shed_quic_datagrams);
         self.slab_replaced.set(pool.replaced());
     }
@@ -315,7 +324,9 @@ impl WorkerStats {
             &self.slab_replaced,
         ];
         let health = self.health.iter().chain(&self.health_changes);
-        single.into_iter().chain(&self.limits).chain(health)
+        let of_peers = [&self.handshakes_turned_away, &self.sessions_refused];
+        let of_peers = self.forbidden.iter().chain(of_peers.into_iter().flatten());
+        single.into_iter().chain(&self.limits).chain(health).chain(of_peers)
     }
 
     /// Sessions that are open.
@@ -325,6 +336,12 @@ impl WorkerStats {
     pub fn sessions_open(&self) -> u64 {
         let closed = self.sessions_closed.value();
         self.sessions_opened.value().saturating_sub(closed)
+    }
+}
+
+fn set_all(counters: &[Counter], values: &[u64]) {
+    for (counter, value) in counters.iter().zip(values) {
+        counter.set(*value);
     }
 }
 
@@ -365,7 +382,7 @@ mod tests {
         two.counters().for_each(|counter| counter.add(1000));
         let sum = WorkerStats::sum([&one, &two]);
         let values = sum.counters().map(Counter::value);
-        assert!(values.into_iter().eq(1000..1000 + all as u64), "each is listed once");
+        assert!(values.eq(1000..1000 + all as u64), "each is listed once");
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::Refusal;
+
 /// Counts of one tier, in records unless said otherwise.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -136,6 +138,12 @@ pub struct EngineTally {
     pub health_changes: [u64; 4],
     /// Sessions whose keys were replaced because their period was over.
     pub key_updates: u64,
+    /// Records rejected because their session may not write for their device, by tier.
+    pub forbidden: [u64; 3],
+    /// Handshakes broken off by an alert of our own TLS because of who the peer is, by [`Refusal`].
+    pub handshakes_turned_away: [u64; Refusal::COUNT],
+    /// Established sessions closed because of who the peer is, by [`Refusal`].
+    pub sessions_refused: [u64; Refusal::COUNT],
 }
 
 impl EngineTally {

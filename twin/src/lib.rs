@@ -9,6 +9,7 @@ pub mod certs;
 pub mod cmd;
 pub mod cold;
 pub mod config;
+pub mod credentials;
 pub mod histograms;
 pub mod host;
 pub mod http;
