@@ -9,9 +9,9 @@ use std::{
 
 use hdrhistogram::Histogram;
 use netloop::{
-    Answer, Clock, Engine, Idle, IdleStrategy, Now, Port, SessionEvent, SessionId, SessionLimits,
-    Sink, Slot, Socket, SocketOptions, Stop, Worker, WorkerConfig, WorkerStats,
-    certificates_from_pem_file, client_tls, wake_line,
+    Answer, ClientIdentity, Clock, Engine, Idle, IdleStrategy, Now, Port, SessionEvent, SessionId,
+    SessionLimits, Sink, Slot, Socket, SocketOptions, Stop, Worker, WorkerConfig, WorkerStats,
+    certificates_from_pem_file, client_tls_as, wake_line,
 };
 use wire::{ALPN, CloseCode};
 
@@ -24,6 +24,12 @@ pub(crate) struct Args {
     /// The authority that signed its certificate (PEM).
     #[arg(long)]
     ca: PathBuf,
+    /// The certificate that all of them show (PEM).
+    #[arg(long, requires = "key")]
+    cert: Option<PathBuf>,
+    /// Its private key (PEM).
+    #[arg(long, requires = "cert")]
+    key: Option<PathBuf>,
     /// Sessions.
     #[arg(long, default_value_t = 10_000)]
     count: usize,
@@ -220,7 +226,9 @@ pub(crate) fn caller_limits(count: usize) -> SessionLimits {
 /// Calls, holds, and says what became of it.
 #[expect(clippy::print_stdout, reason = "the object is the result")]
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let client = client_tls(certificates_from_pem_file(&args.ca)?, ALPN)?;
+    let shown = args.cert.as_ref().zip(args.key.as_ref());
+    let shown = shown.map(|(cert, key)| ClientIdentity::from_pem_files(cert, key)).transpose()?;
+    let client = client_tls_as(shown, certificates_from_pem_file(&args.ca)?, ALPN)?;
     let now = Clock::new().now();
     let seed = std::array::from_fn(|at| (now.unix_ns >> (at % 8 * 8)) as u8);
     let engine = Engine::client(client, None, caller_limits(args.count), now, seed);

@@ -10,6 +10,7 @@ mod flood;
 mod forge;
 mod isolation;
 mod meter;
+mod throughput;
 mod trust;
 
 use clap::{Parser, Subcommand};
@@ -32,6 +33,8 @@ enum Experiment {
     Hold(callers::Args),
     /// What a loud session, a flood or a storm costs the sessions that are there.
     Isolation(isolation::Args),
+    /// Bytes a second of T2, over one stream or many.
+    Throughput(throughput::Args),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -40,5 +43,6 @@ fn main() -> anyhow::Result<()> {
         Experiment::Flood(args) => flood::run(&args),
         Experiment::Hold(args) => callers::run(&args),
         Experiment::Isolation(args) => isolation::run(&args),
+        Experiment::Throughput(args) => throughput::run(&args),
     }
 }
