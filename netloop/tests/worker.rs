@@ -31,7 +31,7 @@ fn start(engine: Engine, socket: Socket) -> Far {
     let (events, events_far) = ring(64);
     let (outbound_far, outbound) = ring(64);
     let (waker, sleeper) = wake_line().unwrap();
-    let port = RingPort { t1, t2, t3, events, outbound, due: Due::default() };
+    let port = RingPort { t1, t2, t3, events, outbound, due: Due::default(), renewals: None };
     let idle = (Idle::new(IdleStrategy::Wait), Some(sleeper));
     let (stop, stats) = (Stop::new(), WorkerStats::shared());
     let worker =

@@ -1,4 +1,4 @@
-//! The cold thread: collects intervals, serves HTTP, watches the workers, waits for signals.
+//! The cold thread: collects intervals, serves HTTP, watches the workers and the certificates, waits for signals.
 //!
 //! It runs on whichever thread calls [`Cold::run`], on a runtime of that one thread. It may block and
 //! allocate; the hot threads reach it only through counters and lock-free queues.
@@ -13,6 +13,7 @@ use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 
+use crate::credentials::CredentialFiles;
 use crate::histograms::WriteError;
 use crate::http::{Surface, router};
 use crate::interval::IntervalConsumer;
@@ -53,6 +54,7 @@ pub struct Cold {
     stop: Arc<AtomicBool>,
     usage: fn() -> Usage,
     activity: Activity,
+    files: Option<CredentialFiles>,
     clock: Clock,
     began: Instant,
     watchdog: Option<Watchdog>,
@@ -70,7 +72,13 @@ impl Cold {
     ) -> Self {
         let clock = Clock::new();
         let (activity, began) = (Activity::default(), clock.now().instant);
-        Self { surface, consumers, stop, usage, activity, clock, began, watchdog: None }
+        let (files, watchdog) = (None, None);
+        Self { surface, consumers, stop, usage, activity, files, clock, began, watchdog }
+    }
+
+    /// Also looks after the files of the certificates.
+    pub fn renewing(&mut self, files: CredentialFiles) {
+        self.files = Some(files);
     }
 
     /// Lets it watch the workers.
@@ -113,6 +121,9 @@ impl Cold {
                 tokio::select! {
                     ended = &mut ended => return Ok(ended),
                     _ = collect.tick() => self.collect()?,
+                }
+                if let Some(files) = &mut self.files {
+                    files.poll();
                 }
                 if self.stop.load(Acquire) {
                     return Ok(Ended::Stopped);

@@ -17,6 +17,7 @@ pub use layers::Layers;
 pub use mistake::{ConfigError, Rejected, Source};
 pub use table::SENSOR_TYPES;
 
+use netloop::ClientAuth;
 use table::Key;
 use wire::SensorType;
 
@@ -37,7 +38,7 @@ pub struct Config {
     pub world: World,
     /// The operator's HTTP surface.
     pub http: Http,
-    /// Where the server's certificate lies.
+    /// Where certificates lie, and what is asked of devices.
     pub tls: Tls,
     /// Thresholds by sensor type, indexed as [`SENSOR_TYPES`].
     pub thresholds: [Threshold; SensorType::COUNT],
@@ -214,6 +215,14 @@ pub struct Tls {
     pub cert: PathBuf,
     /// The server's private key, PEM.
     pub key: PathBuf,
+    /// What is asked of a device.
+    pub client_auth: ClientAuth,
+    /// The authorities of devices, PEM.
+    pub ca: PathBuf,
+    /// The certificates of devices that are revoked, PEM.
+    pub crl: Option<PathBuf>,
+    /// Digests of the tokens of devices without a certificate.
+    pub tokens: Option<PathBuf>,
 }
 
 /// Keys of `[thresholds.TYPE]`, in the unit of the type.

@@ -13,12 +13,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, anyhow};
 use netloop::{
-    Clock, Due, IdleStrategy, RingPort, ServerTls, Stop, Waker, Worker, pin, set_niceness,
+    Clock, Due, IdleStrategy, Renewer, RingPort, Stop, Waker, Worker, pin, set_niceness,
     sharpen_timers,
 };
 
 use crate::cold::{Cold, Ended};
-use crate::config::{Config, Priority};
+use crate::config::{Config, Priority, Tls};
+use crate::credentials::{CredentialFiles, Credentials};
 use crate::http::{self, Surface};
 use crate::interval::exchange;
 use crate::report::{Report, Summary, Usage};
@@ -39,6 +40,7 @@ pub struct Twin {
     workers: Vec<Hot<RingPort>>,
     tick: Hot<()>,
     wakers: Vec<Waker>,
+    renewers: Vec<Renewer>,
     cold: Cold,
     surface: Arc<Surface>,
     http: Option<TcpListener>,
@@ -71,15 +73,19 @@ impl Twin {
     /// Binds the sockets and starts the threads.
     ///
     /// # Errors
-    /// An address is taken, the certificate does not fit its key, the report folder cannot be written, or the system
-    /// gives no thread.
-    pub fn start(config: &Config, tls: ServerTls, report: Option<&Path>) -> anyhow::Result<Self> {
+    /// An address is taken, the report folder cannot be written, or the system gives no thread.
+    pub fn start(
+        config: &Config,
+        credentials: &Credentials,
+        report: Option<&Path>,
+    ) -> anyhow::Result<Self> {
         let clock = Clock::new();
         let now = clock.now();
         let sockets = workers::bind(config)?;
         let listener = config.http.enabled.then(|| http::bind(config.http.addr)).transpose()?;
         let http_addr = listener.as_ref().and_then(|listener| listener.local_addr().ok());
         let stats = Arc::new(TwinStats::new(config.net.workers));
+        credentials.publish(&stats);
         let began = SystemTime::UNIX_EPOCH + Duration::from_nanos(now.unix_ns);
         let report = Report::create(report, began)?;
         let surface = Surface::new(Arc::clone(&stats), report, rss_bytes);
@@ -90,9 +96,9 @@ impl Twin {
         let due = Due::every(Duration::from_secs(1) / config.tick.hz);
         let (ports, tick_lanes) = lanes(&capacities(config), stats.workers(), due);
         let secrets = secrets()?;
-        let shared = Shared { config, tls, now, seed: secrets.engine };
-        let made = Workers::new(shared, sockets, ports, stats.workers())?;
-        let Workers { workers, wakers, posts, addr: quic_addr, idle } = made;
+        let shared = Shared { config, renewal: credentials.renewal(), now, seed: secrets.engine };
+        let made = Workers::new(&shared, sockets, ports, stats.workers())?;
+        let Workers { workers, wakers, renewers, posts, addr: quic_addr, idle } = made;
         let cold = cold.watching(Watchdog::new(Arc::clone(&stats), posts));
         let options = WorldOptions::new(config, secrets.index);
         let world = World::new(options, Arc::clone(&stats), interval);
@@ -117,6 +123,7 @@ impl Twin {
                 tick.run(stop);
             })?,
             wakers,
+            renewers,
             cold,
             surface,
             http: listener,
@@ -127,6 +134,17 @@ impl Twin {
             idle,
             priority: config.host.priority,
         })
+    }
+
+    /// Reads the files of its certificates again when they change, from now on.
+    ///
+    /// # Errors
+    /// The system refuses the signal that asks for it.
+    pub fn watch(&mut self, files: &Tls) -> std::io::Result<()> {
+        let renewers = std::mem::take(&mut self.renewers);
+        let workers = renewers.into_iter().zip(self.wakers.iter().cloned()).collect();
+        self.cold.renewing(CredentialFiles::new(files, workers, Arc::clone(&self.surface))?);
+        Ok(())
     }
 
     /// Where devices connect.

@@ -44,6 +44,8 @@ pub struct TwinStats {
     /// By direction; see [`Direction`].
     pub commands: [Commands; 2],
     /// Written by the cold thread.
+    pub identity: Identity,
+    /// Written by the cold thread.
     pub watch: Watch,
     /// Written by the tick thread: its systems, in the order of [`SYSTEMS`].
     pub systems: [System; SYSTEMS.len()],
@@ -105,6 +107,33 @@ impl System {
         self.total_ns.set(times.total_ns);
         self.max_ns.set(times.max_ns);
     }
+}
+
+/// What the twin shows to its devices, and whom it trusts.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Identity {
+    /// 1 for the mode in force, in the order of [`netloop::ClientAuth::ALL`].
+    pub client_auth: [Counter; netloop::ClientAuth::ALL.len()],
+    /// When the first of the server's certificates runs out, in unix seconds.
+    pub server_not_after_s: Counter,
+    /// When the first of the authorities of devices runs out, in unix seconds; 0 where there is none.
+    pub authority_not_after_s: Counter,
+    /// Certificates that are revoked.
+    pub revoked: Counter,
+    /// Devices that have a token.
+    pub tokens: Counter,
+    /// How often certificates were read again.
+    pub reloads: Reloads,
+}
+
+/// How it went when certificates were read again.
+#[derive(Debug, Default)]
+pub struct Reloads {
+    /// The workers have them.
+    pub done: Counter,
+    /// They could not be used, and the old ones stay in force.
+    pub failed: Counter,
 }
 
 /// The tick thread's counters.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use wire::{
     Batch, Command, ControlFrame, DeviceId, Hello, Operation, Reading, Record, SensorType, Status,
-    Totals, capability,
+    Token, Totals, capability,
 };
 
 const TS_US: u64 = 1_763_690_400_000_000;
@@ -168,6 +168,20 @@ fn a_hello_reads_and_writes() {
 }
 
 #[test]
+fn a_hello_with_a_token_reads_and_writes() {
+    let hello =
+        Hello { capabilities: capability::COMMANDS, epoch: 1_763_690_400, device: plant_device() };
+    let bytes = vector("hello_token");
+    assert_eq!(Hello::decode(&bytes), Ok(Some((hello, bytes.len()))));
+    assert_eq!(Token::of_hello(&bytes), b"secret of a metr");
+    let token = Token::new(b"secret of a metr").unwrap();
+    let (encoded, length) = hello.encode_with_token(&token);
+    assert_eq!(encoded[..length], bytes);
+    assert!(Token::of_hello(&vector("hello")).is_empty());
+    assert!(Token::of_hello(&vector("hello_longer")).is_empty());
+}
+
+#[test]
 fn a_longer_hello_of_a_later_minor_form_is_understood() {
     let hello = Hello {
         capabilities: capability::COMMANDS | 1 << 31,
@@ -204,7 +218,7 @@ fn every_vector_is_read_by_a_test() {
         .unwrap()
         .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
         .collect();
-    assert!(names.len() >= 12, "{names:?}");
+    assert!(names.len() >= 13, "{names:?}");
     for name in names {
         assert!(source.contains(&format!("\"{name}\"")), "no test reads {name}.hex");
     }

@@ -1,21 +1,22 @@
 //! `pollux demo`: the whole system in one process, over real QUIC on loopback.
 //!
-//! Certificates are made in memory. A fleet of industrial devices streams; a rule of the twin cools each device whose
+//! Certificates are made in memory, for both sides. A fleet of industrial devices streams; a rule of the twin cools each device whose
 //! temperature passes the threshold; the device acknowledges, and its temperature falls.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use netloop::{Clock, ServerTls};
+use netloop::{ClientAuth, ClientIdentity, Clock, ServerTls, Tokens, Trust};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::args::{Batch, DemoArgs, EXIT_FAILED, FramesPerPacket, Output, Profile, Rate};
-use crate::certs;
+use crate::certs::{self, DevPair};
 use crate::cold::Ended;
 use crate::config::{Config, Effective, Layers, Rule};
+use crate::credentials::Credentials;
 use crate::http::Surface;
 use crate::runtime::Twin;
-use crate::simulate::{Generator, Plan};
+use crate::simulate::{Generator, LoadTls, Plan};
 use crate::stats::Direction;
 
 /// Each sensor of the demo reports so often.
@@ -36,17 +37,21 @@ const SEED: u64 = 1;
 /// A certificate cannot be made, no socket can be bound, or a thread dies.
 pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let dev = certs::development(Clock::new().now().unix_ns / 1_000_000_000)?;
-    let chain = dev.chain_der.into_iter().map(CertificateDer::from).collect();
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(dev.key_der));
+    let authorities = [CertificateDer::from(dev.ca_der)];
+    let trust = Trust::new(ClientAuth::Required, &authorities, &[], Tokens::default())?;
+    let (chain, key) = pair(dev.server);
+    let credentials = Credentials::new(ServerTls::from_der(chain, key), trust, &authorities)?;
+    let (chain, key) = pair(dev.gateway);
+    let identity = Some(ClientIdentity::from_der(chain, key));
     let config = config()?;
-    let mut twin = Twin::start(&config, ServerTls::from_der(chain, key), None)?;
+    let mut twin = Twin::start(&config, &credentials, None)?;
     eprintln!("twin on {}, {} devices of five sensors", twin.quic_addr(), args.devices);
     if let Some(addr) = twin.http_addr() {
         eprintln!("metrics on http://{addr}/metrics");
     }
-    let roots = vec![CertificateDer::from(dev.ca_der)];
+    let tls = LoadTls { roots: authorities.to_vec(), identity };
     let plan = plan(&twin, args.devices);
-    let mut fleet = Generator::start(plan, roots, config.net.mtu_bytes, None)?;
+    let mut fleet = Generator::start(plan, tls, config.net.mtu_bytes, None)?;
     let mut line = Line { applied: 0 };
     let limit = args.duration_s.map(Duration::from_secs);
     let ended = twin.run(limit, &mut |surface| line.show(surface))?;
@@ -56,6 +61,11 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     fleet.finish(crate::runtime::usage)?;
     crate::cmd::serve::print(&twin.finish()?, Output::Text)?;
     Ok(if ended == Ended::Stopped { ExitCode::from(EXIT_FAILED) } else { ExitCode::SUCCESS })
+}
+
+fn pair(dev: DevPair) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+    let chain = dev.chain_der.into_iter().map(CertificateDer::from).collect();
+    (chain, PrivatePkcs8KeyDer::from(dev.key_der).into())
 }
 
 /// The defaults on free ports of loopback, with the rule of the demo.

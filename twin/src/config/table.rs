@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use netloop::ClientAuth;
 use wire::SensorType;
 
 use super::{Config, IdleStrategy, LogLevel, Priority, Rule};
@@ -23,6 +24,7 @@ pub const SENSOR_TYPES: [&str; SensorType::COUNT] = {
 
 pub(super) const IDLE_NAMES: &[&str] = &["auto", "spin", "yield", "backoff", "wait"];
 const PRIORITY_NAMES: &[&str] = &["hot", "normal"];
+const CLIENT_AUTH_NAMES: &[&str] = &["required", "optional", "off"];
 const LEVEL_NAMES: &[&str] = &["error", "warn", "info", "debug", "trace"];
 
 const MIB: u64 = 1 << 20;
@@ -47,6 +49,7 @@ pub(crate) enum Kind {
     Switch { set: fn(&mut Config, bool) },
     Addr { set: fn(&mut Config, SocketAddr) },
     Path { set: fn(&mut Config, PathBuf) },
+    PathOrNone { set: fn(&mut Config, Option<PathBuf>) },
     Choice { of: &'static [&'static str], set: fn(&mut Config, usize) },
     Rules { set: fn(&mut Config, Vec<Rule>) },
 }
@@ -294,6 +297,30 @@ const REST: &[Key] = &[
         "certs/server.key",
         Kind::Path { set: |c, v| c.tls.key = v },
         "The server's private key (PEM, PKCS #8).",
+    ),
+    key(
+        "tls.client_auth",
+        "required",
+        Kind::Choice { of: CLIENT_AUTH_NAMES, set: |c, v| c.tls.client_auth = ClientAuth::ALL[v] },
+        "What a device has to prove. required: a certificate or a token, and it writes for what that names. optional: a device that shows neither writes for every device. off: nothing is asked.",
+    ),
+    key(
+        "tls.ca",
+        "certs/ca.pem",
+        Kind::Path { set: |c, v| c.tls.ca = v },
+        "The authorities that sign the certificates of devices (PEM). Not read where tls.client_auth is off, nor are the two below.",
+    ),
+    key(
+        "tls.crl",
+        "certs/crl.pem",
+        Kind::PathOrNone { set: |c, v| c.tls.crl = v },
+        "The certificates of devices that are revoked (PEM); `pollux certs revoke` adds to it. All files of this section are read again when they change, and at SIGHUP.",
+    ),
+    key(
+        "tls.tokens",
+        "none",
+        Kind::PathOrNone { set: |c, v| c.tls.tokens = v },
+        "Devices without a certificate: on each line a UUID and the SHA-256 of its token; `pollux certs token` makes one.",
     ),
 ];
 

@@ -56,7 +56,7 @@ fn lane(capacities: &LaneCapacities, worker: Arc<WorkerStats>, due: Due) -> (Rin
     let [(t1, t1_out), (t2, t2_out), (t3, t3_out)] = capacities.tiers.map(written_ring);
     let (events, events_out) = ring(capacities.events);
     let (outbound, outbound_out) = ring(capacities.outbound);
-    let port = RingPort { t1, t2, t3, events, outbound: outbound_out, due };
+    let port = RingPort { t1, t2, t3, events, outbound: outbound_out, due, renewals: None };
     let tiers = [t1_out, t2_out, t3_out];
     (port, Lane { tiers, events: events_out, outbound, asked: false, worker })
 }
