@@ -31,7 +31,8 @@ const SENSORS: u32 = 20_000;
 const OF_DEVICE: u32 = 5;
 
 /// A part: its name and what one iteration does.
-const PARTS: [(&str, fn(u64)); 6] = [
+type Part = (&'static str, fn(u64));
+const PARTS: [Part; 6] = [
     ("decode", decode),
     ("ring", ring_transfer),
     ("fill", |iterations| Plant::new().run(iterations, false)),

@@ -1,5 +1,4 @@
 //! The binary under a supervisor: it says that it is ready, that its ticks run, and that it stops.
-#![expect(clippy::unwrap_used, reason = "what tests call may unwrap as tests do")]
 
 use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
