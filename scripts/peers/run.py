@@ -97,7 +97,8 @@ class Run:
         """A child of this run, which ends with it."""
         self.commands.append(place.command(command))
         with open(self.folder / f"{name}.log", "w", encoding="utf-8") as log:
-            child = subprocess.Popen(self.commands[-1], stdout=subprocess.DEVNULL, stderr=log)
+            # Some say on stdout where they listen.
+            child = subprocess.Popen(self.commands[-1], stdout=log, stderr=subprocess.STDOUT)
         self.children.append(child)
         return child
 
