@@ -116,10 +116,10 @@ macro_rules! bundle {
             }
 
             fn spare<'a>(archetype: &'a mut Archetype, rows: usize) -> Self::Spare<'a> {
-                let plan = LendPlan::new(archetype.head(), [$(Some($T::ID)),+].into_iter());
-                let (_, [$($v),+]) = archetype.lend(&plan);
+                let plan = LendPlan::new(archetype, [$(Some($T::ID)),+].into_iter());
+                let [$($v),+] = archetype.lend(&plan).columns;
                 ($({
-                    let spare = $v.expect(CARRIED).unique().spare_mut::<$T>();
+                    let spare = $v.expect(CARRIED).spare_mut::<$T>();
                     let rows = if size_of::<$T>() == 0 { 0 } else { rows };
                     &mut spare[..rows]
                 },)+)

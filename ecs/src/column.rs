@@ -21,24 +21,16 @@ pub struct Column {
     cursors: Vec<Bits>,
 }
 
-/// A column as a walk receives it.
-pub enum Lent<'w> {
-    /// Others may read it at the same time.
-    Shared(&'w Column),
-    /// Nobody else sees it.
-    Unique(&'w mut Column),
-}
-
 impl Column {
     /// An empty column that `cursors` cursors follow.
-    pub(crate) fn new(kind: ComponentKind, cursors: usize) -> Self {
+    pub(crate) fn new(kind: ComponentKind, cursors: u8) -> Self {
         Self {
             kind,
             len: 0,
             version: 0,
             buffer: Buffer::new(usize::from(kind.id)),
             dirty: Bits::default(),
-            cursors: vec![Bits::default(); cursors],
+            cursors: vec![Bits::default(); usize::from(cursors)],
         }
     }
 
@@ -121,7 +113,7 @@ impl Column {
     pub(crate) fn commit(&mut self, rows: usize) {
         self.touch();
         if self.kind.track == Track::Rows {
-            self.dirty.set_range(self.len..self.len + rows);
+            self.dirty.as_mut().set_range(self.len..self.len + rows);
         }
         self.len += rows;
     }
@@ -143,10 +135,7 @@ impl Column {
     pub(crate) fn push_from(&mut self, source: &Self, row: usize) {
         debug_assert_eq!(self.kind.type_id, source.kind.type_id);
         let size = self.kind.row_bytes;
-        copy_row(
-            &mut self.buffer.bytes_mut()[self.len * size..][..size],
-            &source.bytes()[row * size..][..size],
-        );
+        copy_row(self.buffer.row_mut(self.len, size), source.buffer.row(row, size));
         self.touch();
         if self.kind.track == Track::Rows {
             let to = std::iter::once(&mut self.dirty).chain(&mut self.cursors);
@@ -163,7 +152,7 @@ impl Column {
     #[inline]
     pub(crate) fn push_zeroed(&mut self) {
         let size = self.kind.row_bytes;
-        self.buffer.bytes_mut()[self.len * size..][..size].fill(0);
+        self.buffer.row_mut(self.len, size).fill(0);
         self.commit(1);
     }
 
@@ -173,8 +162,8 @@ impl Column {
         let size = self.kind.row_bytes;
         let last = self.len - 1;
         if row != last {
-            let (head, tail) = self.buffer.bytes_mut().split_at_mut(last * size);
-            copy_row(&mut head[row * size..][..size], &tail[..size]);
+            let [to, from] = self.buffer.rows_mut([row, last], size);
+            copy_row(to, from);
         }
         self.touch();
         if self.kind.track == Track::Rows {
@@ -197,7 +186,7 @@ impl Column {
     pub(crate) fn add_cursor(&mut self, capacity_rows: usize) {
         let mut cursor = Bits::default();
         cursor.grow(capacity_rows);
-        cursor.set_range(0..self.len);
+        cursor.as_mut().set_range(0..self.len);
         self.cursors.push(cursor);
     }
 
@@ -226,7 +215,7 @@ impl Column {
         assert!(rows.end <= self.len, "rows {rows:?} of {}", self.len);
         self.touch();
         if self.kind.track == Track::Rows {
-            self.dirty.set_range(rows.clone());
+            self.dirty.as_mut().set_range(rows.clone());
         }
         let size = self.kind.row_bytes;
         &mut self.buffer.bytes_mut()[rows.start * size..rows.end * size]
@@ -271,44 +260,20 @@ impl Column {
     }
 }
 
-/// Copies one row. Rows of the usual sizes are moved by words, because the call of a general copy costs more than they.
+/// Copies one row. Rows of the usual sizes are moved by registers, because the call of a general copy costs more than they.
 #[inline]
 fn copy_row(to: &mut [u8], from: &[u8]) {
-    match (to.as_chunks_mut::<4>(), from.as_chunks::<4>()) {
-        ((to, []), (from, [])) if to.len() <= 4 => {
-            to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+    #[inline]
+    fn copy<const N: usize>(to: &mut [u8], from: &[u8]) {
+        if let (Some(to), Some(from)) = (to.first_chunk_mut::<N>(), from.first_chunk()) {
+            *to = *from;
         }
+    }
+    match from.len() {
+        4 => copy::<4>(to, from),
+        8 => copy::<8>(to, from),
+        16 => copy::<16>(to, from),
+        64 => copy::<64>(to, from),
         _ => to.copy_from_slice(from),
-    }
-}
-
-impl<'w> Lent<'w> {
-    /// The column, to read.
-    #[inline]
-    pub(crate) fn shared(self) -> &'w Column {
-        match self {
-            Self::Shared(column) => column,
-            Self::Unique(column) => column,
-        }
-    }
-
-    /// The column, to write.
-    #[inline]
-    pub(crate) fn unique(self) -> &'w mut Column {
-        match self {
-            Self::Unique(column) => column,
-            Self::Shared(_) => {
-                unreachable!("columns that a query writes are lent to its system alone")
-            }
-        }
-    }
-
-    /// The same column for a shorter time.
-    #[inline]
-    pub(crate) fn reborrow(&mut self) -> Lent<'_> {
-        match self {
-            Self::Shared(column) => Lent::Shared(column),
-            Self::Unique(column) => Lent::Unique(column),
-        }
     }
 }

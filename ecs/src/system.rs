@@ -6,10 +6,10 @@
 use std::any::{Any, TypeId, type_name};
 use std::fmt;
 
+use crate::commands::CommandBuffer;
 use crate::component::Signature;
 use crate::filter::Filter;
-use crate::lend::Grant;
-use crate::part::{Part, ResourceGrant};
+use crate::part::{Grant, Part, ResourceGrant};
 use crate::query::Query;
 use crate::term::Terms;
 use crate::world::World;
@@ -125,6 +125,8 @@ pub struct System<C: Context = ()> {
     pub(crate) resources: ResourceGrant,
     pub(crate) after: Vec<&'static str>,
     pub(crate) every_ticks: u64,
+    pub(crate) stage: usize,
+    pub(crate) buffer: CommandBuffer,
     times: Times,
 }
 
@@ -147,8 +149,18 @@ impl<C: Context> System<C> {
             grant = grant.union(access.grant);
             names.extend(access.names.iter().flatten());
         }
-        let (resources, after, times) = (ResourceGrant::default(), Vec::new(), Times::default());
-        Self { name, body, grant, names, resources, after, every_ticks: 1, times }
+        Self {
+            name,
+            body,
+            grant,
+            names,
+            resources: ResourceGrant::default(),
+            after: Vec::new(),
+            every_ticks: 1,
+            stage: 0,
+            buffer: CommandBuffer::default(),
+            times: Times::default(),
+        }
     }
 
     /// Makes the system run only at ticks that are multiples of `ticks`.
@@ -236,6 +248,12 @@ impl<C: Context> System<C> {
     pub(crate) fn list(&self, set: Signature) -> String {
         let names: Vec<String> = set.ids().map(|id| self.component_name(self, id)).collect();
         names.join(" ")
+    }
+}
+
+impl<C: Context> AsMut<CommandBuffer> for System<C> {
+    fn as_mut(&mut self) -> &mut CommandBuffer {
+        &mut self.buffer
     }
 }
 

@@ -45,6 +45,8 @@ pub enum Command {
     Certs(CertsArgs),
     /// Write, check or show the configuration.
     Config(ConfigArgs),
+    /// Say whether this host is fit for a twin and for figures, and what to change.
+    Doctor(DoctorArgs),
 }
 
 /// Where the configuration comes from.
@@ -456,4 +458,25 @@ Examples:
   pollux config show --config pollux.toml
   pollux config show --set net.addr=127.0.0.1:0")]
     Show(LayerArgs),
+}
+
+/// Arguments of `doctor`.
+#[derive(Clone, Debug, Default, Args)]
+#[command(after_help = "\
+Nothing is changed. A required condition that is not met ends with code 3.
+
+Examples:
+  pollux doctor
+  pollux doctor --config pollux.toml
+  pollux doctor --set net.core=2 --set tick.core=3 -o json")]
+pub struct DoctorArgs {
+    /// Where the configuration comes from: it says which cores are hot and how large the buffers are.
+    #[command(flatten)]
+    pub layers: LayerArgs,
+    /// Reads proc and sys below this folder instead of those of this machine.
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// Form of the verdict on stdout.
+    #[arg(short, long, value_enum, value_name = "FORM", default_value_t)]
+    pub output: Output,
 }

@@ -3,5 +3,6 @@
 pub mod certs;
 pub mod config;
 pub mod demo;
+pub mod doctor;
 pub mod serve;
 pub mod simulate;

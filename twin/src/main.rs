@@ -36,6 +36,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Simulate(args) => cmd::simulate::run(&args),
         Command::Certs(args) => cmd::certs::run(args, unix_s()),
         Command::Config(args) => cmd::config::run(args),
+        Command::Doctor(args) => cmd::doctor::run(args),
     }
 }
 

@@ -132,7 +132,8 @@ pub(super) fn each_touched(
         let sensor_type = SensorType::ALL[chunk.archetype as usize];
         let (smoothed,) = chunk.slices;
         for row in chunk.rows {
-            visit(sensor_type, RowRef::sensor(sensor_type, row), smoothed[row].0);
+            let at = RowRef::sensor(sensor_type, chunk.first_row as usize + row);
+            visit(sensor_type, at, smoothed[row].0);
         }
     });
 }
