@@ -104,7 +104,7 @@ class Run:
 
     def simulate(self, address, load, name):
         """Runs a load to its end."""
-        arguments = [pollux_of(self.generator), "simulate", "--addr", address, "--ca", self.certificates["ca"],
+        arguments = [pollux_of(self.generator), "simulate", "--addr", address, *self.certificates["load"],
                      "--server-name", "localhost", "-o", "json", "--report", self.generator.folder(self.folder / name),
                      *load]  # fmt: skip
         self.commands.append(self.generator.command(arguments))
@@ -118,10 +118,13 @@ def certificates_for(twin, generator):
     """Fresh certificates for localhost, at both places."""
     folder = ROOT / "target/bench-sweep/certs"
     shutil.rmtree(folder, ignore_errors=True)
-    command = [pollux_of(places.Local()), "certs", "init", "--dir", folder]
+    command = [pollux_of(places.Local()), "certs", "init", "--dir", folder, "--gateway", "sweep"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    settings = [f"tls.cert={twin.put(folder / 'server.pem')}", f"tls.key={twin.put(folder / 'server.key')}"]
-    return {"settings": settings, "ca": generator.put(folder / "ca.pem")}
+    of_twin = {"cert": "server.pem", "key": "server.key", "ca": "ca.pem", "crl": "crl.pem"}
+    of_load = {"ca": "ca.pem", "cert": "gateway-sweep.pem", "key": "gateway-sweep.key"}
+    settings = [f"tls.{key}={twin.put(folder / name)}" for key, name in of_twin.items()]
+    load = [word for key, name in of_load.items() for word in (f"--{key}", generator.put(folder / name))]
+    return {"settings": settings, "load": load}
 
 
 def measure(case, out, seconds):
