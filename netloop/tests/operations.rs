@@ -1,5 +1,6 @@
 //! Sequences of operations on two engines: seeded ones, and those that the fuzzer has found worth keeping.
 #![allow(clippy::unwrap_used, reason = "a test panics where its set-up fails")]
+#![allow(clippy::print_stdout, reason = "a failing test shows its seed")]
 
 mod link;
 mod script;
