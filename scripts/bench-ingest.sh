@@ -283,7 +283,7 @@ main() {
   mkdir -p "$CERTS" "$OUT"
   pollux_certs "$CERTS" >"$CERTS/init.log" 2>&1 || give_up "$CERTS/init.log" "certificates could not be made"
   printf '%s\n' "$INVOCATION" >"$OUT/command.txt"
-  python3 scripts/describe-host.py >"$OUT/host.json"
+  POLLUX="$POLLUX" python3 scripts/describe-host.py >"$OUT/host.json"
   write_readme
   run_all
   python3 scripts/summarize-ingest.py "$OUT"

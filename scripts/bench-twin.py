@@ -20,6 +20,8 @@ import subprocess
 import sys
 import time
 
+import verdict
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 POLLUX = ROOT / "target/release/pollux"
 BENCH = ROOT / "target/release/bench"
@@ -209,7 +211,7 @@ def write(out, arguments, figures):
     for figure, of in summary.items():
         cells = [f"{of[key]:,.6g}" for key in ("median", "min", "max")]
         lines.append(f"| {figure} | {' | '.join(cells)} | {of['runs']} |")
-    (out / "summary.md").write_text("# Twin: summary\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    (out / "summary.md").write_text(f"# Twin: summary\n\n{verdict.of_folder(out)}\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
     (out / "README.md").write_text(README, encoding="utf-8")
     words = ["scripts/bench-twin.py"] + (["--quick"] if arguments.quick else [f"--runs {arguments.runs}"])
     (out / "command.txt").write_text(" ".join(words) + "\n", encoding="utf-8")

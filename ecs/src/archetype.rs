@@ -22,6 +22,7 @@ const NO_COLUMN: u8 = u8::MAX;
 /// The table of one signature.
 pub struct Archetype {
     signature: Signature,
+    rows: usize,
     entities: Held<Vec<Entity>>,
     columns: Box<[Held<Column>]>,
     position_by_id: [u8; COMPONENT_IDS],
@@ -31,7 +32,7 @@ pub struct Archetype {
 
 impl Archetype {
     /// An empty table with a column for each of `kinds`, which ascend by id and come with their numbers of cursors.
-    pub(crate) fn new(kinds: impl Iterator<Item = (ComponentKind, usize)>) -> Self {
+    pub(crate) fn new(kinds: impl Iterator<Item = (ComponentKind, u8)>) -> Self {
         let columns: Box<[_]> =
             kinds.map(|(kind, cursors)| Held::Own(Column::new(kind, cursors))).collect();
         let mut position_by_id = [NO_COLUMN; COMPONENT_IDS];
@@ -42,6 +43,7 @@ impl Archetype {
         }
         Self {
             signature,
+            rows: 0,
             entities: Held::Own(Vec::new()),
             columns,
             position_by_id,
@@ -65,13 +67,13 @@ impl Archetype {
     /// Number of rows.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entities.len()
+        self.rows
     }
 
     /// Whether no entity is here at the moment.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entities.is_empty()
+        self.rows == 0
     }
 
     /// The columns, ascending by component id, tags included.
@@ -110,7 +112,7 @@ impl Archetype {
     }
 
     /// The table with those columns that a system has declared, for the time of a parallel stage.
-    pub(crate) fn check_out(&mut self, grant: Grant) -> Self {
+    pub(crate) fn check_out(&mut self, grant: &Grant) -> Self {
         let columns = self.columns.iter_mut().zip(self.signature.ids());
         let columns = columns.map(|(column, id)| match Signature::of_id(id) {
             id if grant.writes.contains(id) => column.take(),
@@ -131,20 +133,17 @@ impl Archetype {
         self.columns.iter_mut().for_each(Held::reclaim);
     }
 
-    /// Lends the columns of `plan` together with the entities. Item `n` of the plan arrives at place `n`.
+    /// Lends the entities and the columns of `plan`.
     #[inline]
-    pub(crate) fn lend<const N: usize>(
-        &mut self,
-        plan: &LendPlan,
-    ) -> (&[Entity], [Option<&mut Held<Column>>; N]) {
-        let mut lent = [const { None }; N];
-        let mut rest = self.columns.iter_mut();
-        let mut passed = 0;
-        for &(position, place) in plan.steps() {
-            lent[place as usize] = rest.nth((position - passed) as usize);
-            passed = position + 1;
-        }
-        (&self.entities, lent)
+    pub(crate) fn lend<const N: usize>(&mut self, plan: &LendPlan) -> Lent<'_, N> {
+        let positions: [usize; N] = std::array::from_fn(|place| usize::from(plan.0[place]));
+        let columns = if positions.contains(&usize::from(NO_COLUMN)) {
+            some_of(&mut self.columns, positions)
+        } else {
+            let columns = self.columns.get_disjoint_mut(positions);
+            columns.expect("columns of their own because a query names none twice").map(Some)
+        };
+        Lent { rows: self.rows, entities: &self.entities, columns }
     }
 
     /// Makes room for exactly `additional` more rows in every column, if it is not there.
@@ -170,16 +169,23 @@ impl Archetype {
     /// Appends the entity of a row that the columns have received, or will before anyone looks.
     pub(crate) fn push_entity(&mut self, entity: Entity) {
         self.entities.push(entity);
+        self.rows += 1;
     }
 
-    /// Appends a row of `source` and returns where it stands: what both carry is copied, what is new is zeroed.
-    /// The caller pushes the entity.
+    /// Appends the entities of `rows` rows, which `name` pushes.
+    pub(crate) fn push_entities(&mut self, rows: usize, name: impl FnOnce(&mut Vec<Entity>)) {
+        name(&mut self.entities);
+        self.rows += rows;
+    }
+
+    /// Appends a row of `source` and returns where it stands: what both carry is copied. The caller writes
+    /// what is new, and pushes the entity.
     pub(crate) fn push_from(&mut self, source: &Self, row: usize) -> usize {
         self.make_room(1);
         for column in &mut self.columns {
             match source.column(column.id()) {
                 Some(old) => column.push_from(old, row),
-                None => column.push_zeroed(),
+                None => column.commit(1),
             }
         }
         self.len()
@@ -194,6 +200,7 @@ impl Archetype {
     pub(crate) fn clear(&mut self) {
         self.columns.iter_mut().for_each(|column| column.clear());
         self.entities.clear();
+        self.rows = 0;
     }
 
     /// Appends rows from the bytes of each column, in their order.
@@ -207,12 +214,14 @@ impl Archetype {
             column.load(entities.len(), bytes);
         }
         self.entities.extend_from_slice(entities);
+        self.rows += entities.len();
     }
 
     /// Removes a row and returns the entity that now stands there, if the row was not the last.
     pub(crate) fn swap_remove(&mut self, row: usize) -> Option<Entity> {
         self.columns.iter_mut().for_each(|column| column.swap_remove(row));
         self.entities.swap_remove(row);
+        self.rows -= 1;
         self.entities.get(row).copied()
     }
 
@@ -242,29 +251,38 @@ impl Archetype {
     }
 }
 
-/// Which columns to lend to which places, ascending by column, so that one pass over the columns serves all.
-#[derive(Clone, Copy, Debug)]
-pub struct LendPlan {
-    len: u8,
-    steps: [(u8, u8); LENT_MAX],
+/// An archetype as a walk receives it: the entities, and a column for each place of a [`LendPlan`].
+pub(crate) struct Lent<'a, const N: usize> {
+    pub(crate) rows: usize,
+    pub(crate) entities: &'a Held<Vec<Entity>>,
+    pub(crate) columns: [Option<&'a mut Held<Column>>; N],
 }
+
+/// The position of the column that each place receives, [`NO_COLUMN`] if there is none.
+#[derive(Clone, Copy, Debug)]
+pub struct LendPlan([u8; LENT_MAX]);
 
 impl LendPlan {
     /// Plans to lend the column of `ids[n]` to place `n`; ids that the archetype does not carry are left out.
     pub(crate) fn new(table: &Archetype, ids: impl Iterator<Item = Option<u16>>) -> Self {
-        let mut plan = Self { len: 0, steps: [(NO_COLUMN, 0); LENT_MAX] };
-        for (place, id) in ids.enumerate() {
-            if let Some(position) = id.and_then(|id| table.position(id)) {
-                plan.steps[plan.len as usize] = (position as u8, place as u8);
-                plan.len += 1;
-            }
+        let mut plan = Self([NO_COLUMN; LENT_MAX]);
+        for (place, id) in plan.0.iter_mut().zip(ids) {
+            *place = id.and_then(|id| table.position(id)).map_or(NO_COLUMN, |at| at as u8);
         }
-        plan.steps[..plan.len as usize].sort_unstable();
         plan
     }
+}
 
-    #[inline]
-    pub(crate) fn steps(&self) -> &[(u8, u8)] {
-        &self.steps[..self.len as usize]
+/// The columns at `positions`, where there are any.
+fn some_of<const N: usize>(
+    columns: &mut [Held<Column>],
+    positions: [usize; N],
+) -> [Option<&mut Held<Column>>; N] {
+    let mut lent = [const { None }; N];
+    for (at, column) in columns.iter_mut().enumerate() {
+        if let Some(place) = positions.iter().position(|&position| position == at) {
+            lent[place] = Some(column);
+        }
     }
+    lent
 }

@@ -9,7 +9,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 /// A value, a share of one, or the place of one that is lent.
-pub enum Held<T> {
+pub(crate) enum Held<T> {
     /// Nobody else sees it.
     Own(T),
     /// Others may read it at the same time.

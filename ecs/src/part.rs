@@ -27,7 +27,7 @@ pub struct PartColumns<'w> {
     pub(crate) world_id: u64,
     pub(crate) entities: &'w Entities,
     pub(crate) archetypes: &'w mut [Archetype],
-    pub(crate) grant: Grant,
+    pub(crate) grant: &'w Grant,
 }
 
 /// The resources of a part.
@@ -62,7 +62,7 @@ pub(crate) struct ResourceGrant {
 impl Lend for World {
     #[inline]
     fn lend(&mut self) -> PartColumns<'_> {
-        self.columns(Grant::ALL).0
+        self.columns(&Grant::ALL).0
     }
 }
 

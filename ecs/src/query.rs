@@ -26,7 +26,7 @@ pub struct Query<Q: Terms, F: Filter = ()> {
     /// Those that match, ascending, and how to lend each.
     matches: Vec<(u32, LendPlan)>,
     /// The chosen rows: their archetype, the first row of a group, and the group. Kept for its memory.
-    chosen: Vec<(u32, u32, Group)>,
+    chosen: Vec<(u32, usize, Group)>,
     /// The table of the last view, emptied. Kept for its memory.
     spare: Vec<Option<Q::Slices<'static>>>,
     filter: PhantomData<fn() -> F>,
@@ -74,8 +74,17 @@ impl<Q: Terms, F: Filter> Query<Q, F> {
     /// Visits each matching archetype that has rows, in order of index. With a [`Changed`](crate::Changed) filter, it visits
     /// the runs of [`CHUNK_ROWS`] rows in which one is chosen.
     #[inline]
-    pub fn chunks(&mut self, from: &mut impl Lend, visit: impl FnMut(Chunk<'_, Q>)) {
-        self.walk(from, usize::MAX, visit);
+    pub fn chunks(&mut self, from: &mut impl Lend, mut visit: impl FnMut(Chunk<'_, Q>)) {
+        if !F::CHANGED.is_empty() {
+            return self.walk(from, visit);
+        }
+        let PartColumns { archetypes, .. } = self.refresh(from);
+        for &(archetype, ref plan) in &self.matches {
+            let table = &mut archetypes[archetype as usize];
+            if !table.is_empty() {
+                visit(Chunk::new(archetype, table, plan));
+            }
+        }
     }
 
     /// Visits each matching row, in row order of each archetype in turn.
@@ -97,7 +106,7 @@ impl<Q: Terms, F: Filter> Query<Q, F> {
         reduce: impl FnMut(R),
     ) {
         let mut chunks = Vec::new();
-        self.walk(from, CHUNK_ROWS, |chunk| chunks.push(chunk));
+        self.walk(from, |chunk| chunks.push(chunk));
         map_in_order(chunks, threads, map, reduce);
     }
 
@@ -116,44 +125,32 @@ impl<Q: Terms, F: Filter> Query<Q, F> {
         self.matches.iter().map(|&(archetype, _)| archetype)
     }
 
-    /// Visits the matching rows in chunks of at most `rows_max`, a multiple of [`CHUNK_ROWS`], or in whole archetypes.
-    #[inline]
-    fn walk<'a>(
-        &'a mut self,
-        from: &'a mut impl Lend,
-        rows_max: usize,
-        mut visit: impl FnMut(Chunk<'a, Q>),
-    ) {
+    /// Visits the matching rows in chunks of at most [`CHUNK_ROWS`].
+    fn walk<'a>(&'a mut self, from: &'a mut impl Lend, mut visit: impl FnMut(Chunk<'a, Q>)) {
         let PartColumns { archetypes, .. } = self.refresh(from);
-        if !F::CHANGED.is_empty() {
-            self.choose(archetypes);
-        }
+        self.choose(archetypes);
         let mut chosen = self.chosen.as_slice();
         let (mut archetypes, mut passed) = (archetypes.iter_mut(), 0);
         for &(archetype, ref plan) in &self.matches {
             let table = archetypes.nth((archetype - passed) as usize).expect("it was seen before");
             passed = archetype + 1;
-            let mut left = table.len();
-            let (slices, rows) = (Q::slices(table, plan), Rows(Choice::All(0..left)));
-            let mut rest = Chunk { archetype, first_row: 0, slices, rows };
-            if F::CHANGED.is_empty() {
-                while left > rows_max {
-                    visit(rest.cut(rows_max, Choice::All(0..rows_max)));
-                    left -= rows_max;
+            let rows = table.len();
+            let mut rest = Chunk::new(archetype, table, plan);
+            for first_row in (0..rows).step_by(CHUNK_ROWS) {
+                let len = CHUNK_ROWS.min(rows - first_row);
+                let mut chunk = rest.cut(len);
+                if !F::CHANGED.is_empty() {
+                    let Some(((_, _, group), tail)) =
+                        chosen.split_first().filter(|((index, first, _), _)| {
+                            (*index, *first) == (archetype, first_row)
+                        })
+                    else {
+                        continue;
+                    };
+                    chosen = tail;
+                    chunk.rows = Rows(Choice::Group(group.rows()));
                 }
-                if left > 0 {
-                    rest.rows = Rows(Choice::All(0..left));
-                    visit(rest);
-                }
-                continue;
-            }
-            while let Some(((index, first_row, group), tail)) = chosen.split_first()
-                && *index == archetype
-            {
-                chosen = tail;
-                rest.cut((first_row - rest.first_row) as usize, Choice::All(0..0));
-                let rows = CHUNK_ROWS.min(left - *first_row as usize);
-                visit(rest.cut(rows, Choice::Group(group.rows())));
+                visit(chunk);
             }
         }
     }
@@ -166,10 +163,9 @@ impl<Q: Terms, F: Filter> Query<Q, F> {
                 let dirty = archetypes[archetype as usize].column(id).and_then(Column::dirty);
                 dirty.expect("bits because the filter requires the component and its Track::Rows")
             });
-            let first = changed.next().expect("a component because the filter is not empty");
+            let Some(first) = changed.next() else { return };
             let common = first.common(changed);
-            let chosen = common.map(|(first_row, group)| (archetype, first_row as u32, group));
-            self.chosen.extend(chosen);
+            self.chosen.extend(common.map(|(first_row, group)| (archetype, first_row, group)));
         }
     }
 
@@ -228,12 +224,20 @@ impl<'w, Q: Terms> Chunk<'w, Q> {
         }
     }
 
+    /// All rows of an archetype.
+    #[inline]
+    fn new(archetype: u32, table: &'w mut Archetype, plan: &LendPlan) -> Self {
+        let rows = Rows(Choice::All(0..table.len()));
+        Self { archetype, first_row: 0, slices: Q::slices(table, plan), rows }
+    }
+
     /// Cuts the first `rows` off.
-    fn cut(&mut self, rows: usize, choice: Choice<'w>) -> Self {
+    fn cut(&mut self, rows: usize) -> Self {
         let slices = Q::split_off_front(&mut self.slices, rows);
         let first_row = self.first_row;
         self.first_row += rows as u32;
-        Self { archetype: self.archetype, first_row, slices, rows: Rows(choice) }
+        let rows = Rows(Choice::All(0..rows));
+        Self { archetype: self.archetype, first_row, slices, rows }
     }
 }
 

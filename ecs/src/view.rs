@@ -59,7 +59,7 @@ impl<'w, Q: Terms> View<'w, Q> {
     #[must_use]
     #[inline]
     pub fn entity(&mut self, entity: Entity) -> Option<Q::Row<'_>> {
-        let Location { archetype, row } = self.entities.location(entity)?;
+        let Location { archetype, row } = self.entities.known(entity)?;
         self.row(archetype, row)
     }
 }

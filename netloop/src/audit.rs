@@ -1,8 +1,9 @@
 //! Keeps each session to what its peer has proved, and ends it when the proof no longer holds.
 //!
 //! A server takes a new [`Renewal`] while it runs: what is offered to peers, and whom it trusts. Handshakes from then on
-//! meet the new one; sessions that still hold stay, and what is revoked leaves within the turn. Only another set of
-//! authorities asks for signatures again, one session in a turn, because each costs as much as many packets.
+//! meet the new one; sessions that still hold stay, and what is revoked leaves within a few turns, since only so many are
+//! looked at in each. Another set of authorities asks for signatures again, one session in a turn, because each costs as
+//! much as many packets.
 
 use std::sync::Arc;
 
@@ -18,6 +19,8 @@ use crate::{
 
 /// A session that has proved nothing is closed after so long.
 const PROOF_NS_MAX: u64 = 5_000_000_000;
+/// Sessions judged in one turn: at a cache miss or two for each, some ten microseconds.
+const SESSIONS_PER_TURN: usize = 128;
 /// Renewals that may wait for the worker. One more finds a worker that stands still.
 const RENEWALS_MAX: usize = 4;
 
@@ -66,8 +69,10 @@ impl Renewals {
 /// What an engine needs to judge its sessions again.
 pub(crate) struct Audit {
     pub(crate) trust: Arc<Trust>,
+    /// The place of the next session that is judged by what it remembers of its proof.
+    check_at: Option<usize>,
     /// The place of the next session whose signatures are verified again.
-    cursor: Option<usize>,
+    verify_at: Option<usize>,
     /// When the first certificate of a session expires, in unix seconds.
     expiry_s: u64,
 }
@@ -75,12 +80,13 @@ pub(crate) struct Audit {
 impl Audit {
     /// Trusts everybody: the role of a client, and of a server before its first renewal.
     pub(crate) fn new() -> Self {
-        Self { trust: Arc::new(Trust::off()), cursor: None, expiry_s: u64::MAX }
+        let trust = Arc::new(Trust::off());
+        Self { trust, check_at: None, verify_at: None, expiry_s: u64::MAX }
     }
 
-    /// True while sessions wait to be verified again.
+    /// True while sessions wait to be judged again.
     pub(crate) const fn is_running(&self) -> bool {
-        self.cursor.is_some()
+        self.check_at.is_some() || self.verify_at.is_some()
     }
 
     /// Remembers when a session that was opened expires.
@@ -100,15 +106,16 @@ impl Engine {
         self.replace_crypto(renewal.crypto);
         let before = std::mem::replace(&mut self.audit.trust, renewal.trust);
         if !self.audit.trust.has_authorities_of(&before) {
-            self.audit.cursor = Some(0);
+            self.audit.verify_at = Some(0);
         }
-        self.sweep(now);
+        self.audit.check_at = Some(0);
+        self.audit_some(now);
     }
 
     /// One step of what is to be judged again, if anything is.
     #[inline]
     pub(crate) fn audit(&mut self, now: Now) {
-        if self.audit.cursor.is_some() || now.unix_ns / 1_000_000_000 > self.audit.expiry_s {
+        if self.audit.is_running() || now.unix_ns / 1_000_000_000 > self.audit.expiry_s {
             self.audit_some(now);
         }
     }
@@ -117,50 +124,59 @@ impl Engine {
     fn audit_some(&mut self, now: Now) {
         let unix_s = now.unix_ns / 1_000_000_000;
         if unix_s > self.audit.expiry_s {
-            self.sweep(now);
+            // Dates of the sessions from here on are gathered anew.
+            self.audit.check_at = Some(0);
+            self.audit.expiry_s = u64::MAX;
         }
-        while let Some(at) = self.audit.cursor {
-            if at >= self.sessions.len() {
-                self.audit.cursor = None;
-                return;
+        if let Some(at) = self.audit.check_at {
+            self.check_again(now, at, unix_s);
+        } else if let Some(at) = self.audit.verify_at {
+            self.verify_next(now, at, unix_s);
+        }
+    }
+
+    /// Closes those of some sessions whose proof has run out or was withdrawn.
+    fn check_again(&mut self, now: Now, at: usize, unix_s: u64) {
+        let end = self.sessions.len().min(at + SESSIONS_PER_TURN);
+        let mut away = Vec::new();
+        for session in self.sessions[at..end].iter().flatten() {
+            match self.audit.trust.check(&session.proof, unix_s) {
+                _ if session.phase == Phase::Closed => {}
+                Ok(()) => self.audit.watch(session),
+                Err(refusal) => away.push((session.id, refusal)),
             }
-            self.audit.cursor = Some(at + 1);
-            if let Some((id, refusal)) = self.verify_again(at, unix_s) {
-                if let Err(refusal) = refusal {
+        }
+        self.audit.check_at = (end < self.sessions.len()).then_some(end);
+        for (id, refusal) in away {
+            self.turn_away(now, id, refusal);
+        }
+    }
+
+    /// Verifies the signatures of the next session that has any.
+    fn verify_next(&mut self, now: Now, from: usize, unix_s: u64) {
+        let end = self.sessions.len().min(from + SESSIONS_PER_TURN);
+        for at in from..end {
+            self.audit.verify_at = Some(at + 1);
+            if let Some((id, verdict)) = self.verify_again(at, unix_s) {
+                if let Err(refusal) = verdict {
                     self.turn_away(now, id, refusal);
                 }
                 return;
             }
         }
+        self.audit.verify_at = (end < self.sessions.len()).then_some(end);
     }
 
     /// What the signatures of a session say now; nothing where there are none to verify.
-    fn verify_again(&self, at: usize, unix_s: u64) -> Option<(SessionId, Result<(), Refusal>)> {
-        let session = self.sessions[at].as_deref()?;
+    fn verify_again(&mut self, at: usize, unix_s: u64) -> Option<(SessionId, Result<(), Refusal>)> {
+        let session = self.sessions[at].as_deref_mut()?;
+        // Its handshake began with the authorities of then.
+        session.verifies_late = session.phase == Phase::Handshake;
         if session.phase == Phase::Closed || !matches!(session.proof, Proof::Certificate(_)) {
             return None;
         }
         let chain = session.peer_chain()?;
         Some((session.id, self.audit.trust.verify(&chain, unix_s)))
-    }
-
-    /// Closes every session whose proof has run out or was withdrawn.
-    fn sweep(&mut self, now: Now) {
-        let unix_s = now.unix_ns / 1_000_000_000;
-        let mut away = Vec::new();
-        self.audit.expiry_s = u64::MAX;
-        for session in self.sessions.iter().flatten() {
-            if session.phase == Phase::Closed {
-                continue;
-            }
-            match self.audit.trust.check(&session.proof, unix_s) {
-                Ok(()) => self.audit.watch(session),
-                Err(refusal) => away.push((session.id, refusal)),
-            }
-        }
-        for (id, refusal) in away {
-            self.turn_away(now, id, refusal);
-        }
     }
 
     /// Closes a session whose peer is not, or no longer, who it has to be.
@@ -185,7 +201,11 @@ impl Session {
             let leaf = chain.first().ok_or(Refusal::NoCertificate)?;
             let (scope, credential) = identity::read(leaf)?;
             self.proof = Proof::Certificate(credential);
-            trust.check(&self.proof, unix_ns / 1_000_000_000)?;
+            let unix_s = unix_ns / 1_000_000_000;
+            trust.check(&self.proof, unix_s)?;
+            if self.verifies_late {
+                trust.verify(&chain, unix_s)?;
+            }
             self.scope = scope;
             return Ok(());
         }

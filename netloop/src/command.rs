@@ -2,7 +2,7 @@
 //! their ack. PROTOCOL.md#t3.
 
 use quinn_proto::{Dir, ReadError, StreamId, VarInt};
-use wire::{CloseCode, Command, RECORD_BYTES, Record};
+use wire::{CloseCode, Command, Operation, RECORD_BYTES, Record};
 
 use crate::{
     SessionId, Sink, Slot, StreamPriority,
@@ -90,7 +90,10 @@ impl Session {
         }
         let stream = self.connection.streams().open(Dir::Bi).ok_or(CommandError::NoStream)?;
         let mut send = self.connection.send_stream(stream);
-        let _ = send.set_priority(StreamPriority::High.of_stream());
+        // A stop overtakes commands, and commands everything else that this side sends.
+        let stops = request.kind() >> 5 == Operation::Stop as u8;
+        let priority = if stops { StreamPriority::Critical } else { StreamPriority::High };
+        let _ = send.set_priority(priority.of_stream());
         let written = send.write(request.as_bytes());
         if written != Ok(RECORD_BYTES) || send.finish().is_err() {
             let _ = send.reset(VarInt::from_u32(CloseCode::Busy as u32));

@@ -100,6 +100,8 @@ pub(crate) struct Session {
     pub(crate) keys: KeyTable,
     pub(crate) scope: Scope,
     pub(crate) proof: Proof,
+    /// The authorities have changed since its handshake began.
+    pub(crate) verifies_late: bool,
     /// When the handshake was done, in unix nanoseconds.
     pub(crate) opened_ns: u64,
     pub(crate) inbound: Streams,
@@ -152,6 +154,7 @@ impl Session {
             keys: KeyTable::default(),
             scope: Scope::default(),
             proof: Proof::default(),
+            verifies_late: false,
             opened_ns: 0,
             inbound: Streams::new(seed),
             open_commands: Vec::new(),

@@ -417,6 +417,40 @@ fn sessions_of_an_authority_that_is_trusted_no_longer_end() {
 }
 
 #[test]
+fn a_handshake_under_way_meets_the_authorities_of_its_end() {
+    let (plant, others) = (Plant::new(), Authority::new("others"));
+    for (authority, stays) in [(&plant.authority, true), (&others, false)] {
+        let mut pair = plant.with_certificate(plant.required(), &Wish::default());
+        let session = pair.client.engine.connect(pair.now, pair.server.address, "localhost");
+        let session = session.unwrap();
+        pair.run_until("its first flight", LIMIT, |pair| pair.server.engine.ids().count() == 1);
+        assert_eq!(pair.server.engine.open_sessions(), 0);
+        let trust =
+            Trust::new(ClientAuth::Required, from_ref(&authority.der), &[], Tokens::default());
+        pair.server.engine.renew(pair.now, plant.renewal(trust.unwrap()));
+        pair.run_for(Duration::from_secs(2));
+        assert_eq!(pair.client.engine.phase(session).is_some(), stays);
+        assert_eq!(pair.server.engine.open_sessions(), u64::from(stays));
+    }
+}
+
+#[test]
+fn all_sessions_are_judged_again_however_many_there_are() {
+    let plant = Plant::new();
+    let mut pair = plant.with_certificate(plant.required(), &Wish { serial: 7, ..Wish::default() });
+    for _ in 0..300 {
+        let address = pair.server.address;
+        pair.client.engine.connect(pair.now, address, "localhost").unwrap();
+    }
+    pair.run_until("all of them", LIMIT, |pair| pair.server.engine.open_sessions() == 300);
+    pair.server.engine.renew(pair.now, plant.renewal(plant.trust(ClientAuth::Required, &[7])));
+    assert!(pair.server.engine.is_backlogged(), "a worker does not rest before all are judged");
+    pair.run_until("their end", LIMIT, |pair| pair.server.engine.open_sessions() == 0);
+    assert_eq!(refused(&pair), [(Refusal::Revoked, 300)]);
+    assert!(!pair.server.engine.is_backlogged());
+}
+
+#[test]
 fn a_token_that_is_withdrawn_ends_its_session() {
     let plant = Plant::new();
     let mut pair = plant.pair(plant.tokens(), None, Some(SECRET));

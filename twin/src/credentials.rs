@@ -98,6 +98,8 @@ pub struct CredentialFiles {
     files: Tls,
     workers: Vec<Line>,
     surface: Arc<Surface>,
+    /// What workers may still hold: it is kept here until they do not, so that no hot thread has to free it.
+    lent: Vec<Renewal>,
     /// Raised by SIGHUP.
     asked: Arc<AtomicBool>,
     /// The files as they were when they were last read, and when they were last looked at.
@@ -139,7 +141,15 @@ impl CredentialFiles {
         let seen = stamps(files);
         let line = |(renewer, waker)| Line { renewer, waker, waiting: None };
         let workers = workers.into_iter().map(line).collect();
-        Ok(Self { files: files.clone(), workers, surface, asked, read: seen.clone(), seen })
+        Ok(Self {
+            files: files.clone(),
+            workers,
+            surface,
+            lent: Vec::new(),
+            asked,
+            read: seen.clone(),
+            seen,
+        })
     }
 
     /// Reads the files again if they have changed, or somebody asked. A change counts once it has lasted from one look to
@@ -172,6 +182,8 @@ impl CredentialFiles {
             }
         };
         self.workers.iter_mut().for_each(|line| line.push(credentials.renewal.clone()));
+        self.lent.retain(|renewal| Arc::strong_count(&renewal.crypto) > 1);
+        self.lent.push(credentials.renewal.clone());
         credentials.publish(stats);
         reloads.done.add(1);
         tracing::info!(

@@ -10,6 +10,7 @@ use crate::cold::Ended;
 use crate::config::{Config, Effective};
 use crate::credentials::Credentials;
 use crate::logging;
+use crate::notify::Notifier;
 use crate::report::Summary;
 use crate::runtime::Twin;
 
@@ -26,7 +27,12 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     twin.watch(&config.tls)?;
     announce(&twin, config, &credentials);
     let limit = args.report.duration_s.map(Duration::from_secs);
-    let ended = twin.run(limit, &mut |_| {})?;
+    let mut notifier = Notifier::of_process();
+    notifier.ready();
+    let ended = twin.run(limit, &mut |surface| {
+        notifier.handle_second(surface.stats().tick.ticks.value());
+    })?;
+    notifier.stopping();
     print(&twin.finish()?, args.report.output)?;
     Ok(if ended == Ended::Stopped { ExitCode::from(EXIT_FAILED) } else { ExitCode::SUCCESS })
 }

@@ -60,9 +60,12 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts the binary in a folder, with an environment that holds no key.
+    /// Starts the binary in a folder, with an environment that holds no key. `UNDER_TEST_POLLUX` names another binary, such
+    /// as that of another architecture below its emulator.
     pub(crate) fn start(folder: &Path, args: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pollux"));
+        let other = std::env::var_os("UNDER_TEST_POLLUX");
+        let mut command =
+            Command::new(other.as_deref().unwrap_or(env!("CARGO_BIN_EXE_pollux").as_ref()));
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("POLLUX_") {
                 command.env_remove(name);
