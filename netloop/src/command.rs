@@ -90,7 +90,7 @@ impl Session {
         }
         let stream = self.connection.streams().open(Dir::Bi).ok_or(CommandError::NoStream)?;
         let mut send = self.connection.send_stream(stream);
-        // Commands overtake everything else that this side sends, and a stop overtakes commands.
+        // A stop overtakes commands, and commands everything else that this side sends.
         let stops = request.kind() >> 5 == Operation::Stop as u8;
         let priority = if stops { StreamPriority::Critical } else { StreamPriority::High };
         let _ = send.set_priority(priority.of_stream());

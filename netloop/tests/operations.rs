@@ -12,7 +12,7 @@ use link::Dice;
 #[test]
 fn nothing_that_two_engines_do_ends_in_a_panic_or_a_wrong_account() {
     for seed in 1..=60_u64 {
-        println!("seed {seed}");
+        eprintln!("seed {seed}");
         let mut dice = Dice(seed);
         let length = 20 + dice.next() as usize % 200;
         let bytes: Vec<u8> = (0..length).map(|_| dice.next() as u8).collect();
@@ -26,7 +26,7 @@ fn what_the_fuzzer_has_kept_passes() {
     let mut replayed = 0;
     for entry in fs::read_dir(&folder).unwrap() {
         let path = entry.unwrap().path();
-        println!("{}", path.display());
+        eprintln!("{}", path.display());
         script::run(&fs::read(&path).unwrap());
         replayed += 1;
     }

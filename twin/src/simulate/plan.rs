@@ -117,7 +117,7 @@ impl Plan {
             ..SessionLimits::default()
         };
         if self.rate == Rate::Max {
-            limits.datagram_buffer_bytes = BUFFER_MAX_RATE_BYTES.max(16 * usize::from(mtu_bytes));
+            limits.datagram_send_bytes = BUFFER_MAX_RATE_BYTES.max(16 * usize::from(mtu_bytes));
         }
         limits
     }
