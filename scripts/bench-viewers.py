@@ -54,6 +54,8 @@ def threads(pid):
         except FileNotFoundError:
             continue
         name, rest = re.match(r"\d+ \((.*)\) (.*)", text).groups()
+        # The first thread is the cold one, under the name of the program.
+        name = "cold" if task == str(pid) else name
         fields = rest.split()
         found[name] = found.get(name, 0) + (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     return found
@@ -157,7 +159,7 @@ def watch(base, pid, count, seconds):
         "frames_hz_median": round(statistics.median(frames), 1) if frames else None,
         "mb_per_s": round(sum(viewer.bytes for viewer in viewers) / took / 1e6, 2),
         "applied_hz": round(sum(v for s in after if s.startswith("pollux_records_total") and "applied" in s for v in [delta(s)]) / took),
-        "cold_core_ratio": round((cpu_after["pollux"] - cpu["pollux"]) / took, 4),
+        "cold_core_ratio": round((cpu_after["cold"] - cpu["cold"]) / took, 4),
         "tick_core_ratio": round(busy / took, 4),
         "show_of_tick_ratio": round(show / busy, 4),
         "jitter_p99_us": round(quantile(before, after, "pollux_tick_jitter_seconds", 0.99) * 1e6, 1),
