@@ -22,6 +22,8 @@ ROOT = HERE.parent.parent
 PAPER, OUT = ROOT / "paper", ROOT / "target/paper"
 # What the paper links to: folders are found by their path in any copy of the repository.
 ABSENT = "–"
+# What a sweep leaves out of each case.
+WARM_UP_S = 2
 PICK = re.compile(r"(\w+)\[(.*)\]")
 
 
@@ -147,19 +149,31 @@ def write(name, value):
     (OUT / name).write_text(json.dumps(value, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
+# Entities of the plots.
+PLOTTED = 200_000
+
+
 def plots(summary, folder):
-    """p99 of T1 and of the tick over the number of entities, by load, each loss in the twin a line."""
+    """Which share of records, and of ticks, exceeds a time: every case of one size with loss in the twin a line."""
+    import hdr
     import plot
 
     note = plot.plain(verdict.of_folder(ROOT / "results" / folder))
-    wanted = {"t1-p99": ("T1: intended to applied, p99", "t1_p99_us"), "tick-p99": ("Duration of a tick, p99", "tick_p99_us")}
-    for name, (title, column) in wanted.items():
-        series = {}
+    wanted = {
+        "t1-ccdf": ("T1: intended to applied", "intended_to_applied_t1", "share of records above"),
+        "tick-ccdf": ("Duration of a tick", "tick_duration", "share of ticks above"),
+    }
+    for name, (title, latency, label) in wanted.items():
+        series = []
         for row in summary["sweep"]:
-            if row["loss_where"] == "app" and row["load"] != "published":
-                key = f"{row['load']} records/s, {row['loss_percent']} %"
-                series.setdefault(key, []).append((row["entities"], row[column]))
-        drawn = plot.lines(title, "entities", "microseconds", list(series.items()), note)
+            if row["loss_where"] != "app" or row["entities"] != PLOTTED:
+                continue
+            raw = ROOT / "results" / folder / "raw" / f"{PLOTTED}-{row['load']}-app-{row['loss_percent']}"
+            begin = json.loads((raw / "window.json").read_text(encoding="utf-8"))["load_began_s"] + WARM_UP_S
+            histogram, _ = hdr.read_log(raw / f"serve/{latency}.hlog", begin)
+            points = [(value / 1000, share) for value, share in histogram.ccdf()]
+            series.append((f"{row['load']}, {row['loss_percent']} % loss", points))
+        drawn = plot.lines(f"{title}, {PLOTTED:,} entities", "microseconds", label, series, note)
         (OUT / f"{name}.svg").write_text(drawn, encoding="utf-8")
 
 

@@ -39,7 +39,7 @@ def lines(title, x_label, y_label, series, note):
     x_axis = Axis([x for _, points in series for x, _ in points], LEFT, WIDTH - RIGHT)
     y_axis = Axis([y for _, points in series for _, y in points], HEIGHT - BOTTOM, TOP)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="12">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" font-size="13">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
         f'<text x="{LEFT}" y="22" font-size="15" font-weight="bold">{html.escape(title)}</text>',
         *grid(x_axis, y_axis),
