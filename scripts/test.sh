@@ -17,12 +17,12 @@ usage() {
 usage: scripts/test.sh [--fast] [--help]
 
   (nothing)   format, lints, tests, benchmarks (each once), the peer of the benchmarks, a device on another QUIC stack,
-              docs, shell scripts, scripts in Python, licences and sources, short fuzz run, sanitizers
+              what operators see, docs, shell scripts, scripts in Python, licences and sources, short fuzz run, sanitizers
   --fast      format, lints and tests only
 
-Missing tools are installed: rustfmt and clippy by rustup, shellcheck and a C++ compiler by apt-get (as root or with
-sudo), cargo-deny and cargo-fuzz by cargo install, aioquic by pip into target/. Environment: FUZZ_SECONDS for each
-fuzz target (10).
+Missing tools are installed: rustfmt and clippy by rustup; shellcheck, a C++ compiler, Chromium, node and VictoriaMetrics
+by apt-get (as root or with sudo); cargo-deny and cargo-fuzz by cargo install; aioquic and schemathesis by pip and
+playwright-core by npm into target/. Environment: FUZZ_SECONDS for each fuzz target (10).
 END
 }
 
@@ -143,6 +143,19 @@ foreign_device() {
   "$home/bin/python" scripts/foreign/device.py target/debug/pollux net.workers=3
 }
 
+# What operators see, against a running twin: the API by its description, the page in a browser, and every query of the
+# dashboards and alerts in a store that scrapes the twin.
+operators() {
+  apt_install python3 python3
+  python3 -c 'import ensurepip' 2>/dev/null || apt_package python3-venv
+  apt_install curl curl
+  apt_install victoria-metrics victoria-metrics
+  cargo build --quiet --locked -p twin
+  scripts/api-check.sh --binary target/debug/pollux
+  scripts/page-check.sh --binary target/debug/pollux
+  python3 scripts/dashboards-check.py --binary target/debug/pollux
+}
+
 scripts_check() {
   shellcheck scripts/*.sh .ci/run
   scripts/test-host-tune.sh
@@ -173,6 +186,7 @@ if [ "$fast" = no ]; then
   step "benchmarks, each once" benchmarks
   step "peers of the benchmarks" peers
   step "a device on another QUIC stack" foreign_device
+  step "what operators see" operators
   step "docs" docs
   step "further tools" more_tools
   step "shell scripts" scripts_check
@@ -186,7 +200,7 @@ printf '\n== time of each step\n'
 printf '%s\n' "${steps[@]}"
 printf '%5d s  in all\n' "$SECONDS"
 if [ "$fast" = yes ]; then
-  echo "--fast left out: benchmarks, peers, the foreign device, docs, scripts, licences and sources, fuzz run, sanitizers"
+  echo "--fast left out: benchmarks, peers, the foreign device, what operators see, docs, scripts, licences and sources, fuzz run, sanitizers"
 else
   echo "not part of the gate: scripts/advisories.sh (known vulnerabilities; needs a git host), bench/peers/zenoh (400 crates),"
   echo "  scripts/build-cm5.sh, scripts/test-cm5.sh and scripts/test-deploy.sh (AArch64, qemu, sshd)"

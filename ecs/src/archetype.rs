@@ -178,14 +178,14 @@ impl Archetype {
         self.rows += rows;
     }
 
-    /// Appends a row of `source` and returns where it stands: what both carry is copied, what is new is zeroed.
-    /// The caller pushes the entity.
+    /// Appends a row of `source` and returns where it stands: what both carry is copied. The caller writes
+    /// what is new, and pushes the entity.
     pub(crate) fn push_from(&mut self, source: &Self, row: usize) -> usize {
         self.make_room(1);
         for column in &mut self.columns {
             match source.column(column.id()) {
                 Some(old) => column.push_from(old, row),
-                None => column.push_zeroed(),
+                None => column.commit(1),
             }
         }
         self.len()

@@ -5,6 +5,7 @@
 //! the column and those of each cursor, follow their rows wherever these go.
 
 use std::any::TypeId;
+use std::ops::Range;
 
 use crate::bits::{Bits, BitsMut};
 use crate::buffer::Buffer;
@@ -113,7 +114,7 @@ impl Column {
     pub(crate) fn commit(&mut self, rows: usize) {
         self.touch();
         if self.kind.track == Track::Rows {
-            self.dirty.as_mut().set_range(self.len..self.len + rows);
+            self.mark(self.len..self.len + rows);
         }
         self.len += rows;
     }
@@ -138,22 +139,9 @@ impl Column {
         copy_row(self.buffer.row_mut(self.len, size), source.buffer.row(row, size));
         self.touch();
         if self.kind.track == Track::Rows {
-            let to = std::iter::once(&mut self.dirty).chain(&mut self.cursors);
-            for (to, from) in to.zip(std::iter::once(&source.dirty).chain(&source.cursors)) {
-                if from.contains(row) {
-                    to.set(self.len);
-                }
-            }
+            self.push_bits(source, row);
         }
         self.len += 1;
-    }
-
-    /// Appends a zeroed row, which counts as written.
-    #[inline]
-    pub(crate) fn push_zeroed(&mut self) {
-        let size = self.kind.row_bytes;
-        self.buffer.row_mut(self.len, size).fill(0);
-        self.commit(1);
     }
 
     /// Removes a row; the last one takes its place, and so do its bits.
@@ -167,10 +155,32 @@ impl Column {
         }
         self.touch();
         if self.kind.track == Track::Rows {
-            self.dirty.swap_remove(row, last);
-            self.cursors.iter_mut().for_each(|cursor| cursor.swap_remove(row, last));
+            self.remove_bits(row, last);
         }
         self.len = last;
+    }
+
+    // The bits of rows are calls of their own, so that they take no registers from rows that have none.
+
+    #[inline(never)]
+    fn mark(&mut self, rows: Range<usize>) {
+        self.dirty.as_mut().set_range(rows);
+    }
+
+    #[inline(never)]
+    fn push_bits(&mut self, source: &Self, row: usize) {
+        let to = std::iter::once(&mut self.dirty).chain(&mut self.cursors);
+        for (to, from) in to.zip(std::iter::once(&source.dirty).chain(&source.cursors)) {
+            if from.contains(row) {
+                to.set(self.len);
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn remove_bits(&mut self, row: usize, last: usize) {
+        self.dirty.swap_remove(row, last);
+        self.cursors.iter_mut().for_each(|cursor| cursor.swap_remove(row, last));
     }
 
     /// Makes room for `rows` rows in all.
@@ -211,11 +221,11 @@ impl Column {
     }
 
     /// The bytes of `rows`, to be replaced from outside. The rows count as written.
-    pub(crate) fn rows_mut(&mut self, rows: std::ops::Range<usize>) -> &mut [u8] {
+    pub(crate) fn rows_mut(&mut self, rows: Range<usize>) -> &mut [u8] {
         assert!(rows.end <= self.len, "rows {rows:?} of {}", self.len);
         self.touch();
         if self.kind.track == Track::Rows {
-            self.dirty.as_mut().set_range(rows.clone());
+            self.mark(rows.clone());
         }
         let size = self.kind.row_bytes;
         &mut self.buffer.bytes_mut()[rows.start * size..rows.end * size]

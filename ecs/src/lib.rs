@@ -85,6 +85,9 @@
 
 #![deny(unsafe_code)]
 
+#[macro_use]
+mod tuples;
+
 mod archetype;
 mod bits;
 mod buffer;

@@ -68,7 +68,7 @@ impl<Q: Terms + 'static, F: Filter> Param for Query<Q, F> {
     }
 }
 
-/// A function that can be a system: `FnMut(&mut Part, &mut Query<…>, …)` with up to six queries.
+/// A function that can be a system: `FnMut(&mut Part, &mut Query<…>, …)` with up to twelve queries.
 pub trait SystemFn<P>: Send + 'static {
     #[doc(hidden)]
     fn accesses() -> Vec<Access>;
@@ -81,10 +81,10 @@ pub trait SystemFn<P>: Send + 'static {
 pub(crate) type PartBody = Box<dyn FnMut(&mut Part<'_>) + Send>;
 
 macro_rules! system_fn {
-    ($($P:ident $p:ident)*) => {
-        impl<Body, $($P: Param),*> SystemFn<($($P,)*)> for Body
+    ($($P:ident $p:ident),*) => {
+        impl<Func, $($P: Param),*> SystemFn<($($P,)*)> for Func
         where
-            Body: FnMut(&mut Part<'_>, $(&mut $P),*) + Send + 'static,
+            Func: FnMut(&mut Part<'_>, $(&mut $P),*) + Send + 'static,
         {
             fn accesses() -> Vec<Access> {
                 vec![$($P::ACCESS),*]
@@ -99,12 +99,7 @@ macro_rules! system_fn {
 }
 
 system_fn!();
-system_fn!(A a);
-system_fn!(A a B b);
-system_fn!(A a B b C c);
-system_fn!(A a B b C c D d);
-system_fn!(A a B b C c D d E e);
-system_fn!(A a B b C c D d E e F f);
+for_tuples!(system_fn);
 
 /// What runs.
 pub(crate) enum Body<C: Context> {

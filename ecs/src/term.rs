@@ -361,15 +361,4 @@ macro_rules! terms {
     };
 }
 
-terms!(A a);
-terms!(A a, B b);
-terms!(A a, B b, C c);
-terms!(A a, B b, C c, D d);
-terms!(A a, B b, C c, D d, E e);
-terms!(A a, B b, C c, D d, E e, F f);
-terms!(A a, B b, C c, D d, E e, F f, G g);
-terms!(A a, B b, C c, D d, E e, F f, G g, H h);
-terms!(A a, B b, C c, D d, E e, F f, G g, H h, I i);
-terms!(A a, B b, C c, D d, E e, F f, G g, H h, I i, J j);
-terms!(A a, B b, C c, D d, E e, F f, G g, H h, I i, J j, K k);
-terms!(A a, B b, C c, D d, E e, F f, G g, H h, I i, J j, K k, L l);
+for_tuples!(terms);

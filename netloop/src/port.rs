@@ -100,7 +100,7 @@ pub enum Outbound {
     },
 }
 
-/// A port of rings: one for each tier, one for events, one back.
+/// A port of rings: one for each tier, one for events, two back.
 pub struct RingPort {
     /// T1, shed when full.
     pub t1: Producer<Slot>,
@@ -110,6 +110,8 @@ pub struct RingPort {
     pub t3: Producer<Slot>,
     /// Steps in the life of sessions.
     pub events: Producer<SessionEvent>,
+    /// Stop commands, taken before everything else.
+    pub stops: Consumer<Outbound>,
     /// Answers and commands.
     pub outbound: Consumer<Outbound>,
     /// When the tick thread will next look.
@@ -159,7 +161,8 @@ impl Port for RingPort {
         }
         let mut refused = None;
         for taken in 0..OUTBOUND_BUDGET {
-            let Some(outbound) = self.outbound.pop() else { return taken > 0 };
+            let next = self.stops.pop().or_else(|| self.outbound.pop());
+            let Some(outbound) = next else { return taken > 0 };
             match outbound {
                 Outbound::Answer { session, token, answer } => {
                     engine.answer(session, token, answer);

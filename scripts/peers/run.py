@@ -5,7 +5,8 @@ Sides whose binary or broker is missing are named and left out, unless --sides a
 records a second, each handed over in batches and one call a record; 20,000 records a second over a link that loses 0, 1 and
 5 % with 0, 10 and 50 ms of round trip (root; nftables, TUN). A run whose figures are there is not run again.
 
-POLLUX_TIMED_LANE in the environment is put before each run, such as a lock or taskset.
+POLLUX_TIMED_LANE in the environment is put before the runs, such as a lock or taskset; one such command covers as many runs as
+begin within POLLUX_TIMED_HOLD_S seconds (default 0: one).
 """
 
 import argparse
@@ -30,8 +31,10 @@ import tables  # noqa: E402
 
 ROOT = sides.ROOT
 READY_S = 30
+# Taken out of the environment: the twin reads what begins with POLLUX_ as its configuration.
+LANE, HOLD_S = os.environ.pop("POLLUX_TIMED_LANE", ""), os.environ.pop("POLLUX_TIMED_HOLD_S", "0")
 # From the end of the load to the end of the receiver: what is under way arrives or never does.
-SETTLE_S = 2
+SETTLE_S = 1
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -177,7 +180,7 @@ def options(known):
     parser.add_argument("--duration-s", type=int, default=3, metavar="N")
     parser.add_argument("--quick", action="store_true", help="one round of a second, two cases, below target/")
     parser.add_argument("--out", type=pathlib.Path, metavar="DIR", help="goes on there if it exists")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--slice", type=float, metavar="SECONDS", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     for name in chosen.cases:
         if name not in known:
@@ -188,6 +191,12 @@ def options(known):
     if chosen.quick:
         chosen.cases, chosen.rounds, chosen.duration_s = ["max-batched", "paced-percall"], 1, 1
     return chosen
+
+
+def said(message, chosen):
+    """A line, once and not again in each slice."""
+    if chosen.slice is None:
+        print(f"bench-peers: {message}", file=sys.stderr)
 
 
 def choose_sides(chosen):
@@ -201,7 +210,7 @@ def choose_sides(chosen):
         elif chosen.sides:
             fail(f"{side.name} needs {lacks}")
         else:
-            print(f"bench-peers: without {side.name}: needs {lacks}", file=sys.stderr)
+            said(f"without {side.name}: needs {lacks}", chosen)
 
 
 def prepare(out):
@@ -225,18 +234,12 @@ def main():
     """Runs what is missing, round by round, then sums up."""
     known = sides.cases()
     chosen = options(known)
-    if chosen.one:
-        case, name, folder = chosen.one.split(",")
-        side = next(side for side in sides.SIDES if side.name == name)
-        Run(known[case], side, pathlib.Path(folder), chosen.duration_s).go()
-        return
     stamp = f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}-{platform.node()}-peers"
     out = places.absolute(chosen.out or ROOT / ("target/bench-peers/quick" if chosen.quick else f"results/{stamp}"))
-    if chosen.quick and chosen.out is None:
+    if chosen.quick and chosen.out is None and chosen.slice is None:
         shutil.rmtree(out, ignore_errors=True)
-    if "POLLUX" not in os.environ:
+    if "POLLUX" not in os.environ and chosen.slice is None:
         subprocess.run("cargo build --release --locked -p twin".split(), cwd=ROOT, check=True)
-    prepare(out)
     ready = list(choose_sides(chosen))
     plan = [
         (known[case], side, out / "raw" / case / f"{number}-{side.name}")
@@ -246,18 +249,46 @@ def main():
         for side in (ready if number % 2 else reversed(ready))
         if side.takes(known[case])
     ]
-    missing = [one for one in plan if not (one[2] / "broker.json").exists()]
-    lane, began = shlex.split(os.environ.get("POLLUX_TIMED_LANE", "")), time.monotonic()
-    for done, (case, side, folder) in enumerate(missing, 1):
-        one = ["--one", f"{case.name},{side.name},{folder}", "--duration-s", str(chosen.duration_s)]
-        ended = subprocess.run([*lane, sys.executable, __file__, *one], check=False)
-        if ended.returncode:
-            # A side that fails under loss is a result; the run leaves its logs and no figures.
-            print(f"bench-peers: {side.name} failed in {case.name}", file=sys.stderr)
-        left = (time.monotonic() - began) / done * (len(missing) - done)
-        print(f"[{done}/{len(missing)}] {case.name} {folder.name}, about {left:.0f} s left", file=sys.stderr)
+    runs = Runs(plan, chosen.duration_s)
+    if chosen.slice is not None:
+        runs.go(chosen.slice)
+        return
+    prepare(out)
+    lane, began, all_missing = shlex.split(LANE), time.monotonic(), len(runs.missing())
+    while runs.missing():
+        again = [sys.executable, __file__, *sys.argv[1:], "--slice", HOLD_S, "--out", str(out)]
+        before = len(runs.missing())
+        subprocess.run([*lane, *again], check=True)
+        left = len(runs.missing())
+        if left == before:
+            fail("a run leaves nothing behind, not even that it failed")
+        spent_s = time.monotonic() - began
+        print(f"{all_missing - left} of {all_missing}, about {spent_s / (all_missing - left) * left:.0f} s left", file=sys.stderr)
     tables.write(out, chosen.cases, [side for side in sides.SIDES if side in ready])
     print(out)
+
+
+class Runs:
+    """The runs of a plan, of which those that are done have said so."""
+
+    def __init__(self, plan, seconds):
+        self.plan, self.seconds = plan, seconds
+
+    def missing(self):
+        """Those that were not run yet."""
+        return [one for one in self.plan if not (one[2] / "done").exists()]
+
+    def go(self, hold_s):
+        """Runs one, and further ones as long as they begin in time. A side that fails under loss is a result: its logs stay."""
+        began = time.monotonic()
+        for case, side, folder in self.missing():
+            try:
+                Run(case, side, folder, self.seconds).go()
+            except (SystemExit, subprocess.SubprocessError) as failure:
+                print(f"{failure} ({side.name} in {case.name})", file=sys.stderr)
+            (folder / "done").touch()
+            if time.monotonic() - began >= hold_s:
+                return
 
 
 if __name__ == "__main__":

@@ -88,9 +88,10 @@ class Pollux(Side):
         return os.environ.get("POLLUX") or built(".", "pollux")
 
     def serve(self, address, report, certs, seconds):
-        settings = (f"net.addr={address}", "http.enabled=false", f"tls.cert={certs}/server.pem", f"tls.key={certs}/server.key",
+        settings = (f"net.addr={address}", "http.enabled=false", f"tls.cert={certs}/server.pem",
+                    f"tls.key={certs}/server.key",
+                    # No peer asks who the sender is.
                     "tls.client_auth=off")  # fmt: skip
-        # Devices are asked for nothing, because no other side asks either.
         words = [word for setting in settings for word in ("--set", setting)]
         return [self.program(), "serve", *words, "--report", report, "--duration-s", seconds, "-o", "json"]
 

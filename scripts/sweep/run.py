@@ -6,7 +6,8 @@ and the next 5,000 are measured. Loss is injected in the twin (`--where app`) or
 (`--where link`; root and nftables). A case whose summary is there is not run again: the same command goes on where it was.
 
 Environment: GENERATOR and TWIN name other machines, as ssh takes them, with `pollux` installed there; SSH_OPTIONS adds to
-ssh. POLLUX_TIMED_LANE is put before each case, such as a lock or taskset.
+ssh. POLLUX_TIMED_LANE is put before the cases, such as a lock or taskset; one such command covers as many cases as begin
+within POLLUX_TIMED_HOLD_S seconds (default 0: one).
 """
 
 import argparse
@@ -34,6 +35,8 @@ WARM_UP_TICKS, MEASURED_TICKS = 2000, 5000
 # Beyond what is measured, so that the last interval is whole.
 TAIL_S = 2
 READY_S = 60
+# Taken out of the environment: the twin reads what begins with POLLUX_ as its configuration.
+LANE, HOLD_S = os.environ.pop("POLLUX_TIMED_LANE", ""), os.environ.pop("POLLUX_TIMED_HOLD_S", "0")
 
 
 def fail(message):
@@ -44,7 +47,7 @@ def fail(message):
 def pollux_of(place):
     """The binary at a place: the build of this tree here, the installed one elsewhere."""
     if isinstance(place, places.Remote):
-        return os.environ.get("POLLUX_REMOTE", "/usr/local/bin/pollux")
+        return os.environ.get("REMOTE_POLLUX", "/usr/local/bin/pollux")
     return os.environ.get("POLLUX") or ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "release/pollux"
 
 
@@ -104,8 +107,9 @@ class Run:
 
     def simulate(self, address, load, name):
         """Runs a load to its end."""
-        arguments = [pollux_of(self.generator), "simulate", "--addr", address, *self.certificates["load"],
-                     "--server-name", "localhost", "-o", "json", "--report", self.generator.folder(self.folder / name),
+        arguments = [pollux_of(self.generator), "simulate", "--addr", address, "--ca", self.certificates["ca"],
+                     "--cert", self.certificates["cert"], "--key", self.certificates["key"], "--server-name", "localhost",
+                     "-o", "json", "--report", self.generator.folder(self.folder / name),
                      *load]  # fmt: skip
         self.commands.append(self.generator.command(arguments))
         with open(self.folder / f"{name}.log", "w", encoding="utf-8") as log:
@@ -120,11 +124,11 @@ def certificates_for(twin, generator):
     shutil.rmtree(folder, ignore_errors=True)
     command = [pollux_of(places.Local()), "certs", "init", "--dir", folder, "--gateway", "sweep"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    of_twin = {"cert": "server.pem", "key": "server.key", "ca": "ca.pem", "crl": "crl.pem"}
-    of_load = {"ca": "ca.pem", "cert": "gateway-sweep.pem", "key": "gateway-sweep.key"}
-    settings = [f"tls.{key}={twin.put(folder / name)}" for key, name in of_twin.items()]
-    load = [word for key, name in of_load.items() for word in (f"--{key}", generator.put(folder / name))]
-    return {"settings": settings, "load": load}
+    files = {"cert": "server.pem", "key": "server.key", "ca": "ca.pem", "crl": "crl.pem"}
+    settings = [f"tls.{key}={twin.put(folder / name)}" for key, name in files.items()]
+    # Every device of a session is behind one gateway, which proves itself.
+    shown = {"ca": "ca.pem", "cert": "gateway-sweep.pem", "key": "gateway-sweep.key"}
+    return {"settings": settings, **{key: generator.put(folder / name) for key, name in shown.items()}}
 
 
 def measure(case, out, seconds):
@@ -143,12 +147,18 @@ def measure(case, out, seconds):
         Run(case, folder, twin, generator, certificates_for(twin, generator), seconds).go()
 
 
-def in_lane(case, out, seconds):
-    """One case as a process of its own, behind the prefix that the environment gives."""
-    lane = shlex.split(os.environ.get("POLLUX_TIMED_LANE", ""))
-    one = f"{case.entities},{case.loss_percent},{case.where},{case.load}"
-    command = [*lane, sys.executable, __file__, "--out", str(out), "--one", one, "--seconds", str(seconds)]
-    subprocess.run(command, check=True)
+def missing(plan, out):
+    """The cases that were not run yet."""
+    return [case for case in plan if not (out / "raw" / case.name / "window.json").exists()]
+
+
+def go(plan, out, seconds, hold_s):
+    """Runs one case, and further ones as long as they begin in time."""
+    began = time.monotonic()
+    for case in missing(plan, out):
+        measure(case, out, seconds)
+        if time.monotonic() - began >= hold_s:
+            return
 
 
 def options():
@@ -163,8 +173,7 @@ def options():
     parser.add_argument("--where", type=lambda text: tuple(text.split(",")), default=cases.WHERES, metavar="app,link")
     parser.add_argument("--quick", action="store_true", help="two small cases, below target/")
     parser.add_argument("--out", type=pathlib.Path, metavar="DIR", help="goes on there if it exists")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
-    parser.add_argument("--seconds", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--slice", type=float, metavar="SECONDS", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
     for name in chosen.loads:
         if name not in cases.LOADS:
@@ -180,19 +189,18 @@ def options():
 def main():
     """Runs what is missing, then sums up."""
     chosen = options()
-    seconds = chosen.seconds or -(-(WARM_UP_TICKS + MEASURED_TICKS) // TICK_HZ) + TAIL_S
-    if chosen.one:
-        entities, loss, where, load = chosen.one.split(",")
-        measure(cases.Case(int(entities), int(loss), where, load), chosen.out, seconds)
-        return
+    seconds = -(-(WARM_UP_TICKS + MEASURED_TICKS) // TICK_HZ) + TAIL_S
     name = f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}-{platform.node()}-sweep"
     out = places.absolute(chosen.out or ROOT / ("target/bench-sweep/quick" if chosen.quick else f"results/{name}"))
+    plan = list(cases.all_cases(chosen.entities, chosen.loss, chosen.where, chosen.loads))
+    if chosen.slice is not None:
+        go(plan, out, seconds, chosen.slice)
+        return
     if chosen.quick and chosen.out is None:
         shutil.rmtree(out, ignore_errors=True)
     build = "cargo build --release --locked -p twin".split()
     if "POLLUX" not in os.environ:
         subprocess.run(build, cwd=ROOT, check=True)
-    plan = list(cases.all_cases(chosen.entities, chosen.loss, chosen.where, chosen.loads))
     out.mkdir(parents=True, exist_ok=True)
     if not (out / "host.json").exists():
         environment = {**os.environ, "POLLUX": str(pollux_of(places.Local()))}
@@ -201,12 +209,12 @@ def main():
         (out / "host.json").write_text(host.stdout, encoding="utf-8")
         words = " ".join(["scripts/bench-sweep.sh", *sys.argv[1:]])
         (out / "command.txt").write_text(words + "\n", encoding="utf-8")
-    missing = [case for case in plan if not (out / "raw" / case.name / "window.json").exists()]
-    began = time.monotonic()
-    for done, case in enumerate(missing, 1):
-        in_lane(case, out, seconds)
-        left = (time.monotonic() - began) / done * (len(missing) - done)
-        print(f"[{done}/{len(missing)}] {case.name}, about {left:.0f} s left", file=sys.stderr)
+    lane, began, all_missing = shlex.split(LANE), time.monotonic(), len(missing(plan, out))
+    while missing(plan, out):
+        subprocess.run([*lane, sys.executable, __file__, *sys.argv[1:], "--slice", HOLD_S, "--out", str(out)], check=True)
+        left = len(missing(plan, out))
+        spent_s = time.monotonic() - began
+        print(f"{all_missing - left} of {all_missing}, about {spent_s / (all_missing - left) * left:.0f} s left", file=sys.stderr)
     summarize.write(out, plan, WARM_UP_TICKS / TICK_HZ, MEASURED_TICKS / TICK_HZ, TICK_HZ)
     print(out)
 

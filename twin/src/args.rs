@@ -1,7 +1,8 @@
 //! The command line.
 //!
-//! Codes: 0 done, 1 failed, 2 wrong usage, 3 a stated goal was not met, 78 wrong configuration.
+//! Codes: 0 done, 1 failed, 2 wrong usage, 3 a stated goal was not met, 69 no twin answers, 78 wrong configuration.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -16,11 +17,14 @@ pub const EXIT_FAILED: u8 = 1;
 pub const EXIT_USAGE: u8 = 2;
 /// A goal that the command line states was not met.
 pub const EXIT_GOAL: u8 = 3;
+/// The twin cannot be reached; `EX_UNAVAILABLE` of sysexits.
+pub const EXIT_UNREACHABLE: u8 = 69;
 /// The configuration is wrong; `EX_CONFIG` of sysexits, so that a supervisor does not try again.
 pub const EXIT_CONFIG: u8 = 78;
 
 const CODES: &str = "\
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a stated goal was not met, 78 wrong configuration.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a stated goal was not met, 69 no twin answers,
+78 wrong configuration.
 Results go to stdout, everything else to stderr.";
 
 /// The whole command line.
@@ -41,6 +45,10 @@ pub enum Command {
     Serve(ServeArgs),
     /// Offer the load of a plant to a twin.
     Simulate(SimulateArgs),
+    /// Ask a running twin, and command its plant.
+    Ctl(CtlArgs),
+    /// Watch a running twin in the terminal.
+    Monitor(MonitorArgs),
     /// Make certificates for development.
     Certs(CertsArgs),
     /// Write, check or show the configuration.
@@ -113,14 +121,32 @@ pub struct ServeArgs {
 #[command(after_help = "\
 Examples:
   pollux demo
+  pollux demo --plant factory --http 127.0.0.1:9100
   pollux demo --devices 1000 --duration-s 30")]
 pub struct DemoArgs {
     /// Simulated devices, five sensors and an actuator each.
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=200_000))]
+    #[arg(long, value_name = "N", default_value_t = 200, conflicts_with = "plant", value_parser = clap::value_parser!(u32).range(1..=200_000))]
     pub devices: u32,
+    /// A plant with rates of its own instead.
+    #[arg(long, value_enum, value_name = "NAME")]
+    pub plant: Option<DemoPlant>,
+    /// Where the dashboard is served; port 0 takes any free one.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
+    pub http: SocketAddr,
     /// Ends by itself after this many seconds.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub duration_s: Option<u64>,
+}
+
+/// Plants of the demo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DemoPlant {
+    /// 50 arms of five sensors at 100 Hz, and 500 sensors at 10 Hz.
+    Factory,
+    /// 100 vehicles of five sensors at 20 Hz, with events.
+    Warehouse,
+    /// 1,000 sensors at 1 Hz.
+    Building,
 }
 
 /// Sensors of a simulated device.
@@ -263,6 +289,164 @@ fn hz(text: &str) -> Result<f64, String> {
         Ok(hz) if (0.0..=1e7).contains(&hz) => Ok(hz),
         _ => Err("must be a number from 0 to 10000000".to_owned()),
     }
+}
+
+/// Where a running twin is asked.
+#[derive(Clone, Debug, Args)]
+pub struct SurfaceArgs {
+    /// The http.addr of the twin.
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:9100",
+        env = "POLLUX_ADDR"
+    )]
+    pub addr: String,
+    /// File whose first line is the token of the twin.
+    #[arg(long, global = true, value_name = "FILE", env = "POLLUX_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// Form of a list on stdout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Listing {
+    /// For people.
+    #[default]
+    Table,
+    /// As the twin says it.
+    Json,
+    /// RFC 4180, with a head.
+    Csv,
+}
+
+/// Arguments of `ctl`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pollux ctl devices --sort-age --limit 5
+  pollux ctl read 6f0e1c1e-8a5f-4b0e-9a57-3d1d2f6f5a10
+  pollux ctl setpoint 6f0e1c1e-8a5f-4b0e-9a57-3d1d2f6f5a10 100 21.5
+  pollux ctl stop && pollux ctl clear
+  pollux ctl sensors --level high -o csv")]
+pub struct CtlArgs {
+    /// Where the twin is asked.
+    #[command(flatten)]
+    pub surface: SurfaceArgs,
+    /// Form of what it says.
+    #[arg(short, long, global = true, value_enum, value_name = "FORM", default_value_t)]
+    pub output: Listing,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: CtlCommand,
+}
+
+/// Subcommands of `ctl`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum CtlCommand {
+    /// Set an actuator, and wait for its device; code 1 unless it acknowledges.
+    Setpoint {
+        /// The device.
+        device: Uuid,
+        /// Which of its actuators.
+        actuator: u16,
+        /// The value, in the unit of the actuator.
+        #[arg(allow_negative_numbers = true)]
+        value: f64,
+        /// What the actuator sets, if the twin does not know it yet.
+        #[arg(long = "type", value_name = "TYPE")]
+        sensor_type: Option<String>,
+    },
+    /// The latest values of a device, or of one of its sensors.
+    Read {
+        /// The device.
+        device: Uuid,
+        /// Which of its sensors.
+        sensor: Option<u16>,
+    },
+    /// Stop the plant; code 1 unless every session acknowledges. A command over a network, no safety function.
+    Stop,
+    /// Clear the stop.
+    Clear,
+    /// Devices.
+    Devices {
+        /// Which part of the list.
+        #[command(flatten)]
+        page: PageArgs,
+        /// Those with the oldest value first.
+        #[arg(long = "sort-age")]
+        sort: bool,
+    },
+    /// Sensors.
+    Sensors {
+        /// Which part of the list.
+        #[command(flatten)]
+        page: PageArgs,
+        /// normal, high or low.
+        #[arg(long, value_name = "LEVEL")]
+        level: Option<String>,
+        /// The latest value is at least so old, in milliseconds.
+        #[arg(long, value_name = "MS")]
+        min_age_ms: Option<u64>,
+    },
+    /// Sessions.
+    Sessions {
+        /// Which part of the list.
+        #[command(flatten)]
+        page: PageArgs,
+    },
+    /// Crossings of thresholds, the latest first.
+    Crossings {
+        /// Which part of the list.
+        #[command(flatten)]
+        page: PageArgs,
+    },
+    /// Commands of operators, the latest first.
+    Commands {
+        /// Which part of the list.
+        #[command(flatten)]
+        page: PageArgs,
+    },
+}
+
+/// Which part of a list is shown.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct PageArgs {
+    /// Items at most.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub limit: u16,
+    /// Items to pass over.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub after: u32,
+}
+
+impl PageArgs {
+    /// As parameters of a request.
+    #[must_use]
+    pub fn query(&self) -> String {
+        format!("limit={}&after={}", self.limit, self.after)
+    }
+}
+
+/// Arguments of `monitor`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Keys: Tab and 1 to 4 change the page, p pauses, ? shows the keys, q ends. It reads and commands nothing.
+
+Examples:
+  pollux monitor
+  pollux monitor --addr 192.168.1.20:9100 --token-file token
+  pollux monitor --once -o json")]
+pub struct MonitorArgs {
+    /// Where the twin is asked.
+    #[command(flatten)]
+    pub surface: SurfaceArgs,
+    /// Looks once, prints what it sees, and ends.
+    #[arg(long)]
+    pub once: bool,
+    /// Form of what --once prints.
+    #[arg(short, long, value_enum, value_name = "FORM", default_value_t)]
+    pub output: Output,
 }
 
 /// Arguments of `certs`.

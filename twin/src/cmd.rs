@@ -2,7 +2,9 @@
 
 pub mod certs;
 pub mod config;
+pub mod ctl;
 pub mod demo;
 pub mod doctor;
+pub mod monitor;
 pub mod serve;
 pub mod simulate;

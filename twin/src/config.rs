@@ -196,15 +196,51 @@ pub struct World {
 /// Keys of `[http]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Http {
-    /// Address of `/metrics`, `/livez` and `/readyz`; port 0 takes any free one.
+    /// Address of the dashboard, the API and `/metrics`; port 0 takes any free one.
     pub addr: SocketAddr,
     /// Whether the surface is served at all.
     pub enabled: bool,
+    /// File whose first line is the token that everybody has to know who asks.
+    pub token_file: Option<PathBuf>,
+    /// What may be commanded over HTTP.
+    pub commands: Commands,
+}
+
+/// What operators may command.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Commands {
+    /// Setpoints, stop and clear.
+    #[default]
+    All,
+    /// Stop, and nothing else.
+    Stop,
+    /// Nothing: the surface only shows.
+    None,
+}
+
+impl Commands {
+    /// All of them, in the order of their names.
+    pub const ALL: [Self; 3] = [Self::All, Self::Stop, Self::None];
+
+    /// The name that the configuration uses.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Stop => "stop",
+            Self::None => "none",
+        }
+    }
 }
 
 impl Default for Http {
     fn default() -> Self {
-        Self { addr: SocketAddr::from(([127, 0, 0, 1], 0)), enabled: false }
+        Self {
+            addr: SocketAddr::from(([127, 0, 0, 1], 0)),
+            enabled: false,
+            token_file: None,
+            commands: Commands::default(),
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod args;
 pub mod certs;
+pub mod client;
 pub mod cmd;
 pub mod cold;
 pub mod config;
@@ -15,9 +16,15 @@ pub mod histograms;
 pub mod host;
 pub mod http;
 pub mod interval;
+pub mod listing;
 pub mod logging;
 pub mod metrics;
+pub mod mirror;
+pub mod monitor;
 pub mod notify;
+pub mod order;
+pub mod picture;
+pub mod rates;
 pub mod report;
 pub mod runtime;
 pub mod simulate;

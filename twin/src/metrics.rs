@@ -10,7 +10,9 @@ use netloop::{ClientAuth, Refusal};
 
 use crate::config::SENSOR_TYPES;
 use crate::host;
+use crate::http::guard::Refusals;
 use crate::interval::Latency;
+use crate::rates::Sampler;
 use crate::stats::{Counter, SYSTEMS, TwinStats};
 
 /// What an exposition is made from.
@@ -21,6 +23,12 @@ pub struct Sources<'a> {
     pub worker: &'a netloop::WorkerStats,
     /// One latency over the whole run.
     pub total: &'a dyn Fn(Latency) -> &'a Histogram<u64>,
+    /// Rates, ages and the health of the twin.
+    pub sampler: &'a Sampler,
+    /// What the surface refused.
+    pub refusals: &'a Refusals,
+    /// WebSockets that are open.
+    pub viewers: u64,
     /// Resident memory, in bytes.
     pub rss_bytes: u64,
 }
@@ -293,6 +301,72 @@ const METRICS: &[Metric] = &[
         for (mode, shown) in ClientAuth::ALL.iter().zip(&from.stats.identity.client_auth) {
             to.count(&format!("mode=\"{}\"", mode.name()), shown.value());
         }
+    }),
+    latency(
+        "pollux_order_seconds",
+        "From an operator's order to the device's acknowledgement.",
+        |from, to| {
+            to.histogram("", (from.total)(Latency::OrderToAck));
+        },
+    ),
+    latency("pollux_stop_seconds", "From a stop to each session's acknowledgement.", |from, to| {
+        to.histogram("", (from.total)(Latency::StopToAck));
+    }),
+    gauge("pollux_stopped", "1 while the plant is stopped by a command.", |from, to| {
+        to.count("", from.stats.stop.word.value() % 2);
+    }),
+    gauge(
+        "pollux_stop_sessions",
+        "Sessions by what became of the latest stop or clear.",
+        |from, to| {
+            let stop = &from.stats.stop;
+            to.count("state=\"concerned\"", stop.concerned.value());
+            to.count("state=\"acknowledged\"", stop.acknowledged.value());
+            to.count("state=\"refused\"", stop.refused.value());
+            to.count("state=\"gone\"", stop.gone.value());
+        },
+    ),
+    counter(
+        "pollux_requests_refused_total",
+        "Requests of operators that were refused, by reason.",
+        |from, to| {
+            for (reason, count) in from.refusals.counts() {
+                to.count(&format!("reason=\"{reason}\""), count);
+            }
+        },
+    ),
+    gauge("pollux_viewers", "WebSockets that watch.", |from, to| to.count("", from.viewers)),
+    gauge(
+        "pollux_twin_alignment_ratio",
+        "Applied by offered over ten seconds, by tier.",
+        |from, to| {
+            for (tier, ratio) in TIERS.iter().zip(from.sampler.rates().alignment) {
+                to.push(&format!("tier=\"{tier}\""), ratio);
+            }
+        },
+    ),
+    latency(
+        "pollux_age_of_information_seconds",
+        "Ages of all sensors' values, looked at once a second.",
+        |from, to| {
+            to.histogram("", from.sampler.ages_seen());
+        },
+    ),
+    gauge("pollux_worst_age_seconds", "Age of the oldest value.", |from, to| {
+        to.push("", from.sampler.ages().worst_s);
+    }),
+    gauge(
+        "pollux_timely_ratio",
+        "Sensors whose value is younger than half a second.",
+        |from, to| {
+            to.push("", from.sampler.ages().timely);
+        },
+    ),
+    gauge("pollux_availability_ratio", "Due ticks that ran, over ten seconds.", |from, to| {
+        to.push("", from.sampler.rates().availability);
+    }),
+    gauge("pollux_odte_ratio", "Timeliness times reliability times availability.", |from, to| {
+        to.push("", from.sampler.odte());
     }),
     gauge(
         "pollux_cert_not_after_timestamp_seconds",

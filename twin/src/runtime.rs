@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use netloop::{
     Clock, Due, IdleStrategy, Renewer, RingPort, Stop, Waker, Worker, pin, set_niceness,
     sharpen_timers,
@@ -20,13 +20,15 @@ use netloop::{
 use crate::cold::{Cold, Ended};
 use crate::config::{Config, Priority, Tls};
 use crate::credentials::{CredentialFiles, Credentials};
-use crate::http::{self, Surface};
+use crate::http::{self, Surface, SurfaceOptions};
 use crate::interval::exchange;
+use crate::order::{OrderPort, orders};
+use crate::picture::pictures;
 use crate::report::{Report, Summary, Usage};
 use crate::stats::TwinStats;
 use crate::tick::{TickOptions, TickThread};
 use crate::watchdog::Watchdog;
-use crate::world::{LaneCapacities, World, WorldOptions, lanes};
+use crate::world::{LaneCapacities, Watch, World, WorldOptions, lanes};
 
 mod workers;
 
@@ -88,7 +90,10 @@ impl Twin {
         credentials.publish(&stats);
         let began = SystemTime::UNIX_EPOCH + Duration::from_nanos(now.unix_ns);
         let report = Report::create(report, began)?;
-        let surface = Surface::new(Arc::clone(&stats), report, rss_bytes);
+        let (desk, orders) = orders();
+        let options = SurfaceOptions::new(config, token(config)?);
+        let surface =
+            Surface::with_options(Arc::clone(&stats), report, rss_bytes, options, Some(desk));
         let (producer, consumer, interval) = exchange(0);
         let died = Arc::new(AtomicBool::new(false));
         let cold = Cold::new(Arc::clone(&surface), vec![consumer], Arc::clone(&died), usage);
@@ -99,9 +104,10 @@ impl Twin {
         let shared = Shared { config, renewal: credentials.renewal(), now, seed: secrets.engine };
         let made = Workers::new(&shared, sockets, ports, stats.workers())?;
         let Workers { workers, wakers, renewers, posts, addr: quic_addr, idle } = made;
-        let cold = cold.watching(Watchdog::new(Arc::clone(&stats), posts));
+        let mut cold = cold.watching(Watchdog::new(Arc::clone(&stats), posts));
         let options = WorldOptions::new(config, secrets.index);
-        let world = World::new(options, Arc::clone(&stats), interval);
+        let mut world = World::new(options, Arc::clone(&stats), interval);
+        show(config, &mut world, orders, &mut cold);
         let tick = TickOptions {
             hz: config.tick.hz,
             spin: Duration::from_micros(config.idle.tick_spin_us),
@@ -254,6 +260,34 @@ pub fn usage() -> Usage {
 fn rss_bytes() -> u64 {
     netloop::rss_bytes().unwrap_or_default()
 }
+
+/// Lets operators see the world and command it. Without a surface nobody looks, and nothing is shown.
+fn show(config: &Config, world: &mut World, orders: OrderPort, cold: &mut Cold) {
+    world.command(orders);
+    if config.http.enabled {
+        let (pictures, looks) = pictures();
+        world.attach(Watch::new(pictures, config.tick.hz, config.net.max_sessions));
+        cold.mirroring(looks);
+    }
+}
+
+/// The token that operators have to know, if a file of it is named.
+fn token(config: &Config) -> anyhow::Result<Option<String>> {
+    let Some(path) = &config.http.token_file else { return Ok(None) };
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("http.token_file {}", path.display()))?;
+    let token = text.lines().next().unwrap_or_default().trim().to_owned();
+    if token.len() < TOKEN_BYTES_MIN || token.bytes().any(|byte| !byte.is_ascii_graphic()) {
+        bail!(
+            "http.token_file {}: its first line has to be at least {TOKEN_BYTES_MIN} printable characters without a space",
+            path.display()
+        );
+    }
+    Ok(Some(token))
+}
+
+/// A token that is shorter can be guessed.
+const TOKEN_BYTES_MIN: usize = 16;
 
 fn capacities(config: &Config) -> LaneCapacities {
     LaneCapacities { tiers: config.ring.tiers, events: EVENTS_MAX, outbound: config.ring.out }

@@ -43,6 +43,8 @@ pub struct TwinStats {
     pub aggregates: [Aggregate; SensorType::COUNT],
     /// By direction; see [`Direction`].
     pub commands: [Commands; 2],
+    /// Written by the tick thread: the stop of the plant.
+    pub stop: Stop,
     /// Written by the cold thread.
     pub identity: Identity,
     /// Written by the cold thread.
@@ -72,10 +74,12 @@ impl TwinStats {
     }
 }
 
-/// The systems of a tick, in the order in which they run: steps of sessions, commands, deadlines, the two tiers of
-/// records, records that fault injection held back, rules, what happens once a second, and counters.
-pub const SYSTEMS: [&str; 9] =
-    ["events", "t3", "expire", "t2", "t1", "held", "rules", "second", "publish"];
+/// The systems of a tick, in the order in which they run: the stop, steps of sessions, orders, commands, deadlines, the two tiers of
+/// records, records that fault injection held back, rules, what happens once a second, counters, and pictures of rows.
+pub const SYSTEMS: [&str; 12] = [
+    "stop", "events", "orders", "t3", "expire", "t2", "t1", "held", "rules", "second", "publish",
+    "show",
+];
 
 /// What the watchdog sees.
 #[derive(Debug, Default)]
@@ -107,6 +111,22 @@ impl System {
         self.total_ns.set(times.total_ns);
         self.max_ns.set(times.max_ns);
     }
+}
+
+/// The stop of the plant: the request in force, and what became of telling the sessions.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Stop {
+    /// Number of the request, as a [`StopWord`](crate::order::StopWord).
+    pub word: Counter,
+    /// Sessions that shall be told.
+    pub concerned: Counter,
+    /// Sessions that have answered that it is done.
+    pub acknowledged: Counter,
+    /// Sessions that have answered with another status.
+    pub refused: Counter,
+    /// Sessions that closed before they answered.
+    pub gone: Counter,
 }
 
 /// What the twin shows to its devices, and whom it trusts.

@@ -33,6 +33,10 @@ fn frame(kind: u16, length: u16) -> Vec<u8> {
     bytes
 }
 
+/// All operations, in the order of their numbers.
+const OPERATIONS: [Operation; 4] =
+    [Operation::Read, Operation::Setpoint, Operation::Stop, Operation::Clear];
+
 #[test]
 fn only_whole_records_are_a_batch() {
     let payload = record().as_bytes().repeat(40);
@@ -112,7 +116,7 @@ fn every_last_byte_of_a_command_is_split_or_rejected() {
         let command = decoded.unwrap();
         assert_eq!((command.upper, command.sensor_type as u8), (upper, low));
         assert_eq!(command.record.kind(), kind, "the byte is kept as it came");
-        let operation = [Operation::Read, Operation::Setpoint].get(usize::from(upper)).copied();
+        let operation = OPERATIONS.get(usize::from(upper)).copied();
         assert_eq!(command.operation(), operation);
         let statuses = [Status::Ok, Status::Unknown, Status::Refused, Status::OutOfRange];
         assert_eq!(command.status(), statuses.get(usize::from(upper)).copied());

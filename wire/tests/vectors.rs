@@ -156,6 +156,17 @@ fn a_setpoint_and_its_refusals_read_and_write() {
 }
 
 #[test]
+fn a_stop_and_a_clear_read_and_write() {
+    for (name, operation, seq) in
+        [("t3_stop_request", Operation::Stop, 1), ("t3_clear_request", Operation::Clear, 2)]
+    {
+        let request = plain(0, 0.0, seq, SensorType::Generic);
+        let command = check_t3(name, Command::request(request, operation));
+        assert_eq!(command.operation(), Some(operation));
+    }
+}
+
+#[test]
 fn a_hello_reads_and_writes() {
     let hello = Hello {
         capabilities: capability::COMMANDS | capability::TOTALS,

@@ -133,6 +133,13 @@ pub(super) fn relations(config: &Config, entries: &[Entry], mistakes: &mut Vec<C
         let bound = config.net.idle_timeout_ms;
         refuse("net.keep_alive_ms".into(), format!("below net.idle_timeout_ms, which is {bound}"));
     }
+    if config.http.enabled
+        && !config.http.addr.ip().is_loopback()
+        && config.http.token_file.is_none()
+    {
+        let allowed = "a loopback address, as long as http.token_file is none";
+        refuse("http.addr".into(), allowed.to_owned());
+    }
     for (name, threshold) in SENSOR_TYPES.iter().zip(&config.thresholds) {
         if threshold.low >= threshold.high {
             refuse(

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use netloop::ClientAuth;
 use wire::SensorType;
 
-use super::{Config, IdleStrategy, LogLevel, Priority, Rule};
+use super::{Commands, Config, IdleStrategy, LogLevel, Priority, Rule};
 
 /// Names of the sensor types, indexed by the value on the wire.
 pub const SENSOR_TYPES: [&str; SensorType::COUNT] = {
@@ -23,6 +23,7 @@ pub const SENSOR_TYPES: [&str; SensorType::COUNT] = {
 };
 
 pub(super) const IDLE_NAMES: &[&str] = &["auto", "spin", "yield", "backoff", "wait"];
+const COMMANDS_NAMES: &[&str] = &["all", "stop", "none"];
 const PRIORITY_NAMES: &[&str] = &["hot", "normal"];
 const CLIENT_AUTH_NAMES: &[&str] = &["required", "optional", "off"];
 const LEVEL_NAMES: &[&str] = &["error", "warn", "info", "debug", "trace"];
@@ -278,13 +279,25 @@ const REST: &[Key] = &[
         "http.addr",
         "127.0.0.1:9100",
         Kind::Addr { set: |c, v| c.http.addr = v },
-        "TCP address of /metrics, /livez and /readyz. Port 0 takes any free port and prints it.",
+        "TCP address of the dashboard, the API and /metrics. Port 0 takes any free port and prints it. Beyond loopback it needs http.token_file.",
     ),
     key(
         "http.enabled",
         "true",
         Kind::Switch { set: |c, v| c.http.enabled = v },
         "Whether http.addr is served.",
+    ),
+    key(
+        "http.token_file",
+        "none",
+        Kind::Path { set: |c, v| c.http.token_file = (v.as_os_str() != "none").then_some(v) },
+        "File whose first line is the token that the API and its WebSockets ask for; none asks for no token. It travels as it is: put a proxy with TLS before it on a network that you do not trust.",
+    ),
+    key(
+        "http.commands",
+        "all",
+        Kind::Choice { of: COMMANDS_NAMES, set: |c, v| c.http.commands = Commands::ALL[v] },
+        "What may be commanded over HTTP: all (setpoints, stop and clear), stop (only that), or none.",
     ),
     key(
         "tls.cert",

@@ -27,14 +27,22 @@ pub(super) struct Tick<'a> {
 
 /// The phases of a tick, by the names under which [`SYSTEMS`] publishes their times.
 pub(super) fn schedule() -> Schedule<Step> {
-    let [events, t3, expire, t2, t1, held, rules, second, publish] = SYSTEMS;
+    let [stop, events, orders, t3, expire, t2, t1, held, rules, second, publish, show] = SYSTEMS;
     let mut builder = ScheduleBuilder::new();
-    builder.add_exclusive(events, |_, tick: &mut Tick<'_>| tick.plant.drain_events(tick.lanes));
+    builder.add_exclusive(stop, |_, tick: &mut Tick<'_>| {
+        tick.plant.serve_stop(tick.lanes, tick.tick, tick.clock)
+    });
+    builder.add_exclusive(events, |_, tick: &mut Tick<'_>| {
+        tick.plant.drain_events(tick.lanes, tick.clock)
+    });
+    builder.add_exclusive(orders, |ecs, tick: &mut Tick<'_>| {
+        tick.plant.drain_orders(ecs, tick.lanes, tick.tick, tick.clock)
+    });
     builder.add_exclusive(t3, |ecs, tick: &mut Tick<'_>| {
         tick.plant.drain_t3(ecs, tick.lanes, tick.clock)
     });
     builder.add_exclusive(expire, |ecs, tick: &mut Tick<'_>| {
-        tick.plant.expire_commands(ecs, tick.tick)
+        tick.plant.expire_commands(ecs, tick.tick, tick.clock)
     });
     builder.add_exclusive(t2, |ecs, tick: &mut Tick<'_>| {
         tick.plant.drain(ecs, Tier::T2, tick.lanes, tick.tick, tick.clock);
@@ -50,6 +58,9 @@ pub(super) fn schedule() -> Schedule<Step> {
     });
     builder.add_exclusive(second, |ecs, tick: &mut Tick<'_>| tick.plant.end_second(ecs, tick.tick));
     builder.add_exclusive(publish, |ecs, tick: &mut Tick<'_>| tick.plant.publish(ecs, tick.lanes));
+    builder.add_exclusive(show, |ecs, tick: &mut Tick<'_>| {
+        tick.plant.show(ecs, tick.tick, tick.clock)
+    });
     builder
         .build()
         .expect("a valid schedule because the names differ and every system is exclusive")
