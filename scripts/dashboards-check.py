@@ -87,10 +87,12 @@ def main():
         try:
             wait_for("a thousand sensors", lambda: get(f"{base}/api/v1/overview")["sensors"] == 1000)
             device = get(f"{base}/api/v1/devices?limit=1")["items"][0]["device"]
-            get(f"{base}/api/v1/devices/{device}/sensors/100/setpoint", b'{"value": 20}')
-            get(f"{base}/api/v1/stop", b"")
-            get(f"{base}/api/v1/stop/clear", b"")
-            time.sleep(options.seconds)
+            end = time.monotonic() + options.seconds
+            while time.monotonic() < end:
+                get(f"{base}/api/v1/devices/{device}/sensors/100/setpoint", b'{"value": 20}')
+                get(f"{base}/api/v1/stop", b"")
+                get(f"{base}/api/v1/stop/clear", b"")
+                time.sleep(1)
             query = "http://127.0.0.1:18428/api/v1/query?query="
             empty = []
             asked = 0

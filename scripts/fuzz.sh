@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Fuzzes the decoders of wire: no input may panic, and what decodes must encode to the same bytes. Then the world of ecs:
-# a sequence of operations leaves what a naive model holds, and bytes that are no snapshot change nothing.
+# a sequence of operations leaves what a naive model holds, and bytes that are no snapshot change nothing. Then two engines
+# of netloop: whatever peers and network do, nothing panics, sessions end and counts add up.
 #
 # The instrumentation is a compiler option that stable Rust keeps behind RUSTC_BOOTSTRAP; it is set for this build only.
 set -euo pipefail
@@ -51,5 +52,12 @@ for target in $(cargo fuzz list); do
   for seed in 1 2 3 4; do
     head -c 600 <(for n in {1..600}; do printf '%b' "\\x$(printf %x $(((n * n * seed + n) % 251)))"; done) >"fuzz/corpus/$target/$seed"
   done
+  fuzz "$target"
+done
+
+cd ../netloop
+for target in $(cargo fuzz list); do
+  mkdir -p "fuzz/corpus/$target"
+  cp "fuzz/seeds/$target"/* "fuzz/corpus/$target"
   fuzz "$target"
 done

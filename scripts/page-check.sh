@@ -12,7 +12,8 @@ usage() {
 usage: scripts/page-check.sh [--binary FILE] [--screenshots DIR] [--help]
 
   --binary FILE      the twin (target/debug/pollux, built first)
-  --screenshots DIR  also writes pictures of every view into DIR, of a plant of 10,000 sensors
+  --screenshots DIR  also writes pictures of every view into DIR, of a plant of 10,000 sensors; those of README.md are two of
+                     them with 96 colours
 END
 }
 

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use anyhow::Context;
 use hdrhistogram::Histogram;
 use netloop::{
-    Answer, Clock, Engine, Idle, IdleStrategy, Now, Port, ServerTls, SessionEvent, SessionId,
-    SessionLimits, Sink, Slot, Socket, SocketOptions, Stop, Worker, WorkerConfig, WorkerStats,
-    client_tls, pin, slot,
+    Answer, Clock, Engine, Idle, IdleStrategy, Now, Port, SessionEvent, SessionId, SessionLimits,
+    Sink, Slot, Socket, SocketOptions, Stop, Worker, WorkerConfig, WorkerStats, pin, slot,
 };
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use wire::{ALPN, Command, DeviceId, Operation, Reading, Record, SensorType, Status};
+
+use wire::{Command, DeviceId, Operation, Reading, Record, SensorType, Status};
+
+use crate::trust::Trust;
 
 /// Arguments of the experiment.
 #[derive(Debug, clap::Args)]
@@ -137,12 +138,7 @@ fn request() -> Record {
 /// Runs the experiment and prints its result.
 #[expect(clippy::print_stdout, reason = "the object is the result")]
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
-    let key: PrivateKeyDer<'static> =
-        PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()).into();
-    let certificate: CertificateDer<'static> = made.cert.der().clone();
-    let server = ServerTls::from_der(vec![certificate.clone()], key).into_quic()?;
-    let client = client_tls([certificate], ALPN)?;
+    let Trust { server, client } = Trust::new()?;
     let (server_core, client_core) = (args.cores[0], args.cores[1]);
     let now = Clock::new().now();
     let limits = SessionLimits::default();

@@ -2,7 +2,16 @@
 
 #![forbid(unsafe_code)]
 
+mod callers;
 mod command_rtt;
+mod fleet;
+mod flood;
+#[path = "../../netloop/tests/forge/mod.rs"]
+mod forge;
+mod isolation;
+mod meter;
+mod throughput;
+mod trust;
 
 use clap::{Parser, Subcommand};
 
@@ -18,10 +27,22 @@ struct Cli {
 enum Experiment {
     /// Round trip of a T3 command between two workers on loopback, with no tick in between.
     CommandRtt(command_rtt::Args),
+    /// Floods a server of one's own with datagrams from invented addresses of loopback.
+    Flood(flood::Args),
+    /// Opens thousands of sessions with a server and holds them, or lets them come and go.
+    Hold(callers::Args),
+    /// What a loud session, a flood or a storm costs the sessions that are there.
+    Isolation(isolation::Args),
+    /// Bytes a second of T2, over one stream or many.
+    Throughput(throughput::Args),
 }
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().experiment {
         Experiment::CommandRtt(args) => command_rtt::run(&args),
+        Experiment::Flood(args) => flood::run(&args),
+        Experiment::Hold(args) => callers::run(&args),
+        Experiment::Isolation(args) => isolation::run(&args),
+        Experiment::Throughput(args) => throughput::run(&args),
     }
 }

@@ -46,8 +46,9 @@ pub(crate) struct Buffer {
 
 impl Buffer {
     /// An empty buffer. Buffers of different `stagger` do not begin at the same place in their pages when they are large:
-    /// a row would meet the same row of its neighbours in one set of the cache, and its loads would wait for stores
-    /// that look alike by their lower address. It holds one cache line from the start, so that its slices are aligned when they are empty too.
+    /// a row would meet the same row of its neighbours in one set of the cache, and its loads would wait for stores that look
+    /// alike by their lower address. It holds one cache line from the start, so that its slices are aligned when they are
+    /// empty too.
     pub(crate) fn new(stagger: usize) -> Self {
         let mut buffer = Self { blocks: Vec::new(), start_bytes: 0, stagger: stagger % 16 };
         buffer.grow(COLUMN_ALIGN_BYTES, 0);

@@ -1,9 +1,9 @@
 //! Queries: the archetypes that carry what is asked for, and linear walks over them.
 //!
 //! A query remembers which archetypes match; a walk looks only at archetypes that appeared since. The primary form is
-//! [`Query::chunks`]: slices of whole columns, which the compiler turns into vector code. [`Query::each`] is the same
-//! walk by rows, [`Query::par_chunks`] the same on several threads. A query that names a component twice is refused where it is made, so two borrows of one column cannot
-//! arise; nothing is checked while it runs.
+//! [`Query::chunks`]: slices of whole columns, which the compiler turns into vector code. [`Query::each`] is the same walk by
+//! rows, [`Query::par_chunks`] the same on several threads. A query that names a component twice is refused where it is made,
+//! so two borrows of one column cannot arise; nothing is checked while it runs.
 
 use std::marker::PhantomData;
 use std::ops::Range;

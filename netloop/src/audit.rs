@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use quinn_proto::{ServerConfig, crypto};
+use quinn_proto::crypto;
 use rustls_pki_types::CertificateDer;
 use wire::{Hello, Tier, Token};
 
@@ -69,8 +69,6 @@ impl Renewals {
 /// What an engine needs to judge its sessions again.
 pub(crate) struct Audit {
     pub(crate) trust: Arc<Trust>,
-    /// What the server role accepts with; nothing in the client's role.
-    server: Option<Arc<ServerConfig>>,
     /// The place of the next session that is judged by what it remembers of its proof.
     check_at: Option<usize>,
     /// The place of the next session whose signatures are verified again.
@@ -81,9 +79,9 @@ pub(crate) struct Audit {
 
 impl Audit {
     /// Trusts everybody: the role of a client, and of a server before its first renewal.
-    pub(crate) fn new(server: Option<Arc<ServerConfig>>) -> Self {
+    pub(crate) fn new() -> Self {
         let trust = Arc::new(Trust::off());
-        Self { trust, server, check_at: None, verify_at: None, expiry_s: u64::MAX }
+        Self { trust, check_at: None, verify_at: None, expiry_s: u64::MAX }
     }
 
     /// True while sessions wait to be judged again.
@@ -105,12 +103,7 @@ impl Engine {
     /// # Panics
     /// The engine has the client's role.
     pub fn renew(&mut self, now: Now, renewal: Renewal) {
-        let server = self.audit.server.as_ref().expect("only servers are renewed");
-        let mut server = ServerConfig::clone(server);
-        server.crypto = renewal.crypto;
-        let server = Arc::new(server);
-        self.endpoint.set_server_config(Some(Arc::clone(&server)));
-        self.audit.server = Some(server);
+        self.replace_crypto(renewal.crypto);
         let before = std::mem::replace(&mut self.audit.trust, renewal.trust);
         if !self.audit.trust.has_authorities_of(&before) {
             self.audit.verify_at = Some(0);

@@ -5,7 +5,7 @@ use quinn_proto::{Dir, ReadError, StreamId, VarInt};
 use wire::{CloseCode, Command, Operation, RECORD_BYTES, Record};
 
 use crate::{
-    SessionId, Sink, Slot,
+    SessionId, Sink, Slot, StreamPriority,
     session::{Phase, Service, Session, Stamp},
     slot,
 };
@@ -92,7 +92,8 @@ impl Session {
         let mut send = self.connection.send_stream(stream);
         // Commands overtake everything else that this side sends, and a stop overtakes commands.
         let stops = request.kind() >> 5 == Operation::Stop as u8;
-        let _ = send.set_priority(1 + i32::from(stops));
+        let priority = if stops { StreamPriority::Critical } else { StreamPriority::High };
+        let _ = send.set_priority(priority.of_stream());
         let written = send.write(request.as_bytes());
         if written != Ok(RECORD_BYTES) || send.finish().is_err() {
             let _ = send.reset(VarInt::from_u32(CloseCode::Busy as u32));
@@ -106,7 +107,8 @@ impl Session {
     /// Answers a command of the peer.
     pub(crate) fn write_ack(&mut self, stream: StreamId, ack: &Record) {
         let mut send = self.connection.send_stream(stream);
-        let _ = send.set_priority(1);
+        let _ = send.set_priority(StreamPriority::High.of_stream());
+        self.answered = true;
         // A send window of a session holds many acks; one that is full belongs to a peer that does not read.
         if send.write(ack.as_bytes()) != Ok(RECORD_BYTES) || send.finish().is_err() {
             let _ = send.reset(VarInt::from_u32(CloseCode::Busy as u32));

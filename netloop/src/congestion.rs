@@ -1,36 +1,90 @@
-//! Cubic with a floor: single losses slow the reliable tiers down, but do not starve T1.
+//! How fast a session sends: a choice of controllers, and a floor under those that take loss for congestion.
 //!
 //! DATAGRAM frames wait for the congestion window like everything else, and on a link that loses a few per cent Cubic keeps
 //! the window at a handful of packets, so that telemetry of a constant and moderate rate would wait for round trips.
 //! Below the floor a loss alone does not shrink the window. The floor is earned: it grows with the bytes that the path has
 //! acknowledged, and it is taken away by what means congestion and not weather, which is a congestion mark or a time in
-//! which nothing came through at all.
+//! which nothing came through at all. BBR models the path instead of counting losses, and has no floor.
 
-use std::{any::Any, sync::Arc, time::Instant};
+use std::{any::Any, str::FromStr, sync::Arc, time::Instant};
 
 use quinn_proto::{
     RttEstimator,
-    congestion::{Controller, ControllerFactory, ControllerMetrics, Cubic, CubicConfig},
+    congestion::{
+        BbrConfig, Controller, ControllerFactory, ControllerMetrics, CubicConfig, NewRenoConfig,
+    },
 };
 
-/// Makes the controllers of sessions.
-#[derive(Debug, Clone)]
-pub(crate) struct FloorCubicConfig {
-    cubic: Arc<CubicConfig>,
+/// Which algorithm decides how much may be in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Congestion {
+    /// Cubic (RFC 9438), which fills long fat paths.
+    #[default]
+    Cubic,
+    /// BBR, which sends at the rate that it has measured; for paths that lose without being congested.
+    Bbr,
+    /// New Reno (RFC 9002, section 7), the simplest.
+    NewReno,
+}
+
+/// A name that no algorithm has.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}: not one of cubic, bbr, newreno")]
+pub struct UnknownCongestion(String);
+
+impl Congestion {
+    /// All algorithms, in the order of [`Congestion::NAMES`].
+    pub const ALL: [Self; 3] = [Self::Cubic, Self::Bbr, Self::NewReno];
+    /// Their names.
+    pub const NAMES: [&str; 3] = ["cubic", "bbr", "newreno"];
+
+    /// What makes the controllers of sessions. They begin with a window of `initial_bytes`, and losses take them no further
+    /// than `floor_bytes_max`.
+    pub(crate) fn factory(
+        self,
+        initial_bytes: u64,
+        floor_bytes_max: u64,
+    ) -> Arc<dyn ControllerFactory + Send + Sync> {
+        match self {
+            Self::Cubic => {
+                let mut cubic = CubicConfig::default();
+                cubic.initial_window(initial_bytes);
+                Arc::new(FloorConfig { inner: Arc::new(cubic), floor_bytes_max })
+            }
+            Self::NewReno => {
+                let mut reno = NewRenoConfig::default();
+                reno.initial_window(initial_bytes);
+                Arc::new(FloorConfig { inner: Arc::new(reno), floor_bytes_max })
+            }
+            Self::Bbr => {
+                let mut bbr = BbrConfig::default();
+                bbr.initial_window(initial_bytes);
+                Arc::new(bbr)
+            }
+        }
+    }
+}
+
+impl FromStr for Congestion {
+    type Err = UnknownCongestion;
+
+    fn from_str(name: &str) -> Result<Self, UnknownCongestion> {
+        let at = Self::NAMES.iter().position(|known| *known == name);
+        at.map(|at| Self::ALL[at]).ok_or_else(|| UnknownCongestion(name.to_owned()))
+    }
+}
+
+/// Makes controllers with a floor.
+#[derive(Debug)]
+struct FloorConfig<F> {
+    inner: Arc<F>,
     floor_bytes_max: u64,
 }
 
-impl FloorCubicConfig {
-    /// Cubic that begins with a window of `initial_bytes`, and that losses take no further than `floor_bytes_max`.
-    pub(crate) fn new(initial_bytes: u64, floor_bytes_max: u64) -> Self {
-        let mut cubic = CubicConfig::default();
-        cubic.initial_window(initial_bytes);
-        Self { cubic: Arc::new(cubic), floor_bytes_max }
-    }
-
-    fn controller(&self, now: Instant, mtu_bytes: u16) -> FloorCubic {
-        FloorCubic {
-            cubic: Cubic::new(Arc::clone(&self.cubic), now, mtu_bytes),
+impl<F: ControllerFactory + Send + Sync> FloorConfig<F> {
+    fn controller(&self, now: Instant, mtu_bytes: u16) -> Floor {
+        Floor {
+            inner: Arc::clone(&self.inner).build(now, mtu_bytes),
             floor_bytes_max: self.floor_bytes_max,
             floor_bytes: 0,
             congested: None,
@@ -38,22 +92,22 @@ impl FloorCubicConfig {
     }
 }
 
-impl ControllerFactory for FloorCubicConfig {
+impl<F: ControllerFactory + Send + Sync + 'static> ControllerFactory for FloorConfig<F> {
     fn build(self: Arc<Self>, now: Instant, current_mtu: u16) -> Box<dyn Controller> {
         Box::new(self.controller(now, current_mtu))
     }
 }
 
-#[derive(Debug, Clone)]
-struct FloorCubic {
-    cubic: Cubic,
+/// A controller whose window losses do not take below the floor.
+struct Floor {
+    inner: Box<dyn Controller>,
     floor_bytes_max: u64,
     floor_bytes: u64,
     /// The last sign of congestion: what was sent before it earns nothing.
     congested: Option<Instant>,
 }
 
-impl FloorCubic {
+impl Floor {
     /// Raises the floor by what a packet of so many bytes has earned by its arrival.
     fn earn(&mut self, sent: Instant, bytes: u64) {
         if self.congested.is_none_or(|congested| sent > congested) {
@@ -62,7 +116,11 @@ impl FloorCubic {
     }
 }
 
-impl Controller for FloorCubic {
+impl Controller for Floor {
+    fn on_sent(&mut self, now: Instant, bytes: u64, last_packet_number: u64) {
+        self.inner.on_sent(now, bytes, last_packet_number);
+    }
+
     fn on_ack(
         &mut self,
         now: Instant,
@@ -72,7 +130,17 @@ impl Controller for FloorCubic {
         rtt: &RttEstimator,
     ) {
         self.earn(sent, bytes);
-        self.cubic.on_ack(now, sent, bytes, app_limited, rtt);
+        self.inner.on_ack(now, sent, bytes, app_limited, rtt);
+    }
+
+    fn on_end_acks(
+        &mut self,
+        now: Instant,
+        in_flight: u64,
+        app_limited: bool,
+        largest_packet_num_acked: Option<u64>,
+    ) {
+        self.inner.on_end_acks(now, in_flight, app_limited, largest_packet_num_acked);
     }
 
     fn on_congestion_event(
@@ -87,29 +155,29 @@ impl Controller for FloorCubic {
             self.floor_bytes = 0;
             self.congested = Some(now);
         }
-        self.cubic.on_congestion_event(now, sent, is_persistent_congestion, lost_bytes);
+        self.inner.on_congestion_event(now, sent, is_persistent_congestion, lost_bytes);
     }
 
     fn on_mtu_update(&mut self, new_mtu: u16) {
-        self.cubic.on_mtu_update(new_mtu);
+        self.inner.on_mtu_update(new_mtu);
     }
 
     fn window(&self) -> u64 {
-        self.cubic.window().max(self.floor_bytes)
+        self.inner.window().max(self.floor_bytes)
     }
 
     fn metrics(&self) -> ControllerMetrics {
-        let mut metrics = self.cubic.metrics();
+        let mut metrics = self.inner.metrics();
         metrics.congestion_window = self.window();
         metrics
     }
 
     fn clone_box(&self) -> Box<dyn Controller> {
-        Box::new(self.clone())
+        Box::new(Self { inner: self.inner.clone_box(), ..*self })
     }
 
     fn initial_window(&self) -> u64 {
-        self.cubic.initial_window()
+        self.inner.initial_window()
     }
 
     fn into_any(self: Box<Self>) -> Box<dyn Any> {
@@ -127,13 +195,16 @@ mod tests {
     const INITIAL: u64 = 20_000;
     const FLOOR: u64 = 64_000;
 
-    fn controller() -> (FloorCubic, Instant) {
+    fn controller() -> (Floor, Instant) {
         let now = Now::simulated().instant;
-        (FloorCubicConfig::new(INITIAL, FLOOR).controller(now, 1200), now)
+        let mut cubic = CubicConfig::default();
+        cubic.initial_window(INITIAL);
+        let config = FloorConfig { inner: Arc::new(cubic), floor_bytes_max: FLOOR };
+        (config.controller(now, 1200), now)
     }
 
     /// Losses, one a second, until Cubic alone would be at its least.
-    fn lose(controller: &mut FloorCubic, from: Instant) -> Instant {
+    fn lose(controller: &mut Floor, from: Instant) -> Instant {
         let lost = |n| from + Duration::from_secs(n);
         (1..60).for_each(|n| controller.on_congestion_event(lost(n), lost(n), false, 1200));
         lost(60)

@@ -14,16 +14,21 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use quinn_proto::{
-    ClientConfig, ConnectionEvent, ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint,
-    EndpointConfig, Incoming, ServerConfig, Transmit, VarInt, crypto,
+    ClientConfig, ConnectionHandle, EcnCodepoint, Endpoint, EndpointConfig, ServerConfig, Transmit,
+    VarInt, crypto,
 };
 use wire::{CloseCode, Hello, Record, Token};
 
 use crate::{
     Answer, CloseReason, EngineTally, Naming, Now, Refusal, SessionEvent, SessionId, SessionLimits,
     Sink, WorkerNumber,
+    addresses::Addresses,
+    admission::{Admission, NO_ROOM, Route},
     audit::Audit,
     command::Commands,
+    fairness::Arrivals,
+    health::Looks,
+    sending::Outgoing,
     session::{Outcome, Phase, Service, Session},
     wheel::Wheel,
 };
@@ -32,41 +37,34 @@ use crate::{
 pub struct Engine {
     worker: WorkerNumber,
     pub(crate) endpoint: Endpoint,
-    client: Option<Client>,
-    limits: SessionLimits,
+    pub(crate) client: Option<Client>,
+    pub(crate) limits: SessionLimits,
     pub(crate) sessions: Vec<Option<Box<Session>>>,
     generations: Vec<u16>,
-    /// Datagrams of known sessions that were not given to them yet.
-    arrived: Vec<Arrived>,
-    /// Sessions that may have something to send, in no order; each at most once.
-    dirty: Vec<u32>,
+    pub(crate) arrivals: Arrivals,
+    pub(crate) admission: Admission,
+    pub(crate) addresses: Addresses,
+    /// Streams that peers hold open, in all sessions.
+    pub(crate) streams: usize,
+    pub(crate) outgoing: Outgoing,
     /// Sessions that left something in QUIC because the sink was full.
     unfinished: VecDeque<u32>,
-    wheel: Wheel,
+    pub(crate) wheel: Wheel,
+    pub(crate) looks: Looks,
     /// Kept between turns so that firing timers allocates nothing.
     due: Vec<u32>,
     commands: Commands,
-    /// Answers that belong to no session, such as version negotiation; bounded.
-    responses: VecDeque<(Transmit, Vec<u8>)>,
-    scratch: Vec<u8>,
+    pub(crate) scratch: Vec<u8>,
     events: VecDeque<SessionEvent>,
     pub(crate) tally: EngineTally,
     pub(crate) audit: Audit,
     keys_seed: u64,
-    accepting: bool,
 }
 
-struct Client {
+pub(crate) struct Client {
     config: ClientConfig,
     hello: Option<Hello>,
     token: Option<Token>,
-}
-
-struct Arrived {
-    place: u32,
-    bytes: usize,
-    recv_ns: u64,
-    event: ConnectionEvent,
 }
 
 /// What one received UDP payload comes with.
@@ -98,8 +96,6 @@ pub enum ConnectError {
     Quic(#[from] quinn_proto::ConnectError),
 }
 
-/// More stateless answers than this wait for nobody: they are answers to strangers.
-const RESPONSES_MAX: usize = 256;
 /// Commands of peers that may wait for their answer.
 const COMMANDS_WAITING_MAX: usize = 4096;
 /// Deadlines are kept to this grain.
@@ -116,8 +112,8 @@ impl Engine {
         naming: impl Into<Naming>,
     ) -> Self {
         let mut server = ServerConfig::with_crypto(crypto);
-        server.transport_config(limits.transport()).max_incoming(limits.sessions_max.min(256));
-        Self::new(Some(Arc::new(server)), None, limits, now, naming.into())
+        server.transport_config(limits.server_transport());
+        Self::new(Some(server), None, limits, now, naming.into())
     }
 
     /// An engine that opens sessions, each with `hello` if there is one.
@@ -130,7 +126,7 @@ impl Engine {
         naming: impl Into<Naming>,
     ) -> Self {
         let mut config = ClientConfig::new(crypto);
-        config.transport_config(limits.transport());
+        config.transport_config(limits.client_transport());
         Self::new(None, Some(Client { config, hello, token: None }), limits, now, naming.into())
     }
 
@@ -145,7 +141,7 @@ impl Engine {
     }
 
     fn new(
-        server: Option<Arc<ServerConfig>>,
+        server: Option<ServerConfig>,
         client: Option<Client>,
         limits: SessionLimits,
         now: Now,
@@ -159,25 +155,29 @@ impl Engine {
             .max_udp_payload_size(limits.mtu_bytes.max(1472))
             .expect("at least 1200 bytes because of the maximum");
         let keys_seed = u64::from_le_bytes(*seed.first_chunk().expect("8 of 32 bytes"));
+        let hash_seed = u64::from_le_bytes(*seed.last_chunk().expect("8 of 32 bytes"));
+        let admission = Admission::new(limits.handshakes.clone(), now.instant, server);
         Self {
             worker: naming.worker,
-            endpoint: Endpoint::new(Arc::new(config), server.clone(), true, Some(seed)),
-            audit: Audit::new(server),
+            endpoint: Endpoint::new(Arc::new(config), admission.closed(), true, Some(seed)),
+            audit: Audit::new(),
             client,
             sessions: Vec::new(),
             generations: Vec::new(),
-            arrived: Vec::new(),
-            dirty: Vec::new(),
+            arrivals: Arrivals::default(),
+            admission,
+            addresses: Addresses::new(&limits.address, limits.sessions_max, hash_seed, now.instant),
+            streams: 0,
+            outgoing: Outgoing::default(),
             unfinished: VecDeque::new(),
             wheel: Wheel::new(now.instant, WHEEL_SLOT_NS),
+            looks: Looks::new(now.instant, limits.idle_timeout),
             due: Vec::new(),
             commands: Commands::new(COMMANDS_WAITING_MAX),
-            responses: VecDeque::new(),
             scratch: Vec::new(),
             events: VecDeque::new(),
             tally: EngineTally::default(),
             keys_seed: keys_seed ^ 0x9e37_79b9_7f4a_7c15,
-            accepting: true,
             limits,
         }
     }
@@ -198,65 +198,27 @@ impl Engine {
         }
         let (handle, connection) =
             self.endpoint.connect(now.instant, client.config.clone(), remote, name)?;
-        Ok(self.insert(handle, connection))
+        Ok(self.insert(now, handle, connection))
     }
 
     /// Takes one received UDP payload. Nothing reaches a session before [`Engine::poll`].
     pub fn handle_datagram(&mut self, now: Now, datagram: Datagram) {
-        let Datagram { remote, local_ip, ecn, payload, recv_ns } = datagram;
-        let bytes = payload.len();
         self.tally.datagrams += 1;
-        self.scratch.clear();
-        let Some(event) =
-            self.endpoint.handle(now.instant, remote, local_ip, ecn, payload, &mut self.scratch)
-        else {
+        if let Some(datagram) = self.defer_initial(now, datagram)
+            && self.route(now, datagram) == Route::Nowhere
+        {
             self.tally.garbage += 1;
-            return;
-        };
-        match event {
-            DatagramEvent::ConnectionEvent(handle, event) => {
-                let place = handle.0 as u32;
-                self.arrived.push(Arrived { place, bytes, recv_ns, event });
-            }
-            DatagramEvent::NewConnection(incoming) => self.accept(now, incoming),
-            DatagramEvent::Response(transmit) => {
-                // Version negotiation or a stateless reset: it belongs to no session, and opens none.
-                self.tally.garbage += 1;
-                self.respond(transmit);
-            }
         }
     }
 
-    fn accept(&mut self, now: Now, incoming: Incoming) {
-        let full = self.endpoint.open_connections() >= self.limits.sessions_max;
-        if full || !self.accepting {
-            self.tally.handshakes_refused += 1;
-            let transmit = self.endpoint.refuse(incoming, &mut self.scratch);
-            return self.respond(transmit);
-        }
-        match self.endpoint.accept(incoming, now.instant, &mut self.scratch, None) {
-            Ok((handle, connection)) => {
-                let id = self.insert(handle, connection);
-                self.mark_dirty(self.own_place(id));
-            }
-            Err(error) => {
-                self.tally.handshakes_failed += 1;
-                if let Some(transmit) = error.response {
-                    self.respond(transmit);
-                }
-            }
-        }
+    pub(crate) fn respond(&mut self, transmit: Transmit) {
+        let size = transmit.size;
+        self.outgoing.respond(transmit, &self.scratch[..size]);
     }
 
-    fn respond(&mut self, transmit: Transmit) {
-        if self.responses.len() < RESPONSES_MAX {
-            let contents = self.scratch[..transmit.size].to_vec();
-            self.responses.push_back((transmit, contents));
-        }
-    }
-
-    fn insert(
+    pub(crate) fn insert(
         &mut self,
+        now: Now,
         handle: ConnectionHandle,
         connection: quinn_proto::Connection,
     ) -> SessionId {
@@ -268,39 +230,15 @@ impl Engine {
         // Twelve bits of generation: an id comes back after 4,095 sessions in the same place.
         self.generations[place] = self.generations[place] % 0xfff + 1;
         let id = SessionId::new(self.worker.shared_place(place), self.generations[place]);
-        self.sessions[place] = Some(Box::new(Session::new(id, connection)));
+        self.sessions[place] =
+            Some(Box::new(Session::new(id, connection, self.keys_seed, now.instant)));
         self.mark_dirty(place as u32);
         id
     }
 
     /// Gives the sessions what arrived, and moves what they received into the sink.
     pub fn poll<S: Sink>(&mut self, now: Now, sink: &mut S) {
-        let mut arrived = std::mem::take(&mut self.arrived);
-        let mut events = arrived.drain(..).peekable();
-        while let Some(first) = events.next() {
-            let place = first.place;
-            let mut next = Some(first);
-            // A run of datagrams of one session is given to it while its state is hot. Its DATAGRAM queue is drained
-            // before the receive time changes, so that each record keeps its own, and before the queue overflows, which
-            // QUIC does in silence.
-            while let Some(Arrived { bytes, recv_ns, event, .. }) = next {
-                let mut fed_bytes = 0;
-                if let Some(session) = self.session_at(place) {
-                    session.recv_ns = recv_ns;
-                    session.fed_bytes += bytes;
-                    fed_bytes = session.fed_bytes;
-                    session.connection.handle_event(event);
-                }
-                next = events.next_if(|event| event.place == place);
-                let changes = next.as_ref().is_some_and(|event| event.recv_ns != recv_ns);
-                if changes || fed_bytes >= self.limits.datagram_buffer_bytes / 4 {
-                    self.drain_datagrams(now, place, sink);
-                }
-            }
-            self.service(now, place, sink);
-        }
-        drop(events);
-        self.arrived = arrived;
+        self.poll_arrived(now, sink);
         self.poll_unfinished(now, sink);
     }
 
@@ -318,7 +256,7 @@ impl Engine {
         }
     }
 
-    fn drain_datagrams<S: Sink>(&mut self, now: Now, place: u32, sink: &mut S) {
+    pub(crate) fn drain_datagrams<S: Sink>(&mut self, now: Now, place: u32, sink: &mut S) {
         if let Some((session, mut service)) = self.service_of(now, place, sink) {
             session.drain_datagrams(&mut service);
         }
@@ -331,6 +269,7 @@ impl Engine {
         place: u32,
         sink: &'a mut S,
     ) -> Option<(&'a mut Session, Service<'a, S>)> {
+        let streams_left = self.streams_left(self.sessions.get(place as usize)?.as_ref()?);
         let session = self.sessions.get_mut(place as usize)?.as_deref_mut()?;
         let service = Service {
             sink,
@@ -339,13 +278,18 @@ impl Engine {
             keys_max: self.limits.keys_max,
             trust: &self.audit.trust,
             unix_ns: now.unix_ns,
+            streams_left,
+            streams_max: [self.limits.uni_streams_max, self.limits.bi_streams_max],
+            streams_stopped: 0,
         };
         Some((session, service))
     }
 
-    fn service<S: Sink>(&mut self, now: Now, place: u32, sink: &mut S) {
+    pub(crate) fn service<S: Sink>(&mut self, now: Now, place: u32, sink: &mut S) {
         let Some((session, mut service)) = self.service_of(now, place, sink) else { return };
-        let outcome = session.service(&mut service);
+        let mut outcome = session.service(&mut service);
+        let (limit, stopped) = (service.streams_left.1, service.streams_stopped);
+        self.tally.limits[limit as usize] += stopped;
         let Some(session) = self.sessions[place as usize].as_deref_mut() else { return };
         let counted = std::mem::replace(&mut session.counted, session.tally);
         for ((total, after), before) in
@@ -368,8 +312,13 @@ impl Engine {
             self.unfinished.push_back(place);
         }
         let id = session.id;
-        self.mark_dirty(place);
-        self.handle_outcome(place, &outcome);
+        if std::mem::take(&mut session.answered) {
+            self.mark_urgent(place);
+        } else {
+            self.mark_dirty(place);
+        }
+        self.handle_outcome(now, place, &mut outcome);
+        self.count_streams(place);
         if let Some(code) = outcome.refused {
             self.close(now, id, code);
         }
@@ -378,9 +327,9 @@ impl Engine {
         }
     }
 
-    fn handle_outcome(&mut self, place: u32, outcome: &Outcome) {
+    fn handle_outcome(&mut self, now: Now, place: u32, outcome: &mut Outcome) {
         let Some(session) = self.sessions[place as usize].as_mut() else { return };
-        let id = session.id;
+        let (id, in_handshake) = (session.id, session.phase == Phase::Handshake);
         if outcome.opened {
             self.tally.opened += 1;
             self.audit.watch(session);
@@ -389,12 +338,16 @@ impl Engine {
                 session.open_control(client.hello.as_ref(), client.token.as_ref());
             }
             self.events.push_back(SessionEvent::Opened { session: id, remote });
+            self.begin_looks(now, place);
+            if !self.admit_session(place) {
+                outcome.refused = Some(NO_ROOM);
+            }
         }
         if let Some(hello) = outcome.hello {
             self.events.push_back(SessionEvent::Hello { session: id, hello });
         }
         if let Some(refusal) = outcome.alert.and_then(Refusal::of_alert)
-            && session.phase == Phase::Handshake
+            && in_handshake
         {
             self.tally.handshakes_turned_away[refusal as usize] += 1;
         }
@@ -404,7 +357,7 @@ impl Engine {
     }
 
     /// Tells that a session is over, once.
-    fn handle_closed(&mut self, place: u32, reason: CloseReason) {
+    pub(crate) fn handle_closed(&mut self, place: u32, reason: CloseReason) {
         let Some(session) = self.sessions[place as usize].as_mut() else { return };
         let id = session.id;
         let was = std::mem::replace(&mut session.phase, Phase::Closed);
@@ -412,20 +365,25 @@ impl Engine {
             return;
         }
         self.tally.shed_quic_datagrams += session.shed_quic_datagrams();
-        self.commands.forget(id);
+        if session.commands_waiting > 0 {
+            self.commands.forget(id);
+        }
+        let (tally, totals) = (session.tally, session.totals);
+        self.release(place, was);
         if was == Phase::Handshake {
             self.tally.handshakes_failed += 1;
             self.tally.handshakes_tls += u64::from(matches!(reason, CloseReason::Tls(_)));
             self.tally.handshakes_timeout += u64::from(reason == CloseReason::Idle);
             self.events.push_back(SessionEvent::Failed { session: id, reason });
         } else {
+            self.end_looks(place);
             self.tally.closed += 1;
-            let (tally, totals) = (session.tally, session.totals);
             self.events.push_back(SessionEvent::Closed { session: id, reason, tally, totals });
         }
     }
 
-    /// Fires the timers that are due. Call it after [`Engine::poll`], with a `now` taken after the socket was drained.
+    /// Fires the timers that are due, then lets handshakes in, within the budgets of a turn. Call it after [`Engine::poll`],
+    /// with a `now` taken after the socket was drained.
     pub fn handle_timeouts<S: Sink>(&mut self, now: Now, sink: &mut S) {
         self.audit(now);
         let mut due = std::mem::take(&mut self.due);
@@ -443,66 +401,18 @@ impl Engine {
             }
         }
         self.due = due;
+        self.poll_looks(now);
+        self.admit(now, sink);
     }
 
     /// The next instant at which [`Engine::handle_timeouts`] has something to do.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.wheel.next_deadline()
-    }
-
-    /// Writes the next transmit into `buffer`, which is cleared first. Call until `None`.
-    pub fn poll_transmit(
-        &mut self,
-        now: Now,
-        segments_max: usize,
-        buffer: &mut Vec<u8>,
-    ) -> Option<Transmit> {
-        buffer.clear();
-        if let Some((transmit, contents)) = self.responses.pop_front() {
-            buffer.extend_from_slice(&contents);
-            return Some(transmit);
-        }
-        while let Some(&place) = self.dirty.last() {
-            if let Some(transmit) = self.transmit_of(now, place, segments_max, buffer) {
-                return Some(transmit);
-            }
-            self.dirty.pop();
-            self.settle(place);
-        }
-        None
-    }
-
-    fn transmit_of(
-        &mut self,
-        now: Now,
-        place: u32,
-        segments_max: usize,
-        buffer: &mut Vec<u8>,
-    ) -> Option<Transmit> {
-        let session = self.sessions[place as usize].as_mut()?;
-        if session.phase == Phase::Finishing && session.poll_finish(now.instant) {
-            self.handle_closed(place, CloseReason::Local(CloseCode::Done));
-        }
-        let session = self.sessions[place as usize].as_mut()?;
-        while let Some(event) = session.connection.poll_endpoint_events() {
-            let handle = ConnectionHandle(place as usize);
-            if let Some(event) = self.endpoint.handle_event(handle, event) {
-                session.connection.handle_event(event);
-            }
-        }
-        session.connection.poll_transmit(now.instant, segments_max, buffer)
-    }
-
-    /// Nothing more to send for now: arms the timer, or frees the place of a session that is gone.
-    fn settle(&mut self, place: u32) {
-        let Some(session) = self.sessions[place as usize].as_mut() else { return };
-        session.dirty = false;
-        if session.connection.is_drained() {
-            self.sessions[place as usize] = None;
-        } else if let Some(deadline) = session.connection.poll_timeout() {
-            self.wheel.arm(place, deadline);
-        }
+        let looks = self.looks.wheel.next_deadline();
+        [self.wheel.next_deadline(), looks, self.admission.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The next step in a session's life.
@@ -530,7 +440,7 @@ impl Engine {
     /// True when a turn would have work even if nothing arrives.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        !self.dirty.is_empty() || !self.responses.is_empty()
+        !self.outgoing.is_empty()
     }
 
     /// True when records wait in QUIC for room in the sink, or sessions to be verified again.
@@ -543,6 +453,7 @@ impl Engine {
     pub fn answer(&mut self, session: SessionId, token: u32, answer: Answer) {
         let Some(stream) = self.commands.remove(token, session) else { return };
         let Some(open) = self.session(session) else { return };
+        open.commands_waiting -= 1;
         match answer {
             Answer::Ack(ack) => open.write_ack(stream, &ack),
             Answer::Reset(code) => open.reset_command(stream, code),
@@ -551,7 +462,7 @@ impl Engine {
         if matches!(answer, Answer::Reset(CloseCode::NoHandler)) {
             self.tally.no_handler += 1;
         }
-        self.mark_dirty(self.own_place(session));
+        self.mark_urgent(self.own_place(session));
     }
 
     /// Opens a command to the peer; its end reaches the sink with `tag`.
@@ -566,7 +477,7 @@ impl Engine {
     ) -> Result<(), crate::CommandError> {
         let open = self.session(session).ok_or(crate::CommandError::NotOpen)?;
         open.open_command(request, tag)?;
-        self.mark_dirty(self.own_place(session));
+        self.mark_urgent(self.own_place(session));
         Ok(())
     }
 
@@ -596,11 +507,6 @@ impl Engine {
         }
     }
 
-    /// Refuses every further handshake.
-    pub const fn stop_accepting(&mut self) {
-        self.accepting = false;
-    }
-
     /// The sessions that are not closed.
     pub fn ids(&self) -> impl Iterator<Item = SessionId> {
         let open = self.sessions.iter().flatten().filter(|open| open.phase != Phase::Closed);
@@ -618,16 +524,7 @@ impl Engine {
         self.worker.own_place(id.place()) as u32
     }
 
-    fn session_at(&mut self, place: u32) -> Option<&mut Session> {
+    pub(crate) fn session_at(&mut self, place: u32) -> Option<&mut Session> {
         self.sessions.get_mut(place as usize)?.as_deref_mut()
-    }
-
-    pub(crate) fn mark_dirty(&mut self, place: u32) {
-        if let Some(session) = self.sessions[place as usize].as_mut()
-            && !session.dirty
-        {
-            session.dirty = true;
-            self.dirty.push(place);
-        }
     }
 }

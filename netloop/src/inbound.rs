@@ -12,6 +12,7 @@ use crate::{
     Answer, Refusal, Sink, Trust,
     identity::Scope,
     session::{Outcome, Phase, Service, Session, Stamp},
+    streams::Lane,
 };
 
 /// What a stream turned out to carry.
@@ -31,7 +32,8 @@ pub(crate) enum StreamKind {
 #[derive(Debug)]
 pub(crate) struct Inbound {
     pub(crate) id: StreamId,
-    kind: StreamKind,
+    pub(crate) kind: StreamKind,
+    /// It is in line to be read.
     pub(crate) readable: bool,
     /// Never longer than a control frame may be.
     tail: Vec<u8>,
@@ -75,28 +77,26 @@ impl Session {
     ) -> bool {
         let mut unfinished = self.drain_acks(service);
         let mut budget = T2_BUDGET_BYTES;
-        let mut at = 0;
-        while at < self.inbound.len() {
-            if !self.inbound[at].readable {
-                at += 1;
-                continue;
-            }
-            let read = self.read_inbound(at, service, outcome, &mut budget);
-            match read {
-                Read::Blocked => self.inbound[at].readable = false,
-                Read::Unfinished => unfinished = true,
-                Read::Waiting => {}
-                Read::End => self.handle_end(at),
-                Read::Reset => drop(self.inbound.swap_remove(at)),
-                Read::Bad(code) => {
-                    self.stop(at, code);
-                    if code == CloseCode::BadVersion {
-                        outcome.refused = Some(code);
+        for lane in [Lane::Short, Lane::Records] {
+            // Each stream once: one that is put in line again has had its turn.
+            for _ in 0..self.inbound.waiting(lane) {
+                let Some(at) = self.inbound.next(lane) else { break };
+                match self.read_inbound(at, service, outcome, &mut budget) {
+                    Read::Blocked => self.inbound[at].readable = false,
+                    Read::Unfinished => {
+                        self.inbound.line_up(at);
+                        unfinished = true;
+                    }
+                    Read::Waiting => self.inbound.line_up(at),
+                    Read::End => self.handle_end(at),
+                    Read::Reset => drop(self.inbound.remove(at)),
+                    Read::Bad(code) => {
+                        self.stop(at, code);
+                        if code == CloseCode::BadVersion {
+                            outcome.refused = Some(code);
+                        }
                     }
                 }
-            }
-            if matches!(read, Read::Blocked | Read::Unfinished | Read::Waiting) {
-                at += 1;
             }
         }
         unfinished
@@ -104,7 +104,7 @@ impl Session {
 
     fn read_inbound<S: Sink>(
         &mut self,
-        at: usize,
+        at: u32,
         service: &mut Service<'_, S>,
         outcome: &mut Outcome,
         budget: &mut usize,
@@ -131,7 +131,7 @@ impl Session {
     }
 
     /// Takes what is there into the stream's tail, up to `tail_max` bytes in all.
-    fn fill_tail(&mut self, at: usize, tail_max: usize) -> Option<Read> {
+    fn fill_tail(&mut self, at: u32, tail_max: usize) -> Option<Read> {
         let stream = &mut self.inbound[at];
         let mut receive = self.connection.recv_stream(stream.id);
         let Ok(mut chunks) = receive.read(true) else { return Some(Read::Reset) };
@@ -148,7 +148,7 @@ impl Session {
         end
     }
 
-    fn read_control(&mut self, at: usize, trust: &Trust, outcome: &mut Outcome) -> Read {
+    fn read_control(&mut self, at: u32, trust: &Trust, outcome: &mut Outcome) -> Read {
         loop {
             let end = self.fill_tail(at, SHORT_READ_BYTES);
             if let Err(code) = self.decode_control(at, trust, outcome) {
@@ -165,7 +165,7 @@ impl Session {
     /// Decodes what the tail holds: the hello, then frames.
     fn decode_control(
         &mut self,
-        at: usize,
+        at: u32,
         trust: &Trust,
         outcome: &mut Outcome,
     ) -> Result<(), CloseCode> {
@@ -206,7 +206,7 @@ impl Session {
 
     fn read_records<S: Sink>(
         &mut self,
-        at: usize,
+        at: u32,
         service: &mut Service<'_, S>,
         budget: &mut usize,
     ) -> Read {
@@ -246,7 +246,7 @@ impl Session {
     /// before it were pushed.
     fn take_records<S: Sink>(
         &mut self,
-        at: usize,
+        at: u32,
         bytes: &[u8],
         stamp: &Stamp,
         service: &mut Service<'_, S>,
@@ -300,7 +300,7 @@ impl Session {
         good.is_none()
     }
 
-    fn read_command<S: Sink>(&mut self, at: usize, service: &mut Service<'_, S>) -> Read {
+    fn read_command<S: Sink>(&mut self, at: u32, service: &mut Service<'_, S>) -> Read {
         if self.phase == Phase::Handshake {
             // Early data can be replayed by anybody who has seen it. A command waits until the handshake has proved who
             // sends it.
@@ -316,7 +316,7 @@ impl Session {
         }
     }
 
-    fn take_command<S: Sink>(&mut self, at: usize, service: &mut Service<'_, S>) -> Read {
+    fn take_command<S: Sink>(&mut self, at: u32, service: &mut Service<'_, S>) -> Read {
         let tally = &mut self.tally[Tier::T3.index()];
         tally.received += 1;
         let bytes = *self.inbound[at].tail.first_chunk().expect("39 bytes were just counted");
@@ -343,7 +343,7 @@ impl Session {
         };
         let slot = self.stamp(service.unix_ns).slot(&record, token);
         match service.sink.handle_command(slot) {
-            Answer::Later => {}
+            Answer::Later => self.commands_waiting += 1,
             Answer::Ack(ack) => {
                 service.commands.remove(token, self.id);
                 self.write_ack(stream, &ack);
@@ -357,8 +357,8 @@ impl Session {
     }
 
     /// A stream that ended in order; a T2 stream must end between records.
-    fn handle_end(&mut self, at: usize) {
-        let stream = self.inbound.swap_remove(at);
+    fn handle_end(&mut self, at: u32) {
+        let stream = self.inbound.remove(at);
         match stream.kind {
             _ if stream.tail.is_empty() => {}
             // A cut magic is a cut record.
@@ -372,8 +372,8 @@ impl Session {
     }
 
     /// Ends a stream that broke its form, counts it and tells the peer why.
-    fn stop(&mut self, at: usize, code: CloseCode) {
-        let stream = self.inbound.swap_remove(at);
+    fn stop(&mut self, at: u32, code: CloseCode) {
+        let stream = self.inbound.remove(at);
         let number = VarInt::from_u32(code as u32);
         // The peer may have finished or reset it already; then there is nothing left to stop.
         let _ = self.connection.recv_stream(stream.id).stop(number);

@@ -1,12 +1,16 @@
 //! QUIC on one pinned thread, exchanged with the rest through rings.
 
+mod addresses;
+mod admission;
 mod audit;
 mod clock;
 mod command;
 mod congestion;
 mod engine;
 mod event;
+mod fairness;
 mod handover;
+mod health;
 mod identity;
 mod idle;
 mod inbound;
@@ -17,14 +21,17 @@ mod outbound;
 mod pin;
 mod port;
 mod priority;
+mod rate;
 mod rest;
 mod ring;
+mod sending;
 mod session;
 mod sink;
 mod slab;
 pub mod slot;
 mod socket;
 mod stats;
+mod streams;
 mod tally;
 mod tls;
 mod trust;
@@ -34,28 +41,31 @@ mod worker;
 pub use audit::{Renewal, Renewals, Renewer, renewals};
 pub use clock::{Clock, Now, process_cpu, rss_bytes, thread_cpu_ns};
 pub use command::CommandError;
+pub use congestion::{Congestion, UnknownCongestion};
 pub use engine::{ConnectError, Datagram, Engine};
 pub use event::{CloseReason, SessionEvent, SessionId};
 pub use handover::{Handover, Posts};
+pub use health::Health;
 pub use identity::{Refusal, certificate_not_after_s};
 pub use idle::{
     Idle, IdleStrategy, Pause, Sleeper, UnknownIdleStrategy, Waker, sharpen_timers, wait_until,
     wake_line,
 };
-pub use limits::SessionLimits;
+pub use limits::{AddressLimits, HandshakeLimits, SessionLimits};
 pub use naming::{Naming, Steering, WorkerNumber};
 pub use outbound::{SendError, SendStream};
 pub use pin::{Pinned, pin};
 pub use port::{Due, Outbound, Port, RingPort};
 pub use priority::set_niceness;
 pub use ring::{Consumer, Gauge, Producer, ring};
+pub use sending::StreamPriority;
 pub use session::Phase;
 pub use sink::{Answer, Sink};
 pub use slab::{Payload, Pool, SLAB_BYTES};
 pub use slot::{NO_HINT, Slot};
 pub use socket::{BindError, RecvDatagram, Socket, SocketCounts, SocketOptions, WouldBlock};
 pub use stats::{BudgetStats, Counter, Stage, StageMark, TierStats, WorkerStats};
-pub use tally::{EngineTally, TierTally};
+pub use tally::{EngineTally, Limit, TierTally};
 pub use tls::{
     ClientIdentity, ServerTls, TlsError, certificates_from_pem_file, client_tls, client_tls_as,
     revocation_lists_from_pem_file,

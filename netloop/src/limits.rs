@@ -5,22 +5,80 @@
 
 use std::{sync::Arc, time::Duration};
 
-use quinn_proto::{AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt};
+use quinn_proto::{
+    AckFrequencyConfig, IdleTimeout, MtuDiscoveryConfig, TransportConfig, VarInt,
+    congestion::ControllerFactory,
+};
 
-use crate::congestion::FloorCubicConfig;
+use crate::Congestion;
+
+/// What all handshakes together may cost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandshakeLimits {
+    /// Handshakes under way at the same time; further ones wait.
+    pub at_once_max: usize,
+    /// From so many handshakes under way or waiting, an address has to prove that it is there: its first packet is
+    /// answered with a Retry, and nothing of it is kept. 0 asks always.
+    pub retry_from: usize,
+    /// Handshakes begun in a second; further ones wait. 0 is no limit.
+    pub per_s: u32,
+    /// Handshakes begun in one turn of the worker. Each costs a signature and a key exchange, which established sessions
+    /// wait for.
+    pub turn_max: usize,
+}
+
+impl Default for HandshakeLimits {
+    fn default() -> Self {
+        Self { at_once_max: 1024, retry_from: 32, per_s: 2000, turn_max: 4 }
+    }
+}
+
+/// What one address may hold and send, in all its sessions. A gateway is one address for all that is behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddressLimits {
+    /// Sessions at the same time; one more is refused.
+    pub sessions_max: usize,
+    /// Handshakes at the same time; one more is refused.
+    pub handshakes_max: usize,
+    /// Streams of the address that may be open; one more is stopped.
+    pub streams_max: usize,
+    /// UDP datagrams a second; further ones are ignored, which QUIC takes for loss. 0 is no limit.
+    pub datagrams_per_s: u64,
+    /// Bytes of UDP payload a second; further datagrams are ignored. 0 is no limit.
+    pub bytes_per_s: u64,
+}
+
+impl Default for AddressLimits {
+    fn default() -> Self {
+        Self {
+            sessions_max: 16_384,
+            handshakes_max: 256,
+            streams_max: 16_384,
+            datagrams_per_s: 0,
+            bytes_per_s: 0,
+        }
+    }
+}
 
 /// Limits and timers of sessions. The defaults suit a plant of thousands of devices.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SessionLimits {
     /// Sessions at the same time; one more handshake is refused.
     pub sessions_max: usize,
+    /// What all handshakes together may cost.
+    pub handshakes: HandshakeLimits,
+    /// What one address may hold and send.
+    pub address: AddressLimits,
+    /// Streams that all peers together may hold open; one more is stopped.
+    pub streams_max: usize,
     /// A session that is silent for so long is closed.
     pub idle_timeout: Duration,
     /// A session that has nothing to say sends a ping so often, to stay known on the way.
     pub keep_alive: Option<Duration>,
-    /// Unidirectional streams (T2 and control) that the peer may hold open.
+    /// Unidirectional streams (T2 and control) that the peer may hold open. A server allows a few until the first of
+    /// them is used for T2, because QUIC keeps memory for each that it allows, and most sessions never need it.
     pub uni_streams_max: u32,
-    /// Bidirectional streams (T3) that the peer may hold open.
+    /// Bidirectional streams (T3) that the peer may hold open; a few until the first one.
     pub bi_streams_max: u32,
     /// Bytes of one stream that may wait unread.
     pub stream_window_bytes: u32,
@@ -29,12 +87,19 @@ pub struct SessionLimits {
     /// Bytes sent and not yet acknowledged that a session may hold.
     pub send_window_bytes: u32,
     /// Bytes in flight that single losses never forbid a session, so that T1 does not wait on a link that loses; signs of
-    /// true congestion do. The default holds two full-size datagrams a millisecond over a round trip of 20 ms. 0 is Cubic
-    /// without a floor.
+    /// true congestion do. The default holds two full-size datagrams a millisecond over a round trip of 20 ms. 0 is no
+    /// floor; BBR has none.
     pub congestion_floor_bytes: u64,
-    /// DATAGRAM bytes that may wait inside QUIC in each direction. Receiving overflows in silence there, so the engine
-    /// drains long before this is reached.
+    /// What decides how much may be in flight.
+    pub congestion: Congestion,
+    /// Keys of a session are replaced so often (RFC 9001, section 6); by QUIC's own limits only when there is no period.
+    pub key_update: Option<Duration>,
+    /// Received DATAGRAM bytes that may wait inside QUIC. It overflows in silence there, so the engine drains long before
+    /// this is reached.
     pub datagram_buffer_bytes: usize,
+    /// DATAGRAM bytes that may wait inside QUIC to be sent. QUIC sends them before streams: so much T1 may be in front of a
+    /// command.
+    pub datagram_send_bytes: usize,
     /// Largest UDP payload to search the path for, in bytes; a session begins with 1,200.
     pub mtu_bytes: u16,
     /// Sensors whose rows a session remembers; the records of further ones are looked up by their key.
@@ -49,6 +114,9 @@ impl Default for SessionLimits {
     fn default() -> Self {
         Self {
             sessions_max: 1024,
+            handshakes: HandshakeLimits::default(),
+            address: AddressLimits::default(),
+            streams_max: 65_536,
             idle_timeout: Duration::from_secs(10),
             keep_alive: Some(Duration::from_secs(3)),
             uni_streams_max: 16,
@@ -57,7 +125,10 @@ impl Default for SessionLimits {
             receive_window_bytes: 1 << 20,
             send_window_bytes: 1 << 20,
             congestion_floor_bytes: 64 << 10,
+            congestion: Congestion::default(),
+            key_update: Some(Duration::from_secs(3600)),
             datagram_buffer_bytes: 512 << 10,
+            datagram_send_bytes: 64 << 10,
             mtu_bytes: 1452,
             keys_max: 65_536,
             ack_every: None,
@@ -69,9 +140,26 @@ impl Default for SessionLimits {
 /// The smallest UDP payload that every QUIC path carries (RFC 9000, section 14).
 const MTU_MIN_BYTES: u16 = 1200;
 
+/// Streams of the peer that a server allows at first, unidirectional and bidirectional.
+const STREAMS_AT_FIRST: [u32; 2] = [8, 16];
+
 impl SessionLimits {
-    /// The transport parameters and algorithms that follow from the limits.
-    pub(crate) fn transport(&self) -> Arc<TransportConfig> {
+    /// The transport parameters and algorithms of a client that follow from the limits.
+    pub(crate) fn client_transport(&self) -> Arc<TransportConfig> {
+        Arc::new(self.transport())
+    }
+
+    /// The same of a server, which has many sessions.
+    pub(crate) fn server_transport(&self) -> Arc<TransportConfig> {
+        let mut transport = self.transport();
+        let [uni, bi] = STREAMS_AT_FIRST;
+        transport
+            .max_concurrent_uni_streams(uni.min(self.uni_streams_max).into())
+            .max_concurrent_bidi_streams(bi.min(self.bi_streams_max).into());
+        Arc::new(transport)
+    }
+
+    fn transport(&self) -> TransportConfig {
         let mut transport = TransportConfig::default();
         let idle = IdleTimeout::try_from(self.idle_timeout)
             .unwrap_or_else(|_| IdleTimeout::from(VarInt::from_u32(u32::MAX)));
@@ -84,9 +172,9 @@ impl SessionLimits {
             .receive_window(self.receive_window_bytes.into())
             .send_window(self.send_window_bytes.into())
             .datagram_receive_buffer_size(Some(self.datagram_buffer_bytes))
-            .datagram_send_buffer_size(self.datagram_buffer_bytes)
+            .datagram_send_buffer_size(self.datagram_send_bytes)
             .initial_mtu(MTU_MIN_BYTES)
-            .congestion_controller_factory(self.congestion());
+            .congestion_controller_factory(self.controllers());
         let mut discovery = MtuDiscoveryConfig::default();
         discovery.upper_bound(self.mtu_bytes.max(MTU_MIN_BYTES));
         transport.mtu_discovery_config(Some(discovery));
@@ -95,14 +183,14 @@ impl SessionLimits {
             frequency.ack_eliciting_threshold(every.into()).max_ack_delay(Some(self.ack_delay));
             transport.ack_frequency_config(Some(frequency));
         }
-        Arc::new(transport)
+        transport
     }
 
     /// An initial window that leaves room for a full flight at any datagram size: a window that one datagram fills would
     /// keep the handshake from ever finishing.
-    fn congestion(&self) -> Arc<FloorCubicConfig> {
+    fn controllers(&self) -> Arc<dyn ControllerFactory + Send + Sync> {
         const FLIGHT_DATAGRAMS: u64 = 16;
         let initial_bytes = FLIGHT_DATAGRAMS * u64::from(self.mtu_bytes.max(MTU_MIN_BYTES));
-        Arc::new(FloorCubicConfig::new(initial_bytes, self.congestion_floor_bytes))
+        self.congestion.factory(initial_bytes, self.congestion_floor_bytes)
     }
 }

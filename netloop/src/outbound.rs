@@ -7,7 +7,7 @@ use quinn_proto::{Dir, SendDatagramError, StreamId, VarInt, WriteError};
 use wire::{CloseCode, Hello, Token, Totals};
 
 use crate::{
-    Engine, SessionId,
+    Engine, SessionId, StreamPriority,
     session::{Phase, Session},
 };
 
@@ -64,9 +64,16 @@ impl Engine {
     ///
     /// # Errors
     /// The session is not open, or the peer allows no further stream.
-    pub fn open_stream(&mut self, session: SessionId) -> Result<SendStream, SendError> {
+    pub fn open_stream(
+        &mut self,
+        session: SessionId,
+        priority: StreamPriority,
+    ) -> Result<SendStream, SendError> {
         let open = self.open_session(session)?;
-        open.connection.streams().open(Dir::Uni).map(SendStream).ok_or(SendError::StreamClosed)
+        let stream = open.connection.streams().open(Dir::Uni).ok_or(SendError::StreamClosed)?;
+        // It was opened just now, so that it takes a priority.
+        let _ = open.connection.send_stream(stream).set_priority(priority.of_stream());
+        Ok(SendStream(stream))
     }
 
     /// Writes to a T2 stream and says how many bytes were taken.
@@ -126,7 +133,7 @@ impl Session {
         if let Some(stream) = self.connection.streams().open(Dir::Uni) {
             let mut send = self.connection.send_stream(stream);
             // Before any record, so that the twin knows the epoch when the first one comes.
-            let _ = send.set_priority(2);
+            let _ = send.set_priority(StreamPriority::Critical.of_stream());
             let written = match token {
                 None => send.write(&hello.encode()),
                 Some(token) => {

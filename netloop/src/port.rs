@@ -128,6 +128,12 @@ impl Sink for RingPort {
         self.t1.push_iter(count, slots)
     }
 
+    fn room_t1(&self, wish: usize) -> usize {
+        // A quarter is kept for sessions that send moderately.
+        let kept = self.t1.capacity() / 4;
+        self.t1.fitting(kept + wish).saturating_sub(kept)
+    }
+
     fn free_t2(&self) -> usize {
         self.t2.free()
     }

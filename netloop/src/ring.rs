@@ -100,9 +100,10 @@ impl<T: Copy> Producer<T> {
         self.gauge.clone()
     }
 
-    /// The consumer's position is looked at only when the one seen last does not suffice.
+    /// How many of `count` values fit now. The consumer's position is looked at only when the one seen last does not suffice.
     #[inline]
-    fn fitting(&self, count: usize) -> usize {
+    #[must_use]
+    pub fn fitting(&self, count: usize) -> usize {
         if self.slots.cached_slots() >= count { count } else { self.slots.slots().min(count) }
     }
 

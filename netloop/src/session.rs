@@ -3,7 +3,7 @@
 //! A session only reacts. [`Session::service`] drains what QUIC has for it, in the order control, T3, T2, T1 of need but
 //! bounded in each; whatever did not fit into the sink stays in QUIC and is tried again.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Instant};
 
 use quinn_proto::{
     Connection, ConnectionError, Dir, Event, StreamEvent, StreamId, TransportErrorCode, VarInt,
@@ -11,11 +11,15 @@ use quinn_proto::{
 use wire::{Batch, CloseCode, Hello, Record, Tier, Totals};
 
 use crate::{
-    CloseReason, Refusal, SessionId, Sink, Slot, TierTally, Trust,
+    CloseReason, Limit, Refusal, SessionId, Sink, Slot, TierTally, Trust,
+    addresses::AddressId,
     command::{Commands, OpenCommand},
+    fairness::Share,
+    health::{PathCounts, Peer},
     identity::{Proof, Scope},
-    inbound::{Inbound, StreamKind},
+    inbound::StreamKind,
     keys::KeyTable,
+    streams::Streams,
 };
 
 /// Where a session stands.
@@ -62,6 +66,12 @@ pub(crate) struct Service<'a, S> {
     pub(crate) keys_max: usize,
     pub(crate) trust: &'a Trust,
     pub(crate) unix_ns: u64,
+    /// Streams that the peer may still open, and which limit says so.
+    pub(crate) streams_left: (usize, Limit),
+    /// Unidirectional and bidirectional streams that it may hold at the same time.
+    pub(crate) streams_max: [u32; 2],
+    /// Streams that were stopped because of it.
+    pub(crate) streams_stopped: u64,
 }
 
 /// What a service of the session brought about, for the engine to act on.
@@ -94,8 +104,10 @@ pub(crate) struct Session {
     pub(crate) verifies_late: bool,
     /// When the handshake was done, in unix nanoseconds.
     pub(crate) opened_ns: u64,
-    pub(crate) inbound: Vec<Inbound>,
+    pub(crate) inbound: Streams,
     pub(crate) open_commands: Vec<OpenCommand>,
+    /// Commands of the peer that were handed on and not yet answered.
+    pub(crate) commands_waiting: u32,
     pub(crate) control_out: Option<StreamId>,
     pub(crate) finish: Option<Totals>,
     /// What the engine's totals already hold of the tally.
@@ -105,9 +117,22 @@ pub(crate) struct Session {
     /// Bytes given to the connection since its DATAGRAM queue was last drained.
     pub(crate) fed_bytes: usize,
     pub(crate) datagrams_drained: u64,
+    /// What it has had of the T1 ring.
+    pub(crate) share: Share,
     /// The DATAGRAM send buffer has this much space when it is empty, in bytes.
     pub(crate) datagram_space_max: usize,
+    /// Whose session it is, once the address has proved that it is there.
+    pub(crate) address: Option<AddressId>,
+    pub(crate) peer: Peer,
+    /// When its keys were last replaced.
+    pub(crate) keys_from: Instant,
+    /// Streams of the peer that the engine has counted.
+    pub(crate) streams_held: u32,
+    /// It stands in the line of those that may have something to send, or in that of those with commands.
     pub(crate) dirty: bool,
+    pub(crate) urgent: bool,
+    /// A command was answered in this service.
+    pub(crate) answered: bool,
     pub(crate) unfinished: bool,
     pub(crate) no_handler: u64,
     pub(crate) busy: u64,
@@ -117,7 +142,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(id: SessionId, mut connection: Connection) -> Self {
+    pub(crate) fn new(id: SessionId, mut connection: Connection, seed: u64, now: Instant) -> Self {
         let datagram_space_max = connection.datagrams().send_buffer_space();
         Self {
             id,
@@ -131,16 +156,24 @@ impl Session {
             proof: Proof::default(),
             verifies_late: false,
             opened_ns: 0,
-            inbound: Vec::new(),
+            inbound: Streams::new(seed),
             open_commands: Vec::new(),
+            commands_waiting: 0,
             control_out: None,
             finish: None,
             counted: [TierTally::default(); 3],
             recv_ns: 0,
             fed_bytes: 0,
             datagrams_drained: 0,
+            share: Share::default(),
             datagram_space_max,
+            address: None,
+            peer: Peer::new(now),
+            keys_from: now,
+            streams_held: 0,
             dirty: false,
+            urgent: false,
+            answered: false,
             unfinished: false,
             no_handler: 0,
             busy: 0,
@@ -151,6 +184,17 @@ impl Session {
 
     pub(crate) fn remote(&self) -> SocketAddr {
         self.connection.remote_address()
+    }
+
+    /// What its path has done.
+    pub(crate) fn path_counts(&self) -> PathCounts {
+        let path = self.connection.stats().path;
+        PathCounts {
+            sent: path.sent_packets,
+            lost: path.lost_packets,
+            rtt: path.rtt,
+            rtt_min: path.min_rtt,
+        }
     }
 
     /// DATAGRAM frames that QUIC received and discarded because its queue was full.
@@ -222,7 +266,7 @@ impl Session {
                     outcome.alert = Some(alert);
                 }
             }
-            Event::Stream(StreamEvent::Opened { dir }) => self.accept_streams(dir),
+            Event::Stream(StreamEvent::Opened { dir }) => self.accept_streams(dir, service),
             Event::Stream(StreamEvent::Readable { id }) => self.mark_readable(id),
             Event::Stream(StreamEvent::Finished { id }) if Some(id) == self.control_out => {
                 self.control_out = None;
@@ -238,21 +282,49 @@ impl Session {
         }
     }
 
-    fn accept_streams(&mut self, dir: Dir) {
+    fn accept_streams<S>(&mut self, dir: Dir, service: &mut Service<'_, S>) {
         while let Some(id) = self.connection.streams().accept(dir) {
             let kind = match dir {
                 Dir::Bi => StreamKind::Command,
                 Dir::Uni if id.index() == 0 => StreamKind::Opening,
                 Dir::Uni => StreamKind::Records,
             };
-            self.inbound.push(Inbound::new(id, kind));
+            let (left, _) = &mut service.streams_left;
+            if *left == 0 && kind != StreamKind::Opening {
+                service.streams_stopped += 1;
+                self.refuse_stream(id);
+                continue;
+            }
+            *left = left.saturating_sub(1);
+            self.inbound.insert(id, kind);
+            match kind {
+                StreamKind::Command => self.allow_streams(dir, service.streams_max[1]),
+                StreamKind::Records => self.allow_streams(dir, service.streams_max[0]),
+                StreamKind::Opening | StreamKind::Control => {}
+            }
+        }
+    }
+
+    /// Allows the peer all the streams that it may hold, once it uses any.
+    fn allow_streams(&mut self, dir: Dir, most: u32) {
+        if self.connection.max_concurrent_streams(dir) < u64::from(most) {
+            self.connection.set_max_concurrent_streams(dir, most.into());
+        }
+    }
+
+    fn refuse_stream(&mut self, id: StreamId) {
+        let limit = VarInt::from_u32(CloseCode::Limit as u32);
+        // The peer may have reset it already.
+        let _ = self.connection.recv_stream(id).stop(limit);
+        if id.dir() == Dir::Bi {
+            let _ = self.connection.send_stream(id).reset(limit);
         }
     }
 
     fn mark_readable(&mut self, id: StreamId) {
-        if let Some(stream) = self.inbound.iter_mut().find(|stream| stream.id == id) {
-            stream.readable = true;
-        } else if let Some(command) = self.open_commands.iter_mut().find(|open| open.stream == id) {
+        if !self.inbound.mark_readable(id)
+            && let Some(command) = self.open_commands.iter_mut().find(|open| open.stream == id)
+        {
             command.readable = true;
         }
     }
@@ -291,11 +363,12 @@ impl Session {
             forbidden += usize::from(hint.is_none());
             Some(stamp.slot(record, hint?))
         };
+        let room = self.share.room(good, service.unix_ns, service.sink);
         let taken = if bad == 0 {
-            service.sink.push_t1(good, records.iter().filter_map(slot))
+            service.sink.push_t1(room, records.iter().filter_map(slot))
         } else {
             let whole = records.iter().filter(|record| record.check().is_ok());
-            service.sink.push_t1(good, whole.filter_map(slot))
+            service.sink.push_t1(room, whole.filter_map(slot))
         };
         tally.rejected += bad as u64;
         tally.shed += (good - forbidden - taken) as u64;

@@ -10,6 +10,12 @@ pub trait Sink {
     /// counts it.
     fn push_t1(&mut self, count: usize, slots: impl Iterator<Item = Slot>) -> usize;
 
+    /// How many of `wish` T1 slots a session may push that has had its share: what it may take is less than what is free
+    /// when the rest is kept for others.
+    fn room_t1(&self, wish: usize) -> usize {
+        wish
+    }
+
     /// T2 slots that can be taken now. The engine reads no more than that from QUIC, whose flow control then reaches the
     /// device.
     fn free_t2(&self) -> usize;

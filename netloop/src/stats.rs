@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use crate::{EngineTally, Pool, Refusal, SocketCounts};
+use crate::{EngineTally, Health, Limit, Pool, Refusal, SocketCounts};
 
 /// One number with one writer.
 #[derive(Debug, Default)]
@@ -119,6 +119,10 @@ pub struct BudgetStats {
     pub recv: Counter,
     /// Serving one session: its ring was full or its T2 budget used up.
     pub session: Counter,
+    /// Letting handshakes in: some were left waiting, for the budget of the turn or for their rate.
+    pub handshakes: Counter,
+    /// Giving one session what arrived: it has more, and others go first.
+    pub rounds: Counter,
     /// Sending.
     pub send: Counter,
 }
@@ -181,8 +185,14 @@ pub struct WorkerStats {
     pub sessions_closed: Counter,
     /// Datagrams that belong to no session and open none.
     pub garbage_datagrams: Counter,
-    /// Handshakes refused because the sessions were at their limit.
-    pub handshakes_refused: Counter,
+    /// How often each limit was reached, in the order of [`Limit::ALL`].
+    pub limits: [Counter; Limit::ALL.len()],
+    /// Open sessions by the health of their peer, in the order of [`Health::ALL`].
+    pub health: [Counter; Health::ALL.len()],
+    /// How often a peer came into each of these states from another.
+    pub health_changes: [Counter; Health::ALL.len()],
+    /// Sessions whose keys were replaced because their period was over.
+    pub key_updates: Counter,
     /// Control streams that broke their form.
     pub bad_control: Counter,
     /// Records rejected because their session may not write for their device, by tier.
@@ -227,7 +237,16 @@ impl WorkerStats {
         self.handshakes_timeout.set(tally.handshakes_timeout);
         let told = tally.handshakes_tls + tally.handshakes_timeout;
         self.handshakes_other.set(tally.handshakes_failed - told);
-        self.handshakes_refused.set(tally.handshakes_refused);
+        for (limit, count) in self.limits.iter().zip(tally.limits) {
+            limit.set(count);
+        }
+        let health = self.health.iter().chain(&self.health_changes);
+        for (shown, count) in health.zip(tally.health.into_iter().chain(tally.health_changes)) {
+            shown.set(count);
+        }
+        self.key_updates.set(tally.key_updates);
+        self.budget_exhausted.handshakes.set(tally.handshakes_waited);
+        self.budget_exhausted.rounds.set(tally.rounds);
         self.sessions_opened.set(tally.opened);
         self.sessions_closed.set(tally.closed);
         self.garbage_datagrams.set(tally.garbage);
@@ -237,6 +256,12 @@ impl WorkerStats {
         set_all(&self.sessions_refused, &tally.sessions_refused);
         self.shed_quic_datagrams.set(tally.shed_quic_datagrams);
         self.slab_replaced.set(pool.replaced());
+    }
+
+    /// How often a limit was reached.
+    #[must_use]
+    pub fn limited(&self, limit: Limit) -> u64 {
+        self.limits[limit as usize].value()
     }
 
     /// The counters of several workers, added up: what a reader sees of them together.
@@ -269,6 +294,8 @@ impl WorkerStats {
             &self.send_would_block,
             &self.budget_exhausted.recv,
             &self.budget_exhausted.session,
+            &self.budget_exhausted.handshakes,
+            &self.budget_exhausted.rounds,
             &self.budget_exhausted.send,
             &self.t1.received,
             &self.t1.shed,
@@ -291,13 +318,15 @@ impl WorkerStats {
             &self.sessions_closed,
             &self.sessions_opened,
             &self.garbage_datagrams,
-            &self.handshakes_refused,
+            &self.key_updates,
             &self.bad_control,
             &self.shed_quic_datagrams,
             &self.slab_replaced,
         ];
+        let health = self.health.iter().chain(&self.health_changes);
         let of_peers = [&self.handshakes_turned_away, &self.sessions_refused];
-        single.into_iter().chain(&self.forbidden).chain(of_peers.into_iter().flatten())
+        let of_peers = self.forbidden.iter().chain(of_peers.into_iter().flatten());
+        single.into_iter().chain(&self.limits).chain(health).chain(of_peers)
     }
 
     /// Sessions that are open.

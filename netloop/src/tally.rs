@@ -28,6 +28,75 @@ impl TierTally {
     }
 }
 
+/// A limit that was reached, with the answer that the peer gets. PROTOCOL.md#admission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// The sessions are at their limit, or no more are wanted: the handshake is refused.
+    Sessions,
+    /// The sessions of the address are at their limit: the handshake is refused.
+    AddressSessions,
+    /// As before, but the address was proved by the handshake itself: the session is closed.
+    AddressSessionsOpened,
+    /// The handshakes of the address are at their limit: the handshake is refused.
+    AddressHandshakes,
+    /// Many handshakes are under way, and the address has not proved that it is there: it is asked to, by a Retry.
+    Unproven,
+    /// Too many handshakes wait: the packet is ignored, and the peer sends it again.
+    Handshakes,
+    /// More first packets came than can be looked at: the packet is ignored, and the peer sends it again.
+    Initials,
+    /// The streams of all peers together are at their limit: the stream is stopped.
+    Streams,
+    /// The streams of the address are at their limit: the stream is stopped.
+    AddressStreams,
+    /// The address sends faster than it may, in datagrams or bytes: the datagram is ignored.
+    AddressDatagrams,
+}
+
+impl Limit {
+    /// All of them, in the order of their counters.
+    pub const ALL: [Self; 10] = [
+        Self::Sessions,
+        Self::AddressSessions,
+        Self::AddressSessionsOpened,
+        Self::AddressHandshakes,
+        Self::Unproven,
+        Self::Handshakes,
+        Self::Initials,
+        Self::Streams,
+        Self::AddressStreams,
+        Self::AddressDatagrams,
+    ];
+
+    /// What is limited, as in metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sessions => "sessions",
+            Self::AddressSessions | Self::AddressSessionsOpened => "address_sessions",
+            Self::AddressHandshakes => "address_handshakes",
+            Self::Unproven => "unproven",
+            Self::Handshakes => "handshakes",
+            Self::Initials => "initials",
+            Self::Streams => "streams",
+            Self::AddressStreams => "address_streams",
+            Self::AddressDatagrams => "address_rate",
+        }
+    }
+
+    /// What the peer is answered, as in metrics.
+    #[must_use]
+    pub const fn answer(self) -> &'static str {
+        match self {
+            Self::Sessions | Self::AddressSessions | Self::AddressHandshakes => "refuse",
+            Self::AddressSessionsOpened => "close",
+            Self::Unproven => "retry",
+            Self::Handshakes | Self::Initials | Self::AddressDatagrams => "ignore",
+            Self::Streams | Self::AddressStreams => "stop",
+        }
+    }
+}
+
 /// Counts of an engine that belong to no tier.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EngineTally {
@@ -47,8 +116,12 @@ pub struct EngineTally {
     pub handshakes_tls: u64,
     /// Of those: given up after silence.
     pub handshakes_timeout: u64,
-    /// Handshakes refused because the sessions were at their limit.
-    pub handshakes_refused: u64,
+    /// How often each limit was reached, in the order of [`Limit::ALL`].
+    pub limits: [u64; Limit::ALL.len()],
+    /// Turns that left handshakes waiting, for their budget or their rate.
+    pub handshakes_waited: u64,
+    /// Turns of a session that left datagrams for its next one, because others were in line.
+    pub rounds: u64,
     /// Commands reset because nobody handles them.
     pub no_handler: u64,
     /// Commands reset because the ring was full.
@@ -59,10 +132,28 @@ pub struct EngineTally {
     pub unfinished: u64,
     /// Control streams that broke their form.
     pub bad_control: u64,
+    /// Open sessions by the health of their peer, in the order of [`crate::Health::ALL`].
+    pub health: [u64; 4],
+    /// How often a peer came into each of these states from another.
+    pub health_changes: [u64; 4],
+    /// Sessions whose keys were replaced because their period was over.
+    pub key_updates: u64,
     /// Records rejected because their session may not write for their device, by tier.
     pub forbidden: [u64; 3],
     /// Handshakes broken off by an alert of our own TLS because of who the peer is, by [`Refusal`].
     pub handshakes_turned_away: [u64; Refusal::COUNT],
     /// Established sessions closed because of who the peer is, by [`Refusal`].
     pub sessions_refused: [u64; Refusal::COUNT],
+}
+
+impl EngineTally {
+    /// How often a limit was reached.
+    #[must_use]
+    pub const fn limited(&self, limit: Limit) -> u64 {
+        self.limits[limit as usize]
+    }
+
+    pub(crate) const fn count(&mut self, limit: Limit) {
+        self.limits[limit as usize] += 1;
+    }
 }

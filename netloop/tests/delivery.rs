@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use link::{Pair, Weather, numbered, payload, values};
-use netloop::{SendError, SessionEvent};
+use netloop::{SendError, SessionEvent, SessionLimits, StreamPriority};
 use wire::{CloseCode, Tier, Totals};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -21,7 +21,7 @@ fn weathers() -> impl Iterator<Item = (u64, Weather)> {
 
 /// Writes all of `bytes` to one T2 stream, as windows allow, and finishes it.
 fn send_stream(pair: &mut Pair, session: netloop::SessionId, bytes: &[u8]) {
-    let stream = pair.client.engine.open_stream(session).unwrap();
+    let stream = pair.client.engine.open_stream(session, StreamPriority::Normal).unwrap();
     let mut sent = 0;
     while sent < bytes.len() {
         match pair.client.engine.write_stream(session, stream, &bytes[sent..]) {
@@ -50,8 +50,9 @@ fn t2_arrives_whole_and_in_order_in_any_weather() {
 fn t2_streams_are_each_in_order_beside_each_other() {
     let mut pair = Pair::new(3, Weather::lossy(0.05));
     let session = pair.connect();
-    let streams: Vec<_> =
-        (0..10).map(|_| pair.client.engine.open_stream(session).unwrap()).collect();
+    let streams: Vec<_> = (0..7)
+        .map(|_| pair.client.engine.open_stream(session, StreamPriority::Normal).unwrap())
+        .collect();
     for step in 0..100 {
         for (nth, stream) in streams.iter().enumerate() {
             // Ten bytes at a time: record borders and writes never meet.
@@ -66,14 +67,43 @@ fn t2_streams_are_each_in_order_beside_each_other() {
     for stream in streams {
         pair.client.engine.finish_stream(session, stream);
     }
-    pair.run_until("ten streams", LIMIT, |pair| pair.server.sink.t2.len() == 100);
-    for nth in 0..10 {
+    pair.run_until("seven streams", LIMIT, |pair| pair.server.sink.t2.len() == 70);
+    for nth in 0..7 {
         let of_stream = values(&pair.server.sink.t2).into_iter().filter(|v| v / 1000 == nth);
         assert_eq!(
             of_stream.collect::<Vec<_>>(),
             (nth * 1000..nth * 1000 + 10).collect::<Vec<_>>()
         );
     }
+}
+
+#[test]
+fn a_thousand_streams_stay_open_beside_each_other() {
+    let limits = SessionLimits { uni_streams_max: 1100, ..SessionLimits::default() };
+    let mut pair = Pair::with_limits(4, Weather::CALM, limits, SessionLimits::default());
+    let session = pair.connect();
+    let mut streams = Vec::new();
+    // A few at first, and as many as the server allows once it has seen them used.
+    while streams.len() < 1000 {
+        match pair.client.engine.open_stream(session, StreamPriority::Normal) {
+            Ok(stream) => {
+                let first = payload(&[numbered(streams.len() as u32)]);
+                pair.client.engine.write_stream(session, stream, &first).unwrap();
+                streams.push(stream);
+            }
+            Err(_) => assert!(pair.step(), "seed 4: no further stream after {}", streams.len()),
+        }
+    }
+    pair.run_until("the first records", LIMIT, |pair| pair.server.sink.t2.len() == 1000);
+    for (nth, stream) in streams.iter().enumerate().rev() {
+        let second = payload(&[numbered(1000 + nth as u32)]);
+        pair.client.engine.write_stream(session, *stream, &second).unwrap();
+        pair.client.engine.finish_stream(session, *stream);
+    }
+    pair.run_until("all records", LIMIT, |pair| pair.server.sink.t2.len() == 2000);
+    let mut arrived = values(&pair.server.sink.t2);
+    arrived.sort_unstable();
+    assert_eq!(arrived, (0..2000).collect::<Vec<_>>());
 }
 
 #[test]
@@ -174,6 +204,6 @@ fn session_beyond_the_limit_is_refused() {
         };
         pair.client.sink.events.iter().any(failed)
     });
-    assert_eq!(pair.server.engine.tally().handshakes_refused, 1);
+    assert_eq!(pair.server.engine.tally().limited(netloop::Limit::Sessions), 1);
     assert_eq!(pair.server.engine.open_sessions(), 1);
 }

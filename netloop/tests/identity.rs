@@ -10,7 +10,7 @@ use bytes::Bytes;
 use link::{DEVICE, Pair, Weather, hello, numbered, payload};
 use netloop::{
     ClientAuth, ClientIdentity, CloseReason, Engine, Now, Phase, Refusal, Renewal, ServerTls,
-    SessionEvent, SessionLimits, Tokens, Trust, client_tls_as,
+    SessionEvent, SessionLimits, StreamPriority, Tokens, Trust, client_tls_as,
 };
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, IsCa, Issuer,
@@ -221,7 +221,7 @@ fn a_device_writes_for_itself_and_nothing_else_on_every_tier() {
     let foreign = of_device(STRANGER, 0);
     let batch = payload(&[numbered(0), foreign, numbered(1), foreign]);
     pair.client.engine.send_datagram(session, Bytes::from(batch.clone())).unwrap();
-    let stream = pair.client.engine.open_stream(session).unwrap();
+    let stream = pair.client.engine.open_stream(session, StreamPriority::Normal).unwrap();
     pair.client.engine.write_stream(session, stream, &batch).unwrap();
     pair.client.engine.finish_stream(session, stream);
     for device in [DEVICE, STRANGER] {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use link::{DEVICE, Pair, Weather, numbered, payload, record, values};
-use netloop::{SendError, SendStream, SessionId, SessionLimits, slot};
+use netloop::{SendError, SendStream, SessionId, SessionLimits, StreamPriority, slot};
 use wire::{Command, Operation, Reading, Record, SensorType};
 
 /// One way: a machine hall, a site, a country.
@@ -49,7 +49,7 @@ impl Device {
         let mut pair = Pair::with_limits(seed, calm, limits.clone(), limits.clone());
         let session = pair.connect();
         pair.weather = weather;
-        let stream = pair.client.engine.open_stream(session).unwrap();
+        let stream = pair.client.engine.open_stream(session, StreamPriority::Normal).unwrap();
         Self { pair, session, stream, events: Vec::new(), t1_blocked: 0 }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use link::{DEVICE, Dice, Pair, Weather, no_handler, numbered, payload, record, values};
-use netloop::{Answer, Datagram, SessionEvent, SessionId};
+use netloop::{Answer, Datagram, SessionEvent, SessionId, StreamPriority};
 use wire::{Command, Operation, Reading, Record, SensorType, Status, Tier};
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -21,7 +21,7 @@ fn reserved() -> Record {
 }
 
 fn write_once(pair: &mut Pair, session: SessionId, bytes: &[u8], fin: bool) {
-    let stream = pair.client.engine.open_stream(session).unwrap();
+    let stream = pair.client.engine.open_stream(session, StreamPriority::Normal).unwrap();
     assert_eq!(pair.client.engine.write_stream(session, stream, bytes), Ok(bytes.len()));
     if fin {
         pair.client.engine.finish_stream(session, stream);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use link::{Pair, Weather, numbered, payload, values};
-use netloop::SendError;
+use netloop::{SendError, StreamPriority};
 use wire::{Command, Operation, Tier};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -34,7 +34,7 @@ fn full_t2_ring_stops_reading_and_loses_nothing() {
         let session = pair.connect();
         pair.server.sink.room_t2 = 100;
         let bytes = payload(&(0..40_000).map(numbered).collect::<Vec<_>>());
-        let stream = pair.client.engine.open_stream(session).unwrap();
+        let stream = pair.client.engine.open_stream(session, StreamPriority::Normal).unwrap();
         let mut sent = 0;
         // The device writes as fast as it is allowed to, and is stopped by the windows.
         for _ in 0..2000 {
@@ -68,7 +68,7 @@ fn full_t2_ring_does_not_hold_t1_or_t3_up() {
     let mut pair = Pair::new(4, Weather::CALM);
     let session = pair.connect();
     pair.server.sink.room_t2 = 0;
-    let stream = pair.client.engine.open_stream(session).unwrap();
+    let stream = pair.client.engine.open_stream(session, StreamPriority::Normal).unwrap();
     let bytes = payload(&(0..1000).map(numbered).collect::<Vec<_>>());
     pair.client.engine.write_stream(session, stream, &bytes).unwrap();
     pair.run_for(Duration::from_millis(50));
@@ -105,18 +105,18 @@ fn acks_wait_for_room_and_are_not_lost() {
     let mut pair = Pair::new(6, Weather::lossy(0.05));
     let session = pair.connect();
     pair.client.sink.room_t3 = 0;
-    for tag in 0..20 {
+    for tag in 0..16 {
         let read = Command::request(numbered(tag), Operation::Read);
         pair.client.engine.open_command(session, read, tag).unwrap();
     }
-    pair.run_until("the commands", LIMIT, |pair| pair.server.sink.t3.len() == 20);
+    pair.run_until("the commands", LIMIT, |pair| pair.server.sink.t3.len() == 16);
     pair.run_for(Duration::from_secs(1));
     assert!(pair.client.sink.acks.is_empty());
-    pair.client.sink.room_t3 = 20;
-    pair.run_until("the acks", LIMIT, |pair| pair.client.sink.acks.len() == 20);
+    pair.client.sink.room_t3 = 16;
+    pair.run_until("the acks", LIMIT, |pair| pair.client.sink.acks.len() == 16);
     let mut tags: Vec<_> = pair.client.sink.acks.iter().map(|slot| slot.hint).collect();
     tags.sort_unstable();
-    assert_eq!(tags, (0..20).collect::<Vec<_>>());
+    assert_eq!(tags, (0..16).collect::<Vec<_>>());
 }
 
 #[test]

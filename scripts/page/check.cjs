@@ -47,11 +47,10 @@ async function checkPage(browser) {
   let quiet = false;
   page.on("pageerror", (error) => complaints.push(error.message));
   page.on("console", (message) => { if (!quiet && ["error", "warning"].includes(message.type())) complaints.push(message.text()); });
-  let bytes = 0;
-  page.on("response", async (response) => { bytes += (await response.body().catch(() => "")).length; });
-
   await page.goto(base);
   await page.waitForFunction(() => document.querySelector("#link").textContent === "WebSocket");
+  const bytes = await page.evaluate(() => [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
+    .filter((entry) => !entry.name.includes("/api/")).reduce((sum, entry) => sum + entry.encodedBodySize, 0));
   const paint = await page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? null);
   assert.ok(bytes > 10_000 && bytes < 150_000, `${bytes} bytes of page`);
   await until("the page counts what the API counts", async () => {

@@ -97,7 +97,8 @@ class Run:
         """A child of this run, which ends with it."""
         self.commands.append(place.command(command))
         with open(self.folder / f"{name}.log", "w", encoding="utf-8") as log:
-            child = subprocess.Popen(self.commands[-1], stdout=subprocess.DEVNULL, stderr=log)
+            # Some say on stdout where they listen.
+            child = subprocess.Popen(self.commands[-1], stdout=log, stderr=subprocess.STDOUT)
         self.children.append(child)
         return child
 
@@ -225,8 +226,8 @@ def prepare(out):
         host = subprocess.run([sys.executable, ROOT / "scripts/describe-host.py"], capture_output=True, text=True, check=True,
                               cwd=ROOT, env={**os.environ, "POLLUX": str(pollux)})  # fmt: skip
         (out / "host.json").write_text(host.stdout, encoding="utf-8")
-        words = " ".join(["scripts/bench-peers.sh", *sys.argv[1:]])
-        (out / "command.txt").write_text(words + "\n", encoding="utf-8")
+    with open(out / "command.txt", "a", encoding="utf-8") as commands:
+        commands.write(" ".join(["scripts/bench-peers.sh", *sys.argv[1:]]) + "\n")
     (out / "versions.txt").write_text("\n".join(sides.versions()) + "\n", encoding="utf-8")
 
 
@@ -264,7 +265,8 @@ def main():
             fail("a run leaves nothing behind, not even that it failed")
         spent_s = time.monotonic() - began
         print(f"{all_missing - left} of {all_missing}, about {spent_s / (all_missing - left) * left:.0f} s left", file=sys.stderr)
-    tables.write(out, chosen.cases, [side for side in sides.SIDES if side in ready])
+    # Everything that is there, so that further cases and sides can be added by another command.
+    tables.write(out, [name for name in known if (out / "raw" / name).exists()], sides.SIDES)
     print(out)
 
 

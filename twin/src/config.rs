@@ -17,7 +17,7 @@ pub use layers::Layers;
 pub use mistake::{ConfigError, Rejected, Source};
 pub use table::SENSOR_TYPES;
 
-use netloop::ClientAuth;
+use netloop::{ClientAuth, Congestion};
 use table::Key;
 use wire::SensorType;
 
@@ -26,6 +26,8 @@ use wire::SensorType;
 pub struct Config {
     /// The QUIC side.
     pub net: Net,
+    /// What one address may hold and send.
+    pub address: Address,
     /// The tick thread.
     pub tick: Tick,
     /// What a thread does when there is nothing to do.
@@ -61,12 +63,24 @@ pub struct Net {
     pub workers: usize,
     /// Sessions open at the same time.
     pub max_sessions: usize,
+    /// Handshakes under way at the same time.
+    pub max_handshakes: usize,
+    /// Handshakes under way or waiting from which addresses have to prove themselves.
+    pub retry_from: usize,
+    /// Handshakes begun in a second; 0 is no limit.
+    pub accept_rate: u32,
+    /// Streams that all devices together may have open.
+    pub max_streams: usize,
     /// Receive buffer asked of the kernel, in bytes.
     pub recv_buffer_bytes: usize,
     /// Send buffer asked of the kernel, in bytes.
     pub send_buffer_bytes: usize,
     /// Largest UDP payload sent, in bytes.
     pub mtu_bytes: u16,
+    /// What decides how much a session may have in flight.
+    pub congestion: Congestion,
+    /// Period after which the keys of a session are replaced, in seconds; 0 is none.
+    pub key_update_s: u64,
     /// Silence after which a session is closed, in milliseconds.
     pub idle_timeout_ms: u64,
     /// Period of the worker's keep-alive, in milliseconds; 0 sends none.
@@ -90,9 +104,15 @@ impl Default for Net {
             core: None,
             workers: 1,
             max_sessions: 0,
+            max_handshakes: 0,
+            retry_from: 0,
+            accept_rate: 0,
+            max_streams: 0,
             recv_buffer_bytes: 0,
             send_buffer_bytes: 0,
             mtu_bytes: 0,
+            congestion: Congestion::default(),
+            key_update_s: 0,
             idle_timeout_ms: 0,
             keep_alive_ms: 0,
             max_uni_streams: 0,
@@ -102,6 +122,21 @@ impl Default for Net {
             keys_per_session: 0,
         }
     }
+}
+
+/// Keys of `[address]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Address {
+    /// Sessions of one address at the same time.
+    pub max_sessions: usize,
+    /// Handshakes of one address at the same time.
+    pub max_handshakes: usize,
+    /// Streams that one address may have open.
+    pub max_streams: usize,
+    /// UDP datagrams of one address in a second; 0 is no limit.
+    pub datagrams_per_s: u64,
+    /// Bytes of UDP payload of one address in a second; 0 is no limit.
+    pub bytes_per_s: u64,
 }
 
 /// Keys of `[tick]`.

@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use hdrhistogram::Histogram;
-use netloop::{ClientAuth, Refusal};
+use netloop::{ClientAuth, Health, Limit, Refusal};
 
 use crate::config::SENSOR_TYPES;
 use crate::host;
@@ -249,6 +249,8 @@ const METRICS: &[Metric] = &[
         let budgets = &from.worker.budget_exhausted;
         to.count("budget=\"receive\"", budgets.recv.value());
         to.count("budget=\"session\"", budgets.session.value());
+        to.count("budget=\"rounds\"", budgets.rounds.value());
+        to.count("budget=\"handshakes\"", budgets.handshakes.value());
         to.count("budget=\"send\"", budgets.send.value());
         to.count("budget=\"tick\"", from.stats.tick.budgets_spent.value());
     }),
@@ -395,6 +397,29 @@ const METRICS: &[Metric] = &[
             to.count("result=\"failed\"", reloads.failed.value());
         },
     ),
+    gauge("pollux_peer_health", "Open sessions by the health of their peer.", |from, to| {
+        for (state, count) in Health::ALL.into_iter().zip(&from.worker.health) {
+            to.count(&format!("state=\"{}\"", state.name()), count.value());
+        }
+    }),
+    counter(
+        "pollux_peer_health_changes_total",
+        "Times a peer came into a state of health from another.",
+        |from, to| {
+            for (state, count) in Health::ALL.into_iter().zip(&from.worker.health_changes) {
+                to.count(&format!("state=\"{}\"", state.name()), count.value());
+            }
+        },
+    ),
+    counter("pollux_key_updates_total", "Sessions whose keys were replaced.", |from, to| {
+        to.count("", from.worker.key_updates.value());
+    }),
+    counter("pollux_limits_total", "Limits that were reached, by limit and answer.", |from, to| {
+        for limit in Limit::ALL {
+            let labels = format!("limit=\"{}\",answer=\"{}\"", limit.name(), limit.answer());
+            to.count(&labels, from.worker.limited(limit));
+        }
+    }),
     gauge("process_resident_memory_bytes", "Resident memory.", |from, to| {
         to.count("", from.rss_bytes);
     }),
@@ -440,9 +465,11 @@ fn rejected(from: &Sources<'_>, to: &mut Series<'_>) {
 }
 
 fn handshakes_failed(from: &Sources<'_>, to: &mut Series<'_>) {
-    let worker = from.stats.worker();
+    let worker = from.worker;
+    let refused = Limit::ALL.into_iter().filter(|limit| limit.answer() == "refuse");
+    let refused = refused.map(|limit| worker.limited(limit)).sum();
     let turned_away: u64 = worker.handshakes_turned_away.iter().map(Counter::value).sum();
-    to.count("reason=\"refused\"", worker.handshakes_refused.value());
+    to.count("reason=\"refused\"", refused);
     to.count("reason=\"tls\"", worker.handshakes_tls.value().saturating_sub(turned_away));
     to.count("reason=\"timeout\"", worker.handshakes_timeout.value());
     to.count("reason=\"other\"", worker.handshakes_other.value());

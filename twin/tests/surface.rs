@@ -22,7 +22,7 @@ use twin::stats::{Direction, TwinStats};
 const RSS_BYTES: u64 = 12_345_678;
 
 /// The names that the outside relies on.
-const PROMISED: [&str; 22] = [
+const PROMISED: [&str; 24] = [
     "pollux_records_total",
     "pollux_lost_total",
     "pollux_decode_errors_total",
@@ -36,6 +36,8 @@ const PROMISED: [&str; 22] = [
     "pollux_ring_depth",
     "pollux_ring_capacity",
     "pollux_commands_total",
+    "pollux_limits_total",
+    "pollux_peer_health",
     "pollux_threshold_crossings_total",
     "pollux_sensor_value",
     "pollux_records_rejected_total",

@@ -49,6 +49,11 @@ fn files_hold_one_noun() {
 }
 
 #[test]
+fn the_library_stays_small() {
+    holds(tidy::length::library);
+}
+
+#[test]
 fn files_open_with_what_they_are() {
     holds(tidy::shape::openings);
 }

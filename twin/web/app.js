@@ -98,7 +98,11 @@ function key(event) {
 }
 
 stop.addEventListener("click", toggleStop);
-addEventListener("hashchange", () => { show(); main.focus(); });
+addEventListener("hashchange", () => {
+  show();
+  main.focus({ preventScroll: true });
+  scrollTo(0, 0);
+});
 addEventListener("keydown", key);
 show();
 setInterval(connection, 500);

@@ -179,13 +179,14 @@ export function device(main, id, sensorId) {
   const said = el("p", { role: "status", class: "tip" }, " ");
   const actuator = el("input", { id: "actuator", type: "number", min: 0, max: 65535, value: 100, required: true });
   const value = el("input", { id: "value", type: "number", step: "any", value: 20, required: true });
+  const type = el("select", { id: "type", title: "What the actuator sets, if the twin does not know it yet" }, TYPES.map((name) => el("option", { selected: name === "temperature" }, name)));
   const send = el("button", { class: "primary" }, "Send");
   async function submit(event) {
     event.preventDefault();
     send.disabled = true;
     said.textContent = "on its way";
     try {
-      const done = await ask(`/devices/${id}/sensors/${actuator.value}/setpoint`, { method: "POST", body: { value: Number(value.value) } });
+      const done = await ask(`/devices/${id}/sensors/${actuator.value}/setpoint`, { method: "POST", body: { value: Number(value.value), type: type.value } });
       const took = done.took_ms === null ? "" : ` after ${seconds(done.took_ms / 1000)}`;
       said.textContent = `command ${done.id}: ${done.state.replaceAll("_", " ")}${took}${done.holds === null ? "" : `, holds ${number(done.holds, 2)}`}`;
       said.className = done.state === "acknowledged" ? "tip good" : "tip bad";
@@ -201,7 +202,8 @@ export function device(main, id, sensorId) {
       el("section", { class: "panel" }, el("h2", {}, "Sensors"), sensors),
       el("section", { class: "panel" }, el("h2", {}, "Actuators"), actuators,
         el("form", { class: "bar", submit }, el("label", { for: "actuator" }, "Setpoint of actuator"), actuator,
-          el("label", { for: "value" }, "to"), value, send), said)));
+          el("label", { for: "value" }, "to"), value,
+          el("label", { for: "type" }, "of type"), type, send), said)));
   const [raw, smoothed] = [[], []];
   let shown = sensorId;
   let limits = [];

@@ -62,6 +62,8 @@ pub struct Collector {
     pub t3: Vec<Slot>,
     pub acks: Vec<Slot>,
     pub room_t1: usize,
+    /// Of that: what is kept for sessions that send moderately.
+    pub kept_t1: usize,
     pub room_t2: usize,
     pub room_t3: usize,
     /// How commands are answered.
@@ -77,6 +79,7 @@ impl Default for Collector {
             t3: Vec::new(),
             acks: Vec::new(),
             room_t1: usize::MAX,
+            kept_t1: 0,
             room_t2: 1 << 20,
             room_t3: 1 << 20,
             answer: |slot| Answer::Ack(wire::Command::ack(record(slot), wire::Status::Ok, 42.0)),
@@ -96,6 +99,9 @@ impl Sink for Collector {
         let taken = self.t1.len() - before;
         self.room_t1 -= taken;
         taken
+    }
+    fn room_t1(&self, wish: usize) -> usize {
+        self.room_t1.saturating_sub(self.kept_t1).min(wish)
     }
     fn free_t2(&self) -> usize {
         self.room_t2
@@ -161,6 +167,10 @@ pub struct Pair {
     order: u64,
     pub delivered: u64,
     pub lost: u64,
+    /// What the server sent to addresses that nobody has.
+    pub strayed: u64,
+    /// The server takes no turns: what arrives waits, as in the buffer of a socket.
+    pub stalled: bool,
 }
 
 pub const DEVICE: DeviceId = DeviceId(*b"a device of ours");
@@ -254,6 +264,8 @@ impl Pair {
             order: 0,
             delivered: 0,
             lost: 0,
+            strayed: 0,
+            stalled: false,
         }
     }
 
@@ -271,7 +283,11 @@ impl Pair {
 
     /// Both engines take one turn; what they send goes onto the link.
     pub fn turn(&mut self) {
+        let client = self.client.address;
         for to_server in [true, false] {
+            if self.stalled && !to_server {
+                continue;
+            }
             let end = if to_server { &mut self.client } else { &mut self.server };
             end.engine.poll(self.now, &mut end.sink);
             end.engine.handle_timeouts(self.now, &mut end.sink);
@@ -281,6 +297,10 @@ impl Pair {
             let mut buffer = Vec::new();
             let mut sent = Vec::new();
             while let Some(transmit) = end.engine.poll_transmit(self.now, 10, &mut buffer) {
+                if !to_server && transmit.destination != client {
+                    self.strayed += 1;
+                    continue;
+                }
                 let segment = transmit.segment_size.unwrap_or(transmit.size);
                 sent.extend(buffer[..transmit.size].chunks(segment).map(<[u8]>::to_vec));
             }
@@ -329,7 +349,8 @@ impl Pair {
 
     fn next_instant(&self) -> Option<Instant> {
         let landing = self.flights.peek().map(|Reverse(flight)| flight.at);
-        let timers = [&self.client, &self.server].map(|end| end.engine.poll_timeout());
+        let server = (!self.stalled).then_some(&self.server);
+        let timers = [Some(&self.client), server].map(|end| end?.engine.poll_timeout());
         landing.into_iter().chain(timers.into_iter().flatten()).min()
     }
 
@@ -381,6 +402,11 @@ impl Pair {
     pub fn run_for(&mut self, span: Duration) {
         let end = self.now.instant + span;
         while self.now.instant < end && self.step() {}
+    }
+
+    /// Nothing that is on its way arrives.
+    pub fn forget_flights(&mut self) {
+        self.flights = BinaryHeap::new();
     }
 
     /// The server's name of the only session that it has.

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use netloop::ClientAuth;
+use netloop::{ClientAuth, Congestion};
 use wire::SensorType;
 
 use super::{Commands, Config, IdleStrategy, LogLevel, Priority, Rule};
@@ -61,7 +61,9 @@ const fn key(name: &'static str, default: &'static str, kind: Kind, doc: &'stati
 
 /// All keys, section by section.
 pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
-    [NET, TICK, IDLE, HOST, RING, REST, THRESHOLDS, AUTOMATION, FAULT, LOG].into_iter().flatten()
+    [NET, ADDRESS, TICK, IDLE, HOST, RING, REST, THRESHOLDS, AUTOMATION, FAULT, LOG]
+        .into_iter()
+        .flatten()
 }
 
 /// Whether keys lie below this name.
@@ -100,6 +102,30 @@ const NET: &[Key] = &[
         "Sessions open at the same time; further ones are refused and counted.",
     ),
     key(
+        "net.max_handshakes",
+        "1024",
+        Kind::Count { min: 1, max: 1 << 20, set: |c, v| c.net.max_handshakes = v as usize },
+        "Handshakes under way at the same time; further ones wait, and beyond 2048 are ignored until they come again.",
+    ),
+    key(
+        "net.retry_from",
+        "32",
+        Kind::Count { min: 0, max: 1 << 20, set: |c, v| c.net.retry_from = v as usize },
+        "Handshakes under way or waiting from which an address has to prove that it is there (Retry) before anything is kept for it. 0 asks always.",
+    ),
+    key(
+        "net.accept_rate",
+        "2000",
+        Kind::Count { min: 0, max: 1_000_000, set: |c, v| c.net.accept_rate = v as u32 },
+        "Handshakes begun in a second; further ones wait, so that a plant that comes back at once does not take the worker from the sessions that are there. 0 is no limit.",
+    ),
+    key(
+        "net.max_streams",
+        "65536",
+        Kind::Count { min: 1, max: 1 << 24, set: |c, v| c.net.max_streams = v as usize },
+        "Streams that all devices together may have open; one more is stopped.",
+    ),
+    key(
         "net.recv_buffer_bytes",
         "4194304",
         Kind::Count {
@@ -124,6 +150,18 @@ const NET: &[Key] = &[
         "1452",
         Kind::Count { min: 1200, max: 65_527, set: |c, v| c.net.mtu_bytes = v as u16 },
         "Largest UDP payload. 1452 fits an Ethernet frame of 1500 bytes over IPv6; QUIC needs 1200.",
+    ),
+    key(
+        "net.congestion",
+        "cubic",
+        Kind::Choice { of: &Congestion::NAMES, set: |c, v| c.net.congestion = Congestion::ALL[v] },
+        "What decides how much a session may have in flight. cubic and newreno do not let single losses hold T1 back; bbr sends at the rate that it has measured.",
+    ),
+    key(
+        "net.key_update_s",
+        "3600",
+        Kind::Count { min: 0, max: 1 << 31, set: |c, v| c.net.key_update_s = v },
+        "Period after which the keys of a session are replaced, without interrupting it. 0 leaves it to the limits of the cipher.",
     ),
     key(
         "net.idle_timeout_ms",
@@ -170,6 +208,39 @@ const NET: &[Key] = &[
         "65536",
         Kind::Count { min: 1, max: 1 << 24, set: |c, v| c.net.keys_per_session = v as usize },
         "Distinct (device, sensor) pairs that a session may name.",
+    ),
+];
+
+const ADDRESS: &[Key] = &[
+    key(
+        "address.max_sessions",
+        "16384",
+        Kind::Count { min: 1, max: 1 << 20, set: |c, v| c.address.max_sessions = v as usize },
+        "Sessions that one address may have open. A gateway is one address for all devices behind it; in IPv6 the first 64 bits are the address. Each worker counts for itself.",
+    ),
+    key(
+        "address.max_handshakes",
+        "256",
+        Kind::Count { min: 1, max: 1 << 20, set: |c, v| c.address.max_handshakes = v as usize },
+        "Handshakes of one address at the same time; one more is refused.",
+    ),
+    key(
+        "address.max_streams",
+        "16384",
+        Kind::Count { min: 1, max: 1 << 24, set: |c, v| c.address.max_streams = v as usize },
+        "Streams that one address may have open; one more is stopped.",
+    ),
+    key(
+        "address.datagrams_per_s",
+        "0",
+        Kind::Count { min: 0, max: 1 << 30, set: |c, v| c.address.datagrams_per_s = v },
+        "UDP datagrams that one address may send in a second; further ones are ignored, which QUIC takes for loss. 0 is no limit.",
+    ),
+    key(
+        "address.bytes_per_s",
+        "0",
+        Kind::Count { min: 0, max: 1 << 40, set: |c, v| c.address.bytes_per_s = v },
+        "Bytes of UDP payload that one address may send in a second; further datagrams are ignored. 0 is no limit.",
     ),
 ];
 

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use netloop::{
-    Engine, Handover, Idle, IdleStrategy, Naming, Now, Posts, Renewal, Renewer, RingPort,
-    SessionLimits, Socket, SocketOptions, Waker, Worker, WorkerConfig, WorkerNumber, WorkerStats,
-    renewals, wake_line,
+    AddressLimits, Engine, Handover, HandshakeLimits, Idle, IdleStrategy, Naming, Now, Posts,
+    Renewal, Renewer, RingPort, SessionLimits, Socket, SocketOptions, Waker, Worker, WorkerConfig,
+    WorkerNumber, WorkerStats, renewals, wake_line,
 };
 
 use crate::config::Config;
@@ -121,11 +121,27 @@ fn strategy(config: &Config) -> IdleStrategy {
         .expect("both name the same strategies because the key table allows no other")
 }
 
-/// The limits of one worker's sessions. The workers together have no more sessions than are allowed.
+/// The limits of one worker's sessions: its part of what all of them may have. What an address may have is for each worker.
 fn limits(config: &Config) -> SessionLimits {
-    let net = &config.net;
+    let (net, address) = (&config.net, &config.address);
     SessionLimits {
         sessions_max: net.max_sessions.div_ceil(net.workers),
+        handshakes: HandshakeLimits {
+            at_once_max: net.max_handshakes.div_ceil(net.workers),
+            retry_from: net.retry_from.div_ceil(net.workers),
+            per_s: net.accept_rate.div_ceil(net.workers as u32),
+            ..HandshakeLimits::default()
+        },
+        address: AddressLimits {
+            sessions_max: address.max_sessions,
+            handshakes_max: address.max_handshakes,
+            streams_max: address.max_streams,
+            datagrams_per_s: address.datagrams_per_s,
+            bytes_per_s: address.bytes_per_s,
+        },
+        streams_max: net.max_streams.div_ceil(net.workers),
+        congestion: net.congestion,
+        key_update: (net.key_update_s > 0).then(|| Duration::from_secs(net.key_update_s)),
         idle_timeout: Duration::from_millis(net.idle_timeout_ms),
         keep_alive: (net.keep_alive_ms > 0).then(|| Duration::from_millis(net.keep_alive_ms)),
         uni_streams_max: net.max_uni_streams,

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, ops::Range};
 
 use bytes::Bytes;
-use netloop::{Engine, SendError, SendStream, SessionId};
+use netloop::{Engine, SendError, SendStream, SessionId, StreamPriority};
 use wire::{RECORD_BYTES, Record, Tier, Totals};
 
 use super::coalesce::{Chunks, Coalescer, Outlet, Packing, WireForm};
@@ -228,7 +228,7 @@ impl EventStream {
         }
         let before = self.written / RECORD_BYTES;
         if self.stream.is_none() {
-            self.stream = engine.open_stream(session).ok();
+            self.stream = engine.open_stream(session, StreamPriority::Normal).ok();
         }
         let Some(stream) = self.stream else { return 0 };
         while self.written < self.pending.len() {
