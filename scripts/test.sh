@@ -171,6 +171,7 @@ for path in sys.argv[1:]:
     compile(pathlib.Path(path).read_text(encoding="utf-8"), path, "exec")
 END
   python3 scripts/readme-results.py --check
+  scripts/paper.sh --check
 }
 
 # Advisories are a script of their own: they need a clone of a database from a git host.
