@@ -1,7 +1,7 @@
 //! The engine: QUIC and the sessions as a pure state machine, for the server's and the client's role.
 //!
 //! Datagrams and `now` go in; transmits, records and events come out. There is no clock, no socket and no thread inside:
-//! the same inputs in the same order give the same outputs, as far as the keys of TLS allow. The order of one turn is
+//! the same inputs in the same order give the same outputs, as far as the provider of TLS draws the same numbers. The order of one turn is
 //! [`Engine::handle_datagram`] for all that arrived, [`Engine::poll`], [`Engine::handle_timeouts`], then
 //! [`Engine::poll_transmit`] until it is empty.
 
@@ -15,12 +15,13 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use quinn_proto::{
     ClientConfig, ConnectionEvent, ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint,
-    EndpointConfig, Incoming, ServerConfig, Transmit, VarInt, crypto,
+    Incoming, ServerConfig, Transmit, VarInt, crypto,
 };
 use wire::{CloseCode, Hello, Record};
 
 use crate::{
     Answer, CloseReason, EngineTally, Now, SessionEvent, SessionId, SessionLimits, Sink,
+    chance::{Chance, WallTime},
     command::Commands,
     session::{Outcome, Phase, Service, Session},
     wheel::Wheel,
@@ -30,6 +31,7 @@ use crate::{
 pub struct Engine {
     endpoint: Endpoint,
     client: Option<Client>,
+    wall: WallTime,
     limits: SessionLimits,
     pub(crate) sessions: Vec<Option<Box<Session>>>,
     generations: Vec<u16>,
@@ -111,7 +113,7 @@ impl Engine {
     ) -> Self {
         let mut server = ServerConfig::with_crypto(crypto);
         server.transport_config(limits.transport()).max_incoming(limits.sessions_max.min(256));
-        Self::new(Some(Arc::new(server)), None, limits, now, seed)
+        Self::new(Some(server), None, limits, now, seed)
     }
 
     /// An engine that opens sessions, each with `hello` if there is one.
@@ -129,21 +131,25 @@ impl Engine {
     }
 
     fn new(
-        server: Option<Arc<ServerConfig>>,
-        client: Option<Client>,
+        mut server: Option<ServerConfig>,
+        mut client: Option<Client>,
         limits: SessionLimits,
         now: Now,
         seed: [u8; 32],
     ) -> Self {
-        let mut config = EndpointConfig::default();
-        config.rng_seed(Some(seed));
+        let (chance, wall) = (Chance::new(&seed), WallTime::default());
+        wall.set(now.unix_ns);
+        server.iter_mut().for_each(|server| chance.server(server, &wall));
+        client.iter_mut().for_each(|client| chance.client(&mut client.config));
+        let mut config = chance.endpoint(seed);
         config
             .max_udp_payload_size(limits.mtu_bytes.max(1472))
             .expect("at least 1200 bytes because of the maximum");
         let keys_seed = u64::from_le_bytes(*seed.first_chunk().expect("8 of 32 bytes"));
         Self {
-            endpoint: Endpoint::new(Arc::new(config), server, true, Some(seed)),
+            endpoint: Endpoint::new(Arc::new(config), server.map(Arc::new), true, None),
             client,
+            wall,
             sessions: Vec::new(),
             generations: Vec::new(),
             arrived: Vec::new(),
@@ -185,6 +191,7 @@ impl Engine {
     pub fn handle_datagram(&mut self, now: Now, datagram: Datagram) {
         let Datagram { remote, local_ip, ecn, payload, recv_ns } = datagram;
         let bytes = payload.len();
+        self.wall.set(now.unix_ns);
         self.tally.datagrams += 1;
         self.scratch.clear();
         let Some(event) =

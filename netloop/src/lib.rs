@@ -1,5 +1,6 @@
 //! QUIC on one pinned thread, exchanged with the rest through rings.
 
+mod chance;
 mod clock;
 mod command;
 mod congestion;
