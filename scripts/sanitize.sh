@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the tests of `ecs` and `netloop` under the address sanitizer, and the ring and the wake-up line under the thread
-# sanitizer. Says what it runs; fails when a sanitizer cannot run, when it does not see a planted fault, or when it
+# Runs the tests of `ecs` and `netloop` under the address sanitizer, and the ring, the wake-up line and the parallel
+# executor under the thread sanitizer. Says what it runs; fails when a sanitizer cannot run, when it does not see a planted fault, or when it
 # reports one of ours.
 #
 #   scripts/sanitize.sh            both
@@ -79,9 +79,9 @@ fn main() {
 }
 RUST
     plant data_race "${flags[@]}"
-    echo "sanitize: thread: netloop/tests/race.rs (ring, gauge, wake-up line, counters)"
+    echo "sanitize: thread: race.rs of netloop (ring, gauge, wake-up line, counters) and ecs (stages, parallel walks)"
     RUSTFLAGS="${flags[*]}" TSAN_OPTIONS=halt_on_error=1 \
-        cargo test --locked -p netloop --test race --target "$triple" --target-dir target/sanitize-thread
+        cargo test --locked -p netloop -p ecs --test race --target "$triple" --target-dir target/sanitize-thread
 }
 
 [[ $what == thread ]] || address

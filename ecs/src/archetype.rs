@@ -3,7 +3,8 @@
 //! Rows are dense: a removed row is filled by the last one. Room is reserved for all columns together and kept when
 //! rows leave. Several columns are lent at once, each at most once, so two writers of one column cannot exist.
 
-use crate::column::Column;
+use crate::buffer::grown;
+use crate::column::{Column, Lent};
 use crate::component::{COMPONENT_IDS, Component, ComponentKind, Signature};
 use crate::entity::Entity;
 
@@ -18,18 +19,24 @@ const NO_COLUMN: u8 = u8::MAX;
 
 /// The table of one signature.
 pub struct Archetype {
-    signature: Signature,
-    entities: Vec<Entity>,
-    capacity_rows: usize,
+    head: Head,
     columns: Box<[Column]>,
-    position_by_id: [u8; COMPONENT_IDS],
+    capacity_rows: usize,
     edge_by_id: [u32; COMPONENT_IDS],
 }
 
+/// What a table has beside its columns, and shows to everybody while they are lent.
+pub(crate) struct Head {
+    signature: Signature,
+    entities: Vec<Entity>,
+    position_by_id: [u8; COMPONENT_IDS],
+}
+
 impl Archetype {
-    /// An empty table with a column for each of `kinds`, which ascend by id.
-    pub(crate) fn new(kinds: impl Iterator<Item = ComponentKind>) -> Self {
-        let columns: Box<[Column]> = kinds.map(Column::new).collect();
+    /// An empty table with a column for each of `kinds`, which ascend by id and come with their numbers of cursors.
+    pub(crate) fn new(kinds: impl Iterator<Item = (ComponentKind, usize)>) -> Self {
+        let columns: Box<[Column]> =
+            kinds.map(|(kind, cursors)| Column::new(kind, cursors)).collect();
         let mut position_by_id = [NO_COLUMN; COMPONENT_IDS];
         let mut signature = Signature::EMPTY;
         for (position, column) in columns.iter().enumerate() {
@@ -37,11 +44,9 @@ impl Archetype {
             signature = signature.union(Signature::of_id(column.id()));
         }
         Self {
-            signature,
-            entities: Vec::new(),
-            capacity_rows: 0,
+            head: Head { signature, entities: Vec::new(), position_by_id },
             columns,
-            position_by_id,
+            capacity_rows: 0,
             edge_by_id: [EDGE_UNKNOWN; COMPONENT_IDS],
         }
     }
@@ -49,25 +54,25 @@ impl Archetype {
     /// The component ids that every entity here carries.
     #[must_use]
     pub fn signature(&self) -> Signature {
-        self.signature
+        self.head.signature
     }
 
     /// The entities, in row order.
     #[must_use]
     pub fn entities(&self) -> &[Entity] {
-        &self.entities
+        &self.head.entities
     }
 
     /// Number of rows.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entities.len()
+        self.head.entities.len()
     }
 
     /// Whether no entity is here at the moment.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.entities.is_empty()
+        self.head.entities.is_empty()
     }
 
     /// The columns, ascending by component id, tags included.
@@ -95,8 +100,16 @@ impl Archetype {
     /// Where the column of component `id` stands in [`Archetype::columns`].
     #[inline]
     pub(crate) fn position(&self, id: u16) -> Option<usize> {
-        let position = *self.position_by_id.get(id as usize)?;
-        (position != NO_COLUMN).then_some(position as usize)
+        self.head.position(id)
+    }
+
+    /// What everybody may see, and the columns, to be lent apart.
+    pub(crate) fn split_mut(&mut self) -> (&Head, &mut [Column]) {
+        (&self.head, &mut self.columns)
+    }
+
+    pub(crate) fn head(&self) -> &Head {
+        &self.head
     }
 
     /// Lends the columns of `plan` together with the entities. Item `n` of the plan arrives at place `n`.
@@ -104,15 +117,15 @@ impl Archetype {
     pub(crate) fn lend<const N: usize>(
         &mut self,
         plan: &LendPlan,
-    ) -> (&[Entity], [Option<&mut Column>; N]) {
+    ) -> (&[Entity], [Option<Lent<'_>>; N]) {
         let mut lent = [const { None }; N];
         let mut rest = self.columns.iter_mut();
         let mut passed = 0;
         for &(position, place) in plan.steps() {
-            lent[place as usize] = rest.nth((position - passed) as usize);
+            lent[place as usize] = rest.nth((position - passed) as usize).map(Lent::Unique);
             passed = position + 1;
         }
-        (&self.entities, lent)
+        (&self.head.entities, lent)
     }
 
     /// Makes room for exactly `additional` more rows in every column, if it is not there.
@@ -120,25 +133,24 @@ impl Archetype {
         let wanted = self.len() + additional;
         if wanted > self.capacity_rows {
             self.capacity_rows = wanted;
-            self.entities.reserve_exact(additional);
+            self.head.entities.reserve_exact(additional);
             self.columns.iter_mut().for_each(|column| column.grow(wanted));
         }
     }
 
-    /// Makes room for `additional` more rows, at least doubling when it grows, and says how many rows fit now.
+    /// Makes room for `additional` more rows, and for some beyond when it grows, and says how many rows fit now.
+    #[inline]
     pub(crate) fn make_room(&mut self, additional: usize) -> usize {
-        /// The first growth of a table: a line of the narrowest common component, `f32`.
-        const ROWS_MIN: usize = 16;
-        if self.len() + additional > self.capacity_rows {
-            let doubled = (2 * self.capacity_rows).max(ROWS_MIN) - self.len();
-            self.reserve(additional.max(doubled));
+        let wanted = self.len() + additional;
+        if wanted > self.capacity_rows {
+            self.reserve(additional.max(grown(self.capacity_rows) - self.len()));
         }
         self.capacity_rows - self.len()
     }
 
     /// Appends the entity of a row that the columns have received, or will before anyone looks.
     pub(crate) fn push_entity(&mut self, entity: Entity) {
-        self.entities.push(entity);
+        self.head.entities.push(entity);
     }
 
     /// Appends a row of `source` and returns where it stands: what both carry is copied, what is new is zeroed.
@@ -159,11 +171,30 @@ impl Archetype {
         self.columns.iter_mut().for_each(|column| column.commit(rows));
     }
 
+    /// Removes all rows. The memory stays.
+    pub(crate) fn clear(&mut self) {
+        self.columns.iter_mut().for_each(Column::clear);
+        self.head.entities.clear();
+    }
+
+    /// Appends rows from the bytes of each column, in their order.
+    pub(crate) fn load<'b>(
+        &mut self,
+        entities: &[Entity],
+        columns: impl Iterator<Item = &'b [u8]>,
+    ) {
+        self.make_room(entities.len());
+        for (column, bytes) in self.columns.iter_mut().zip(columns) {
+            column.load(entities.len(), bytes);
+        }
+        self.head.entities.extend_from_slice(entities);
+    }
+
     /// Removes a row and returns the entity that now stands there, if the row was not the last.
     pub(crate) fn swap_remove(&mut self, row: usize) -> Option<Entity> {
         self.columns.iter_mut().for_each(|column| column.swap_remove(row));
-        self.entities.swap_remove(row);
-        self.entities.get(row).copied()
+        self.head.entities.swap_remove(row);
+        self.head.entities.get(row).copied()
     }
 
     /// The archetype reached by adding component `id`, or by removing it if it is here.
@@ -176,12 +207,35 @@ impl Archetype {
         self.edge_by_id[id as usize] = archetype;
     }
 
+    pub(crate) fn add_cursor(&mut self, id: u16) {
+        let rows = self.capacity_rows;
+        if let Some(column) = self.column_mut(id) {
+            column.add_cursor(rows);
+        }
+    }
+
     /// Memory held, in bytes.
     pub(crate) fn memory_bytes(&self) -> usize {
         size_of::<Self>()
-            + self.entities.capacity() * size_of::<Entity>()
+            + self.head.entities.capacity() * size_of::<Entity>()
             + self.columns.len() * size_of::<Column>()
             + self.columns.iter().map(Column::memory_bytes).sum::<usize>()
+    }
+}
+
+impl Head {
+    pub(crate) fn signature(&self) -> Signature {
+        self.signature
+    }
+
+    pub(crate) fn entities(&self) -> &[Entity] {
+        &self.entities
+    }
+
+    #[inline]
+    pub(crate) fn position(&self, id: u16) -> Option<usize> {
+        let position = *self.position_by_id.get(id as usize)?;
+        (position != NO_COLUMN).then_some(position as usize)
     }
 }
 
@@ -194,10 +248,10 @@ pub struct LendPlan {
 
 impl LendPlan {
     /// Plans to lend the column of `ids[n]` to place `n`; ids that the archetype does not carry are left out.
-    pub(crate) fn new(archetype: &Archetype, ids: impl Iterator<Item = Option<u16>>) -> Self {
+    pub(crate) fn new(head: &Head, ids: impl Iterator<Item = Option<u16>>) -> Self {
         let mut plan = Self { len: 0, steps: [(NO_COLUMN, 0); LENT_MAX] };
         for (place, id) in ids.enumerate() {
-            if let Some(position) = id.and_then(|id| archetype.position(id)) {
+            if let Some(position) = id.and_then(|id| head.position(id)) {
                 plan.steps[plan.len as usize] = (position as u8, place as u8);
                 plan.len += 1;
             }
@@ -206,7 +260,8 @@ impl LendPlan {
         plan
     }
 
-    fn steps(&self) -> &[(u8, u8)] {
+    #[inline]
+    pub(crate) fn steps(&self) -> &[(u8, u8)] {
         &self.steps[..self.len as usize]
     }
 }

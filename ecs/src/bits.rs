@@ -1,46 +1,72 @@
 //! One bit for each row, with a summary above: which rows were written.
 //!
-//! Setting costs two ORs. Draining visits set words only, through the summary, and yields rows in ascending order;
-//! its cost follows the number of written rows and not the number of rows.
+//! Rows come in groups of 4,096, whose words and summary lie together: setting a bit costs two ORs and one check of
+//! bounds. Draining visits set words only, through the summaries, and yields rows in ascending order; its cost follows
+//! the number of written rows, and one word for each group.
 //! Between calls a summary bit is set exactly where its word holds a bit.
 
+use std::ops::Range;
+
 pub(crate) const WORD_BITS: usize = u64::BITS as usize;
+
+/// Rows of a group: where a set can be cut in two.
+pub(crate) const GROUP_ROWS: usize = WORD_BITS * WORD_BITS;
 
 /// A set of rows in two levels.
 #[derive(Clone, Debug, Default)]
 pub struct Bits {
-    words: Vec<u64>,
-    summary: Vec<u64>,
+    groups: Vec<Group>,
+}
+
+/// The bits of [`GROUP_ROWS`] rows.
+#[derive(Clone, Copy, Debug)]
+struct Group {
+    summary: u64,
+    words: [u64; WORD_BITS],
+}
+
+impl Group {
+    const EMPTY: Self = Self { summary: 0, words: [0; WORD_BITS] };
+
+    /// Adds `bits` to the word of this number.
+    #[inline]
+    fn add(&mut self, word: usize, bits: u64) {
+        self.words[word % WORD_BITS] |= bits;
+        self.summary |= 1 << (word % WORD_BITS);
+    }
 }
 
 impl Bits {
     /// Makes room for the rows `0..rows`; new rows are unset.
     pub(crate) fn grow(&mut self, rows: usize) {
-        let words = rows.div_ceil(WORD_BITS);
-        if words > self.words.len() {
-            self.words.resize(words, 0);
-            self.summary.resize(words.div_ceil(WORD_BITS), 0);
+        let groups = rows.div_ceil(GROUP_ROWS);
+        if groups > self.groups.len() {
+            self.groups.reserve_exact(groups - self.groups.len());
+            self.groups.resize(groups, Group::EMPTY);
         }
+    }
+
+    /// The set, to write.
+    #[inline]
+    pub(crate) fn as_mut(&mut self) -> BitsMut<'_> {
+        BitsMut { groups: &mut self.groups }
     }
 
     /// Sets the bit of `row`, which lies below the row count given to [`Bits::grow`].
     #[inline]
     pub(crate) fn set(&mut self, row: usize) {
-        let word = row / WORD_BITS;
-        self.words[word] |= 1 << (row % WORD_BITS);
-        self.summary[word / WORD_BITS] |= 1 << (word % WORD_BITS);
+        self.as_mut().set(row);
     }
 
     /// Sets the bits of `rows`.
-    pub(crate) fn set_range(&mut self, rows: std::ops::Range<usize>) {
-        if rows.is_empty() {
-            return;
-        }
-        for word in rows.start / WORD_BITS..=(rows.end - 1) / WORD_BITS {
-            let first = rows.start.saturating_sub(word * WORD_BITS);
-            let end = (rows.end - word * WORD_BITS).min(WORD_BITS);
-            self.words[word] |= (u64::MAX >> (WORD_BITS - (end - first))) << first;
-            self.summary[word / WORD_BITS] |= 1 << (word % WORD_BITS);
+    pub(crate) fn set_range(&mut self, rows: Range<usize>) {
+        self.as_mut().set_range(rows);
+    }
+
+    /// Adds the rows of `other`, which has no more of them; visits only its set words.
+    pub(crate) fn merge(&mut self, other: &Self) {
+        for (word, bits) in other.set_words() {
+            self.groups[word / WORD_BITS].add(word, bits);
         }
     }
 
@@ -48,10 +74,11 @@ impl Bits {
     pub(crate) fn unset(&mut self, row: usize) -> bool {
         let set = self.contains(row);
         if set {
-            let word = row / WORD_BITS;
-            self.words[word] &= !(1 << (row % WORD_BITS));
-            if self.words[word] == 0 {
-                self.summary[word / WORD_BITS] &= !(1 << (word % WORD_BITS));
+            let group = &mut self.groups[row / GROUP_ROWS];
+            let word = row / WORD_BITS % WORD_BITS;
+            group.words[word] &= !(1 << (row % WORD_BITS));
+            if group.words[word] == 0 {
+                group.summary &= !(1 << word);
             }
         }
         set
@@ -61,7 +88,7 @@ impl Bits {
     #[must_use]
     #[inline]
     pub fn contains(&self, row: usize) -> bool {
-        self.words.get(row / WORD_BITS).is_some_and(|word| word >> (row % WORD_BITS) & 1 == 1)
+        self.word(row / WORD_BITS) >> (row % WORD_BITS) & 1 == 1
     }
 
     /// The last row takes the place of `row`, and its bit comes along.
@@ -78,17 +105,16 @@ impl Bits {
 
     /// The set words in ascending order, each with its position.
     pub(crate) fn set_words(&self) -> impl Iterator<Item = (usize, u64)> {
-        self.summary.iter().enumerate().flat_map(move |(group, &summary)| {
-            SetBits(summary).map(move |bit| {
-                let word = group * WORD_BITS + bit;
-                (word, self.words[word])
-            })
+        self.groups.iter().enumerate().flat_map(|(number, group)| {
+            SetBits(group.summary).map(move |word| (number * WORD_BITS + word, group.words[word]))
         })
     }
 
     /// The word at `position`; zero beyond the capacity.
+    #[inline]
     pub(crate) fn word(&self, position: usize) -> u64 {
-        self.words.get(position).copied().unwrap_or(0)
+        let group = self.groups.get(position / WORD_BITS);
+        group.map_or(0, |group| group.words[position % WORD_BITS])
     }
 
     /// The set rows, ascending.
@@ -99,11 +125,11 @@ impl Bits {
 
     /// Calls `visit` with each set row, ascending, and clears it.
     pub(crate) fn drain(&mut self, mut visit: impl FnMut(usize)) {
-        for (group, summary) in self.summary.iter_mut().enumerate() {
-            for bit in SetBits(std::mem::take(summary)) {
-                let word = group * WORD_BITS + bit;
-                let bits = std::mem::take(&mut self.words[word]);
-                SetBits(bits).for_each(|bit| visit(word * WORD_BITS + bit));
+        for (number, group) in self.groups.iter_mut().enumerate() {
+            for word in SetBits(std::mem::take(&mut group.summary)) {
+                let first = number * GROUP_ROWS + word * WORD_BITS;
+                let bits = std::mem::take(&mut group.words[word]);
+                SetBits(bits).for_each(|bit| visit(first + bit));
             }
         }
     }
@@ -116,7 +142,52 @@ impl Bits {
 
     /// Memory held, in bytes.
     pub(crate) fn memory_bytes(&self) -> usize {
-        (self.words.capacity() + self.summary.capacity()) * size_of::<u64>()
+        self.groups.capacity() * size_of::<Group>()
+    }
+}
+
+/// A set of rows lent for writing, or the part of one that covers some rows.
+#[derive(Default)]
+pub(crate) struct BitsMut<'w> {
+    groups: &'w mut [Group],
+}
+
+impl<'w> BitsMut<'w> {
+    #[inline]
+    pub(crate) fn set(&mut self, row: usize) {
+        self.groups[row / GROUP_ROWS].add(row / WORD_BITS, 1 << (row % WORD_BITS));
+    }
+
+    pub(crate) fn set_range(&mut self, rows: Range<usize>) {
+        if rows.is_empty() {
+            return;
+        }
+        for word in rows.start / WORD_BITS..=(rows.end - 1) / WORD_BITS {
+            let first = rows.start.saturating_sub(word * WORD_BITS);
+            let end = (rows.end - word * WORD_BITS).min(WORD_BITS);
+            let bits = (u64::MAX >> (WORD_BITS - (end - first))) << first;
+            self.groups[word / WORD_BITS].add(word, bits);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn contains(&self, row: usize) -> bool {
+        let word = self.groups[row / GROUP_ROWS].words[row / WORD_BITS % WORD_BITS];
+        word >> (row % WORD_BITS) & 1 == 1
+    }
+
+    /// The same bits for a shorter time.
+    #[inline]
+    pub(crate) fn reborrow(&mut self) -> BitsMut<'_> {
+        BitsMut { groups: self.groups }
+    }
+
+    /// Cuts the bits of the first `rows` off, which are a multiple of [`GROUP_ROWS`].
+    pub(crate) fn split_off_front(&mut self, rows: usize) -> BitsMut<'w> {
+        debug_assert!(rows.is_multiple_of(GROUP_ROWS), "a cut between groups");
+        let (groups, rest) = std::mem::take(&mut self.groups).split_at_mut(rows / GROUP_ROWS);
+        self.groups = rest;
+        BitsMut { groups }
     }
 }
 
@@ -144,10 +215,13 @@ mod tests {
     fn check(bits: &Bits, expected: &BTreeSet<usize>) {
         assert!(bits.rows().eq(expected.iter().copied()));
         assert_eq!(bits.count(), expected.len());
-        for (group, &summary) in bits.summary.iter().enumerate() {
-            for bit in 0..WORD_BITS {
-                let word = bits.word(group * WORD_BITS + bit);
-                assert_eq!(summary >> bit & 1 == 1, word != 0, "summary of word {group}/{bit}");
+        for (number, group) in bits.groups.iter().enumerate() {
+            for (at, &word) in group.words.iter().enumerate() {
+                assert_eq!(
+                    group.summary >> at & 1 == 1,
+                    word != 0,
+                    "summary of word {number}/{at}"
+                );
             }
         }
     }

@@ -31,6 +31,25 @@ pub trait Bundle: Sized + 'static {
     #[doc(hidden)]
     type Spare<'a>;
 
+    /// A slice of values for each component, in tuple order.
+    type Columns<'a>;
+
+    /// Length of the slices of `columns`, which is the same for all.
+    #[doc(hidden)]
+    fn columns_len(columns: &Self::Columns<'_>) -> usize;
+
+    /// Writes spare rows from slices of the same length.
+    #[doc(hidden)]
+    fn write_columns(columns: Self::Columns<'_>, spare: &mut Self::Spare<'_>);
+
+    /// Appends the bytes of the values, in tuple order.
+    #[doc(hidden)]
+    fn encode(self, bytes: &mut Vec<u8>);
+
+    /// The values that [`Bundle::encode`] has appended, at the start of `bytes`.
+    #[doc(hidden)]
+    fn decode(bytes: &[u8]) -> Self;
+
     /// Writes over the values of an existing row.
     #[doc(hidden)]
     fn write(self, archetype: &mut Archetype, row: usize);
@@ -61,6 +80,35 @@ macro_rules! bundle {
             const KINDS: &'static [ComponentKind] = &[$(ComponentKind::of::<$T>()),+];
 
             type Spare<'a> = ($(&'a mut [$T],)+);
+            type Columns<'a> = ($(&'a [$T],)+);
+
+            fn columns_len(columns: &Self::Columns<'_>) -> usize {
+                let ($($v,)+) = columns;
+                let len = columns.0.len();
+                $(assert!($v.len() == len, "{} values of {} and {len} of the first component", $v.len(), $T::NAME);)+
+                len
+            }
+
+            fn write_columns(columns: Self::Columns<'_>, spare: &mut Self::Spare<'_>) {
+                #[expect(non_snake_case, reason = "the tuple's type names double as its value names")]
+                let ($($T,)+) = columns;
+                let ($($v,)+) = spare;
+                $(if size_of::<$T>() != 0 {
+                    $v.copy_from_slice($T);
+                })+
+            }
+
+            fn encode(self, bytes: &mut Vec<u8>) {
+                let ($($v,)+) = self;
+                $(bytes.extend_from_slice(bytemuck::bytes_of(&$v));)+
+            }
+
+            fn decode(mut bytes: &[u8]) -> Self {
+                ($({
+                    let value = bytes.split_off(..size_of::<$T>());
+                    bytemuck::pod_read_unaligned::<$T>(value.expect("the bytes of each value because `encode` wrote them"))
+                },)+)
+            }
 
             fn write(self, archetype: &mut Archetype, row: usize) {
                 let ($($v,)+) = self;
@@ -68,10 +116,10 @@ macro_rules! bundle {
             }
 
             fn spare<'a>(archetype: &'a mut Archetype, rows: usize) -> Self::Spare<'a> {
-                let plan = LendPlan::new(archetype, [$(Some($T::ID)),+].into_iter());
+                let plan = LendPlan::new(archetype.head(), [$(Some($T::ID)),+].into_iter());
                 let (_, [$($v),+]) = archetype.lend(&plan);
                 ($({
-                    let spare = $v.expect(CARRIED).spare_mut::<$T>();
+                    let spare = $v.expect(CARRIED).unique().spare_mut::<$T>();
                     let rows = if size_of::<$T>() == 0 { 0 } else { rows };
                     &mut spare[..rows]
                 },)+)

@@ -1,34 +1,45 @@
 //! One component of all rows of an archetype: contiguous bytes that start on a cache line.
 //!
-//! Memory is a vector of whole lines, zeroed when it grows, never shrunk. Typed slices are checked casts of it, and a
-//! cast to a type other than the column's own is refused with a panic. Every byte of a row is initialised.
+//! Memory is zeroed when it grows and never shrunk. Typed slices are checked casts of it, and a cast to a type other
+//! than the column's own is refused with a panic. Every byte of a row is initialised. The bits of written rows, those of
+//! the column and those of each cursor, follow their rows wherever these go.
 
 use std::any::TypeId;
 
-use bytemuck::{Pod, Zeroable};
-
-use crate::bits::Bits;
+use crate::bits::{Bits, BitsMut};
+use crate::buffer::Buffer;
 use crate::component::{Component, ComponentKind, Track};
-
-/// One cache line of column memory.
-#[repr(C, align(64))]
-#[derive(Clone, Copy, Pod, Zeroable)]
-struct Line([u8; 64]);
-
-const LINE_BYTES: usize = size_of::<Line>();
 
 /// The values of one component in the rows of one archetype.
 pub struct Column {
     kind: ComponentKind,
     len: usize,
     version: u64,
-    lines: Vec<Line>,
+    buffer: Buffer,
     dirty: Bits,
+    /// For each cursor on the component: the rows that it has not yet visited, up to the last drain.
+    cursors: Vec<Bits>,
+}
+
+/// A column as a walk receives it.
+pub enum Lent<'w> {
+    /// Others may read it at the same time.
+    Shared(&'w Column),
+    /// Nobody else sees it.
+    Unique(&'w mut Column),
 }
 
 impl Column {
-    pub(crate) fn new(kind: ComponentKind) -> Self {
-        Self { kind, len: 0, version: 0, lines: Vec::new(), dirty: Bits::default() }
+    /// An empty column that `cursors` cursors follow.
+    pub(crate) fn new(kind: ComponentKind, cursors: usize) -> Self {
+        Self {
+            kind,
+            len: 0,
+            version: 0,
+            buffer: Buffer::new(usize::from(kind.id)),
+            dirty: Bits::default(),
+            cursors: vec![Bits::default(); cursors],
+        }
     }
 
     /// Id of the component.
@@ -61,14 +72,11 @@ impl Column {
         (self.kind.track == Track::Rows).then_some(&self.dirty)
     }
 
-    pub(crate) fn dirty_mut(&mut self) -> Option<&mut Bits> {
-        (self.kind.track == Track::Rows).then_some(&mut self.dirty)
-    }
-
     /// The rows as bytes, end to end.
     #[must_use]
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
-        &bytemuck::cast_slice(&self.lines)[..self.len * self.kind.row_bytes]
+        &self.buffer.bytes()[..self.len * self.kind.row_bytes]
     }
 
     /// The rows as values. Empty for a tag.
@@ -76,21 +84,25 @@ impl Column {
     /// # Panics
     /// If `T` is not the component of this column.
     #[must_use]
+    #[inline]
     pub fn values<T: Component>(&self) -> &[T] {
         self.assert_holds::<T>();
-        if size_of::<T>() == 0 { &[] } else { bytemuck::cast_slice(self.bytes()) }
+        if size_of::<T>() == 0 {
+            return &[];
+        }
+        bytemuck::cast_slice(&self.buffer.bytes()[..self.len * size_of::<T>()])
     }
 
     /// The rows as values to write, and the bits that say which were written. Raises the version, marks nothing.
-    pub(crate) fn values_mut<T: Component>(&mut self) -> (&mut [T], &mut Bits) {
+    #[inline]
+    pub(crate) fn values_mut<T: Component>(&mut self) -> (&mut [T], BitsMut<'_>) {
         self.assert_holds::<T>();
         self.touch();
         if size_of::<T>() == 0 {
-            return (&mut [], &mut self.dirty);
+            return (&mut [], self.dirty.as_mut());
         }
-        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.lines);
-        let bytes = &mut bytes[..self.len * size_of::<T>()];
-        (bytemuck::cast_slice_mut(bytes), &mut self.dirty)
+        let bytes = &mut self.buffer.bytes_mut()[..self.len * size_of::<T>()];
+        (bytemuck::cast_slice_mut(bytes), self.dirty.as_mut())
     }
 
     /// The rows behind the last one, up to the reserved capacity, to be written before [`Column::commit`].
@@ -99,12 +111,13 @@ impl Column {
         if size_of::<T>() == 0 {
             return &mut [];
         }
-        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.lines);
+        let bytes = &mut self.buffer.bytes_mut()[self.len * size_of::<T>()..];
         let end = bytes.len() / size_of::<T>() * size_of::<T>();
-        bytemuck::cast_slice_mut(&mut bytes[self.len * size_of::<T>()..end])
+        bytemuck::cast_slice_mut(&mut bytes[..end])
     }
 
     /// Makes `rows` spare rows part of the column. New rows count as written.
+    #[inline]
     pub(crate) fn commit(&mut self, rows: usize) {
         self.touch();
         if self.kind.track == Track::Rows {
@@ -114,82 +127,188 @@ impl Column {
     }
 
     /// Writes one row and marks it.
+    #[inline]
     pub(crate) fn set<T: Component>(&mut self, row: usize, value: T) {
-        let (values, dirty) = self.values_mut::<T>();
+        let (values, mut dirty) = self.values_mut::<T>();
         if size_of::<T>() != 0 {
             values[row] = value;
         }
-        if T::TRACK == Track::Rows {
+        if matches!(T::TRACK, Track::Rows) {
             dirty.set(row);
         }
     }
 
-    /// Appends a copy of a row of `source`, with its bit. Both columns hold the same component.
+    /// Appends a copy of a row of `source`, with its bits. Both columns hold the same component.
+    #[inline]
     pub(crate) fn push_from(&mut self, source: &Self, row: usize) {
         debug_assert_eq!(self.kind.type_id, source.kind.type_id);
         let size = self.kind.row_bytes;
-        let start = self.len * size;
-        bytemuck::cast_slice_mut(&mut self.lines)[start..start + size]
-            .copy_from_slice(&source.bytes()[row * size..(row + 1) * size]);
+        copy_row(
+            &mut self.buffer.bytes_mut()[self.len * size..][..size],
+            &source.bytes()[row * size..][..size],
+        );
         self.touch();
-        if source.dirty.contains(row) {
-            self.dirty.set(self.len);
+        if self.kind.track == Track::Rows {
+            let to = std::iter::once(&mut self.dirty).chain(&mut self.cursors);
+            for (to, from) in to.zip(std::iter::once(&source.dirty).chain(&source.cursors)) {
+                if from.contains(row) {
+                    to.set(self.len);
+                }
+            }
         }
         self.len += 1;
     }
 
     /// Appends a zeroed row, which counts as written.
+    #[inline]
     pub(crate) fn push_zeroed(&mut self) {
         let size = self.kind.row_bytes;
-        let start = self.len * size;
-        bytemuck::cast_slice_mut::<_, u8>(&mut self.lines)[start..start + size].fill(0);
+        self.buffer.bytes_mut()[self.len * size..][..size].fill(0);
         self.commit(1);
     }
 
-    /// Removes a row; the last one takes its place, and so does its bit.
+    /// Removes a row; the last one takes its place, and so do its bits.
+    #[inline]
     pub(crate) fn swap_remove(&mut self, row: usize) {
         let size = self.kind.row_bytes;
         let last = self.len - 1;
         if row != last {
-            let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut self.lines);
-            bytes.copy_within(last * size..(last + 1) * size, row * size);
+            let (head, tail) = self.buffer.bytes_mut().split_at_mut(last * size);
+            copy_row(&mut head[row * size..][..size], &tail[..size]);
         }
         self.touch();
         if self.kind.track == Track::Rows {
             self.dirty.swap_remove(row, last);
+            self.cursors.iter_mut().for_each(|cursor| cursor.swap_remove(row, last));
         }
         self.len = last;
     }
 
-    /// Makes room for `rows` rows in all. Memory is written here, so that the tick meets no page fault later.
+    /// Makes room for `rows` rows in all.
     pub(crate) fn grow(&mut self, rows: usize) {
-        let lines = (rows * self.kind.row_bytes).div_ceil(LINE_BYTES);
-        if lines > self.lines.len() {
-            self.lines.reserve_exact(lines - self.lines.len());
-            self.lines.resize(lines, Line::zeroed());
-        }
+        self.buffer.grow(rows * self.kind.row_bytes, self.len * self.kind.row_bytes);
         if self.kind.track == Track::Rows {
             self.dirty.grow(rows);
+            self.cursors.iter_mut().for_each(|cursor| cursor.grow(rows));
         }
+    }
+
+    /// Lets one more cursor follow the rows, which has visited none of them yet.
+    pub(crate) fn add_cursor(&mut self, capacity_rows: usize) {
+        let mut cursor = Bits::default();
+        cursor.grow(capacity_rows);
+        cursor.set_range(0..self.len);
+        self.cursors.push(cursor);
+    }
+
+    /// Visits and clears the written rows, and leaves them to each cursor.
+    pub(crate) fn drain_dirty(&mut self, visit: impl FnMut(usize)) {
+        for cursor in &mut self.cursors {
+            cursor.merge(&self.dirty);
+        }
+        self.dirty.drain(visit);
+    }
+
+    /// Visits and clears the rows that wait for a cursor.
+    pub(crate) fn drain_cursor<T: Component>(
+        &mut self,
+        cursor: usize,
+        mut visit: impl FnMut(usize, &T),
+    ) {
+        let mut bits = std::mem::take(&mut self.cursors[cursor]);
+        let values = self.values::<T>();
+        bits.drain(|row| visit(row, &values[row]));
+        self.cursors[cursor] = bits;
+    }
+
+    /// The bytes of `rows`, to be replaced from outside. The rows count as written.
+    pub(crate) fn rows_mut(&mut self, rows: std::ops::Range<usize>) -> &mut [u8] {
+        assert!(rows.end <= self.len, "rows {rows:?} of {}", self.len);
+        self.touch();
+        if self.kind.track == Track::Rows {
+            self.dirty.set_range(rows.clone());
+        }
+        let size = self.kind.row_bytes;
+        &mut self.buffer.bytes_mut()[rows.start * size..rows.end * size]
+    }
+
+    /// Removes all rows. The memory stays.
+    pub(crate) fn clear(&mut self) {
+        self.touch();
+        self.dirty.drain(|_| {});
+        self.cursors.iter_mut().for_each(|cursor| cursor.drain(|_| {}));
+        self.len = 0;
+    }
+
+    /// Appends `rows` rows from the start of `bytes`, which count as written. There is room for them.
+    pub(crate) fn load(&mut self, rows: usize, bytes: &[u8]) {
+        let (start, len) = (self.len * self.kind.row_bytes, rows * self.kind.row_bytes);
+        self.buffer.bytes_mut()[start..start + len].copy_from_slice(&bytes[..len]);
+        self.commit(rows);
     }
 
     /// Memory held, in bytes.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.lines.capacity() * LINE_BYTES + self.dirty.memory_bytes()
+        let cursors: usize = self.cursors.iter().map(Bits::memory_bytes).sum();
+        self.buffer.memory_bytes() + self.dirty.memory_bytes() + cursors
     }
 
+    #[inline]
     fn touch(&mut self) {
         self.version += u64::from(self.kind.track != Track::None);
     }
 
     #[inline]
     fn assert_holds<T: Component>(&self) {
-        assert!(
-            self.kind.type_id == TypeId::of::<T>(),
-            "component id {} is {} and was asked for as {}",
-            self.kind.id,
-            self.kind.name,
-            T::NAME
-        );
+        if self.kind.type_id != TypeId::of::<T>() {
+            self.refuse(T::NAME);
+        }
+    }
+
+    #[cold]
+    fn refuse(&self, name: &str) -> ! {
+        panic!("component id {} is {} and was asked for as {name}", self.kind.id, self.kind.name)
+    }
+}
+
+/// Copies one row. Rows of the usual sizes are moved by words, because the call of a general copy costs more than they.
+#[inline]
+fn copy_row(to: &mut [u8], from: &[u8]) {
+    match (to.as_chunks_mut::<4>(), from.as_chunks::<4>()) {
+        ((to, []), (from, [])) if to.len() <= 4 => {
+            to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+        }
+        _ => to.copy_from_slice(from),
+    }
+}
+
+impl<'w> Lent<'w> {
+    /// The column, to read.
+    #[inline]
+    pub(crate) fn shared(self) -> &'w Column {
+        match self {
+            Self::Shared(column) => column,
+            Self::Unique(column) => column,
+        }
+    }
+
+    /// The column, to write.
+    #[inline]
+    pub(crate) fn unique(self) -> &'w mut Column {
+        match self {
+            Self::Unique(column) => column,
+            Self::Shared(_) => {
+                unreachable!("columns that a query writes are lent to its system alone")
+            }
+        }
+    }
+
+    /// The same column for a shorter time.
+    #[inline]
+    pub(crate) fn reborrow(&mut self) -> Lent<'_> {
+        match self {
+            Self::Shared(column) => Lent::Shared(column),
+            Self::Unique(column) => Lent::Unique(column),
+        }
     }
 }

@@ -27,7 +27,7 @@ pub enum Track {
 /// A plain value that entities carry, stored in a column of its own.
 ///
 /// A component of size zero is a tag: it shapes the archetype and stores nothing.
-pub trait Component: bytemuck::Pod {
+pub trait Component: bytemuck::Pod + Send + Sync {
     /// Stable number below [`COMPONENT_IDS`], unique in the program.
     const ID: u16;
     /// Name for people: reports and panics.
@@ -75,6 +75,9 @@ impl Signature {
     /// No component.
     pub const EMPTY: Self = Self(0);
 
+    /// Every component that can exist.
+    pub const ALL: Self = Self(u128::MAX);
+
     /// The set that holds `T` alone.
     #[must_use]
     pub const fn of<T: Component>() -> Self {
@@ -95,6 +98,12 @@ impl Signature {
     #[must_use]
     pub const fn difference(self, other: Self) -> Self {
         Self(self.0 & !other.0)
+    }
+
+    /// The ids in both sets.
+    #[must_use]
+    pub const fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
     }
 
     /// Whether every id of `other` is in this set.
@@ -134,6 +143,14 @@ impl Signature {
     /// The single id of a set of one.
     pub(crate) fn only_id(self) -> Option<u16> {
         self.0.is_power_of_two().then(|| self.0.trailing_zeros() as u16)
+    }
+
+    pub(crate) const fn to_parts(self) -> [u64; 2] {
+        [self.0 as u64, (self.0 >> 64) as u64]
+    }
+
+    pub(crate) const fn from_parts([low, high]: [u64; 2]) -> Self {
+        Self(low as u128 | (high as u128) << 64)
     }
 
     /// The set as bits: bit `n` is component id `n`.

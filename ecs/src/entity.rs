@@ -5,6 +5,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::buffer::grown;
+
 /// A stable name of one entity of one world.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
@@ -52,6 +54,13 @@ pub struct Location {
 impl Location {
     /// Marks an index that names nobody; no world reaches this many archetypes.
     const NOWHERE: Self = Self { archetype: u32::MAX, row: u32::MAX };
+
+    /// Marks a name that was given out for an entity to come.
+    const RESERVED: Self = Self { archetype: u32::MAX, row: 0 };
+
+    const fn is_row(self) -> bool {
+        self.archetype != u32::MAX
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -79,6 +88,7 @@ impl Entities {
         }
         let index = u32::try_from(self.places.len())
             .expect("fewer than 2^32 indices because a place takes 12 bytes of memory");
+        self.make_room(1);
         self.places.push(Place { generation: 0, location });
         Entity { index, generation: 0 }
     }
@@ -86,21 +96,92 @@ impl Entities {
     /// Takes a name back and says where it stood. `None` if it names nobody.
     pub(crate) fn free(&mut self, entity: Entity) -> Option<Location> {
         let location = self.location(entity)?;
+        self.retire(entity);
+        self.live -= 1;
+        Some(location)
+    }
+
+    /// Gives out a name for an entity to come.
+    pub(crate) fn reserve_name(&mut self) -> Entity {
+        let entity = self.allocate(Location::RESERVED);
+        self.live -= 1;
+        entity
+    }
+
+    /// Takes a reserved name back. False if it is not one.
+    pub(crate) fn free_reserved(&mut self, entity: Entity) -> bool {
+        let reserved = self.is_reserved(entity);
+        if reserved {
+            self.retire(entity);
+        }
+        reserved
+    }
+
+    /// Whether the name waits for its entity.
+    pub(crate) fn is_reserved(&self, entity: Entity) -> bool {
+        let place = self.places.get(entity.index as usize);
+        place.is_some_and(|place| {
+            place.generation == entity.generation && place.location == Location::RESERVED
+        })
+    }
+
+    /// The entity of a reserved name comes to stand at `location`.
+    pub(crate) fn occupy(&mut self, entity: Entity, location: Location) {
+        self.live += 1;
+        self.relocate(entity, location);
+    }
+
+    /// The name that the call of [`Entities::allocate`] after `calls` further ones will give out.
+    pub(crate) fn upcoming(&self, calls: usize) -> Entity {
+        if let Some(at) = self.free.len().checked_sub(calls + 1) {
+            let index = self.free[at];
+            return Entity { index, generation: self.places[index as usize].generation };
+        }
+        let index = u32::try_from(self.places.len() + calls - self.free.len())
+            .expect("fewer than 2^32 indices because a place takes 12 bytes of memory");
+        Entity { index, generation: 0 }
+    }
+
+    /// Reserves those of the next `count` upcoming names that `used` picks; the others stay free.
+    pub(crate) fn reserve_upcoming(&mut self, count: usize, used: impl Fn(usize) -> bool) {
+        let freed = count.min(self.free.len());
+        let (first, end) = (self.free.len() - freed, self.free.len());
+        let mut kept = first;
+        for at in first..end {
+            let index = self.free[at];
+            if used(end - 1 - at) {
+                self.places[index as usize].location = Location::RESERVED;
+            } else {
+                self.free[kept] = index;
+                kept += 1;
+            }
+        }
+        self.free.truncate(kept);
+        let fresh = self.places.len() - freed;
+        self.make_room(count - freed);
+        for position in freed..count {
+            let location = if used(position) { Location::RESERVED } else { Location::NOWHERE };
+            self.places.push(Place { generation: 0, location });
+        }
+        let unused = (freed..count).rev().filter(|&position| !used(position));
+        self.free.extend(unused.map(|position| (fresh + position) as u32));
+    }
+
+    /// Ends a name; its index returns under the next generation, if there is one.
+    fn retire(&mut self, entity: Entity) {
         let place = &mut self.places[entity.index as usize];
         place.location = Location::NOWHERE;
         if let Some(next) = place.generation.checked_add(1) {
             place.generation = next;
             self.free.push(entity.index);
         }
-        self.live -= 1;
-        Some(location)
     }
 
     /// Where `entity` stands. `None` if it names nobody.
     #[inline]
     pub(crate) fn location(&self, entity: Entity) -> Option<Location> {
         let place = self.places.get(entity.index as usize)?;
-        let found = place.generation == entity.generation && place.location != Location::NOWHERE;
+        let found = place.generation == entity.generation && place.location.is_row();
         found.then_some(place.location)
     }
 
@@ -109,11 +190,53 @@ impl Entities {
         self.places[entity.index as usize].location = location;
     }
 
-    /// Makes room for `additional` names, so that neither giving them out nor taking all names back allocates.
+    /// Makes room for exactly `additional` names, so that neither giving them out nor taking all names back allocates.
     pub(crate) fn reserve(&mut self, additional: usize) {
         let fresh = additional.saturating_sub(self.free.len());
-        self.places.reserve(fresh);
-        self.free.reserve(self.places.len() + fresh - self.free.len());
+        self.places.reserve_exact(fresh);
+        self.free.reserve_exact(self.places.len() + fresh - self.free.len());
+    }
+
+    /// Makes room for `additional` names, and for some beyond when it grows.
+    #[inline]
+    pub(crate) fn make_room(&mut self, additional: usize) {
+        let fresh = additional.saturating_sub(self.free.len());
+        if fresh > self.places.capacity() - self.places.len() {
+            let len = self.places.len();
+            self.places.reserve_exact(fresh.max(grown(len) - len));
+        }
+    }
+
+    /// Number of indices that were ever given out.
+    pub(crate) fn places(&self) -> usize {
+        self.places.len()
+    }
+
+    pub(crate) fn generation(&self, index: usize) -> u32 {
+        self.places[index].generation
+    }
+
+    /// The indices that wait for reuse, the next one last.
+    pub(crate) fn free_indices(&self) -> &[u32] {
+        &self.free
+    }
+
+    /// Replaces all names. Those that are neither free nor put by [`Entities::occupy`] afterwards stay reserved, but for
+    /// those whose generations are used up.
+    pub(crate) fn reset(&mut self, generations: &[u32], free: &[u32]) {
+        let place = |&generation| {
+            let location =
+                if generation == u32::MAX { Location::NOWHERE } else { Location::RESERVED };
+            Place { generation, location }
+        };
+        self.places.clear();
+        self.places.extend(generations.iter().map(place));
+        self.free.clear();
+        self.free.extend_from_slice(free);
+        for &index in free {
+            self.places[index as usize].location = Location::NOWHERE;
+        }
+        self.live = 0;
     }
 
     /// Number of live names.

@@ -1,184 +1,394 @@
-//! The schedule: systems in the order of their registration, each at every tick or at every n-th.
+//! The schedule: which systems run, in which order, and which of them may run side by side.
 //!
-//! The order is part of the program, never of the load: the same ticks run the same systems in the same order. What the
-//! systems share is the one state that they are given. Time is an argument here too: the clock is only read for the
-//! statistics, once before the first system and once after each. A run allocates nothing.
+//! The order is part of the program, never of the load. Systems that touch nothing in common share a stage; of two that
+//! do, the one that was added first runs first, and the schedule must say that this is meant: by [`System::after`], or by
+//! [`ScheduleBuilder::accept_order`]. Otherwise it is not built. An exclusive system is a stage of its own, between all that
+//! were added before and all that were added after. One thread or many, the world is the same, bit for bit.
+//!
+//! Time is an argument here too: a clock is only read for the statistics, once before the first system and once after
+//! each. A run on one thread allocates nothing of its own.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Range;
 
-/// Systems over a state `S`, run one after the other.
+use crate::commands::{CommandBuffer, Commands, apply_stage};
+use crate::component::Signature;
+use crate::parallel::map_in_order;
+use crate::part::Part;
+use crate::system::{Body, Context, System, SystemFn};
+use crate::world::World;
+
+/// Why a schedule was not built.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ScheduleError {
+    /// Two systems have one name, so that their times could not be told apart.
+    #[error("two systems are named `{0}`")]
+    Name(&'static str),
+    /// A system is to run after one that was not added before it.
+    #[error("system `{system}` is to run after `{after}`, which was not added before it")]
+    After {
+        /// The system.
+        system: &'static str,
+        /// The one that it names.
+        after: &'static str,
+    },
+    /// Two systems touch the same thing, one of them writes it, and nothing says which comes first.
+    #[error(
+        "`{first}` and `{second}` both touch {on}; say `after`, or accept the order of registration"
+    )]
+    Ambiguous {
+        /// The system that was added first.
+        first: &'static str,
+        /// The one that was added later.
+        second: &'static str,
+        /// The component or resource.
+        on: String,
+    },
+}
+
+/// Systems in the order of their registration.
+pub struct ScheduleBuilder<C: Context = ()> {
+    systems: Vec<System<C>>,
+    order_accepted: bool,
+}
+
+/// Systems in stages, ready to run.
 ///
 /// ```
-/// let mut schedule = ecs::Schedule::new();
-/// schedule.add("count", |count: &mut u64| *count += 1);
-/// schedule.add("reset", |count: &mut u64| *count = 0).every(3);
-///
-/// let mut count = 0;
-/// for tick in 1..=5 {
-///     schedule.run(&mut count, tick, &mut || 0);
+/// # use bytemuck::{Pod, Zeroable};
+/// # use ecs::{Component, Part, Query, ScheduleBuilder, World};
+/// # #[repr(C)]
+/// # #[derive(Clone, Copy, Pod, Zeroable)]
+/// # struct Level(f32);
+/// # impl Component for Level {
+/// #     const ID: u16 = 1;
+/// #     const NAME: &'static str = "Level";
+/// # }
+/// # #[repr(C)]
+/// # #[derive(Clone, Copy, Pod, Zeroable)]
+/// # struct Inflow(f32);
+/// # impl Component for Inflow {
+/// #     const ID: u16 = 2;
+/// #     const NAME: &'static str = "Inflow";
+/// # }
+/// fn fill(part: &mut Part<'_>, tanks: &mut Query<(&mut Level, &Inflow)>) {
+///     tanks.each(part, |(level, inflow)| level.0 += inflow.0);
 /// }
-/// assert_eq!(count, 2);
+///
+/// fn drain(part: &mut Part<'_>, tanks: &mut Query<(&mut Level,)>) {
+///     tanks.each(part, |(level,)| level.0 = level.0.min(2.0));
+/// }
+///
+/// let mut builder = ScheduleBuilder::<()>::new();
+/// builder.add("fill", fill);
+/// builder.add("drain", drain).after("fill").every(2);
+/// let mut schedule = builder.build()?;
+///
+/// let mut world = World::new();
+/// let tank = world.spawn((Level(0.0), Inflow(1.5)));
+/// for tick in 1..=4 {
+///     schedule.run(&mut world, &mut (), tick);
+/// }
+/// assert_eq!(world.component::<Level>(tank).map(|level| level.0), Some(2.0));
+/// # Ok::<(), ecs::ScheduleError>(())
 /// ```
-pub struct Schedule<S> {
-    systems: Vec<System<S>>,
+pub struct Schedule<C: Context = ()> {
+    /// Stage by stage.
+    systems: Vec<System<C>>,
+    /// Of each system.
+    buffers: Vec<CommandBuffer>,
+    stages: Vec<Range<usize>>,
+    skipped_commands: u64,
 }
 
-/// One system of a schedule, and how long its runs took.
-pub struct System<S> {
-    name: &'static str,
-    body: Box<dyn FnMut(&mut S) + Send>,
-    every_ticks: u64,
-    runs: u64,
-    total_ns: u64,
-    max_ns: u64,
-}
-
-impl<S> Schedule<S> {
-    /// A schedule without systems.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { systems: Vec::new() }
-    }
-
-    /// Appends a system that runs at every tick, after those already there.
-    ///
-    /// # Panics
-    /// Another system has this name, so that their statistics could not be told apart.
-    pub fn add(
-        &mut self,
-        name: &'static str,
-        body: impl FnMut(&mut S) + Send + 'static,
-    ) -> &mut System<S> {
-        assert!(
-            self.systems.iter().all(|system| system.name != name),
-            "a system named `{name}` is already in the schedule"
-        );
-        self.systems.push_mut(System {
-            name,
-            body: Box::new(body),
-            every_ticks: 1,
-            runs: 0,
-            total_ns: 0,
-            max_ns: 0,
-        })
-    }
-
-    /// Runs each system that is due at `tick`, in order. `clock` returns nanoseconds since any fixed moment.
-    pub fn run(&mut self, state: &mut S, tick: u64, clock: &mut dyn FnMut() -> u64) {
-        let mut start_ns = clock();
-        for system in &mut self.systems {
-            if tick.is_multiple_of(system.every_ticks) {
-                (system.body)(state);
-                let end_ns = clock();
-                system.account(end_ns.saturating_sub(start_ns));
-                start_ns = end_ns;
-            }
-        }
-    }
-
-    /// The systems, in the order in which they run.
-    #[must_use]
-    pub fn systems(&self) -> &[System<S>] {
-        &self.systems
-    }
-
-    /// Forgets the times and the run counts: what a measurement does after its warm-up.
-    pub fn reset_times(&mut self) {
-        for system in &mut self.systems {
-            (system.runs, system.total_ns, system.max_ns) = (0, 0, 0);
-        }
-    }
-}
-
-impl<S> System<S> {
-    /// Makes the system run only at ticks that are multiples of `ticks`.
-    ///
-    /// # Panics
-    /// `ticks` is 0.
-    pub fn every(&mut self, ticks: u64) -> &mut Self {
-        assert!(ticks > 0, "system `{}` cannot run every 0 ticks", self.name);
-        self.every_ticks = ticks;
-        self
-    }
-
-    /// The name that it was added under.
-    #[must_use]
-    pub const fn name(&self) -> &'static str {
-        self.name
-    }
-
-    /// Ticks from one run to the next.
-    #[must_use]
-    pub const fn every_ticks(&self) -> u64 {
-        self.every_ticks
-    }
-
-    /// Runs since the start or the last reset.
-    #[must_use]
-    pub const fn runs(&self) -> u64 {
-        self.runs
-    }
-
-    /// Time of all those runs, in nanoseconds.
-    #[must_use]
-    pub const fn total_ns(&self) -> u64 {
-        self.total_ns
-    }
-
-    /// Time of the longest of them, in nanoseconds.
-    #[must_use]
-    pub const fn max_ns(&self) -> u64 {
-        self.max_ns
-    }
-
-    fn account(&mut self, took_ns: u64) {
-        self.runs += 1;
-        self.total_ns = self.total_ns.saturating_add(took_ns);
-        self.max_ns = self.max_ns.max(took_ns);
-    }
-}
-
-impl<S> Default for Schedule<S> {
+impl<C: Context> Default for ScheduleBuilder<C> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-/// A table: one line a system, in running order, times in nanoseconds.
-impl<S> fmt::Display for Schedule<S> {
+impl<C: Context> ScheduleBuilder<C> {
+    /// No system yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { systems: Vec::new(), order_accepted: false }
+    }
+
+    /// Adds a system that runs at every tick.
+    pub fn add<P>(&mut self, name: &'static str, system: impl SystemFn<P>) -> &mut System<C> {
+        fn accesses<P, S: SystemFn<P>>(_: &S) -> Vec<crate::system::Access> {
+            S::accesses()
+        }
+        let accesses = accesses(&system);
+        self.systems.push_mut(System::new(name, Body::Part(system.into_body()), &accesses))
+    }
+
+    /// Adds a system that has the whole world to itself, and the context of the run.
+    pub fn add_exclusive(
+        &mut self,
+        name: &'static str,
+        system: impl for<'a, 'b> FnMut(&'b mut World, &'b mut C::Of<'a>) + Send + 'static,
+    ) -> &mut System<C> {
+        self.systems.push_mut(System::new(name, Body::Exclusive(Box::new(system)), &[]))
+    }
+
+    /// Accepts the order of registration wherever two systems touch the same thing.
+    pub fn accept_order(&mut self) -> &mut Self {
+        self.order_accepted = true;
+        self
+    }
+
+    /// Puts the systems into stages.
+    ///
+    /// # Errors
+    /// [`ScheduleError`]: names that are taken, unknown names, an order that nobody has asked for.
+    pub fn build(self) -> Result<Schedule<C>, ScheduleError> {
+        let levels = self.levels()?;
+        let mut systems: Vec<_> = levels.into_iter().zip(self.systems).collect();
+        systems.sort_by_key(|&(level, _)| level);
+        let mut stages = Vec::new();
+        let mut buffers = Vec::with_capacity(systems.len());
+        for stage in systems.chunk_by(|(one, _), (other, _)| one == other) {
+            stages.push(buffers.len()..buffers.len() + stage.len());
+            buffers.extend((0..stage.len()).map(|turn| CommandBuffer::of_turn(turn, stage.len())));
+        }
+        let systems = systems.into_iter().map(|(_, system)| system).collect();
+        Ok(Schedule { systems, buffers, stages, skipped_commands: 0 })
+    }
+
+    /// The stage of each system: behind everything that it has to wait for.
+    fn levels(&self) -> Result<Vec<usize>, ScheduleError> {
+        let mut levels: Vec<usize> = Vec::with_capacity(self.systems.len());
+        // For each system, those that certainly ran before it.
+        let mut before: Vec<BTreeSet<usize>> = Vec::with_capacity(self.systems.len());
+        let mut barrier = 0;
+        for (at, system) in self.systems.iter().enumerate() {
+            let earlier = &self.systems[..at];
+            if earlier.iter().any(|earlier| earlier.name == system.name) {
+                return Err(ScheduleError::Name(system.name));
+            }
+            let mut ran = self.stated(at, &before)?;
+            ran.extend(0..barrier);
+            if system.is_exclusive() {
+                ran.extend(0..at);
+                barrier = at + 1;
+            }
+            for (first, other) in earlier
+                .iter()
+                .enumerate()
+                .filter(|(first, _)| !ran.contains(first))
+                .collect::<Vec<_>>()
+            {
+                let Some(on) = other.conflict(system) else { continue };
+                if !self.order_accepted {
+                    let (first, second) = (other.name, system.name);
+                    return Err(ScheduleError::Ambiguous { first, second, on });
+                }
+                ran.insert(first);
+            }
+            levels.push(ran.iter().map(|&first| levels[first] + 1).max().unwrap_or(0));
+            before.push(ran);
+        }
+        Ok(levels)
+    }
+
+    /// The systems that system `at` is said to follow, and those that these follow.
+    fn stated(
+        &self,
+        at: usize,
+        before: &[BTreeSet<usize>],
+    ) -> Result<BTreeSet<usize>, ScheduleError> {
+        let system = &self.systems[at];
+        let mut ran = BTreeSet::new();
+        for &after in &system.after {
+            let first = self.systems[..at].iter().position(|earlier| earlier.name == after);
+            let first = first.ok_or(ScheduleError::After { system: system.name, after })?;
+            ran.insert(first);
+            ran.extend(&before[first]);
+        }
+        Ok(ran)
+    }
+}
+
+impl<C: Context> Schedule<C> {
+    /// Runs each system that is due at `tick`, on this thread.
+    pub fn run(&mut self, world: &mut World, context: &mut C::Of<'_>, tick: u64) {
+        self.run_timed(world, context, tick, |_| 0);
+    }
+
+    /// As [`Schedule::run`], and keeps the time of each system. `clock` returns nanoseconds since any fixed moment.
+    #[inline]
+    pub fn run_timed<'c>(
+        &mut self,
+        world: &mut World,
+        context: &mut C::Of<'c>,
+        tick: u64,
+        mut clock: impl FnMut(&mut C::Of<'c>) -> u64,
+    ) {
+        let mut start_ns = clock(context);
+        for stage in &self.stages {
+            let mut commanded = false;
+            let systems = self.systems[stage.clone()].iter_mut();
+            for (system, buffer) in systems.zip(&mut self.buffers[stage.clone()]) {
+                if !system.is_due(tick) {
+                    continue;
+                }
+                run_system(system, buffer, world, context);
+                commanded |= !buffer.is_empty();
+                let end_ns = clock(context);
+                system.account(end_ns.saturating_sub(start_ns));
+                start_ns = end_ns;
+            }
+            if commanded {
+                self.skipped_commands += apply_stage(world, &mut self.buffers[stage.clone()]);
+            }
+        }
+    }
+
+    /// Runs each system that is due at `tick`; those of a stage run side by side on up to `threads` threads, of which the
+    /// caller is one. The world comes out as from [`Schedule::run`], bit for bit.
+    ///
+    /// The threads of a stage are started for it and end with it, which costs some ten microseconds each: worth it where
+    /// systems take more than a hundred. A stage with one system starts none. `clock` is as in [`Schedule::run_timed`].
+    pub fn run_parallel(
+        &mut self,
+        world: &mut World,
+        context: &mut C::Of<'_>,
+        tick: u64,
+        threads: usize,
+        clock: &(impl Fn() -> u64 + Sync),
+    ) {
+        for stage in &self.stages {
+            let systems = self.systems[stage.clone()].iter_mut();
+            let jobs = systems.zip(&mut self.buffers[stage.clone()]);
+            let mut due: Vec<_> = jobs.filter(|(system, _)| system.is_due(tick)).collect();
+            if let [(system, buffer)] = &mut due[..] {
+                let start_ns = clock();
+                run_system(system, buffer, world, context);
+                system.account(clock().saturating_sub(start_ns));
+            } else {
+                run_side_by_side(due, world, threads, clock);
+            }
+            if self.buffers[stage.clone()].iter().any(|buffer| !buffer.is_empty()) {
+                self.skipped_commands += apply_stage(world, &mut self.buffers[stage.clone()]);
+            }
+        }
+    }
+
+    /// The systems, in the order in which one thread runs them.
+    #[must_use]
+    pub fn systems(&self) -> &[System<C>] {
+        &self.systems
+    }
+
+    /// Commands whose entity was gone when they were applied.
+    #[must_use]
+    pub const fn skipped_commands(&self) -> u64 {
+        self.skipped_commands
+    }
+
+    /// Forgets the times and the run counts: what a measurement does after its warm-up.
+    pub fn reset_times(&mut self) {
+        self.systems.iter_mut().for_each(System::reset_times);
+    }
+}
+
+/// Runs one system on all of the world.
+#[inline]
+fn run_system<C: Context>(
+    system: &mut System<C>,
+    buffer: &mut CommandBuffer,
+    world: &mut World,
+    context: &mut C::Of<'_>,
+) {
+    match &mut system.body {
+        Body::Exclusive(body) => body(world, context),
+        Body::Part(body) => {
+            let lender = world.lender();
+            let commands = Commands::new(lender.entities, buffer);
+            body(&mut lender.whole(system.grant, &system.resources, commands));
+        }
+    }
+}
+
+/// Runs the systems of one stage, each on its own part of the world.
+fn run_side_by_side<C: Context>(
+    jobs: Vec<(&mut System<C>, &mut CommandBuffer)>,
+    world: &mut World,
+    threads: usize,
+    clock: &(impl Fn() -> u64 + Sync),
+) {
+    let lender = world.lender();
+    let entities = lender.entities;
+    let grants: Vec<_> =
+        jobs.iter().map(|(system, _)| (system.grant, system.resources.clone())).collect();
+    let lent: Vec<_> = grants.iter().map(|(grant, resources)| (*grant, resources)).collect();
+    let jobs: Vec<_> = jobs.into_iter().zip(lender.cut(&lent)).collect();
+    let run =
+        |((system, buffer), (columns, resources)): ((&mut System<C>, &mut CommandBuffer), _)| {
+            let commands = Commands::new(entities, buffer);
+            let Body::Part(body) = &mut system.body else {
+                unreachable!("an exclusive system is alone in its stage")
+            };
+            let start_ns = clock();
+            body(&mut Part { columns, commands, resources });
+            system.account(clock().saturating_sub(start_ns));
+        };
+    map_in_order(jobs, threads, run, |()| ());
+}
+
+/// A table: one line a system, stage by stage, with what it touches and its times in nanoseconds.
+impl<C: Context> fmt::Display for Schedule<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let width = self.systems.iter().map(|system| system.name.len()).fold(6, usize::max);
         writeln!(
             f,
-            "{:width$} {:>6} {:>12} {:>12} {:>12}",
-            "system", "every", "runs", "mean_ns", "max_ns"
+            "{:5} {:width$} {:>6} {:>10} {:>10} {:>10}  touches",
+            "stage", "system", "every", "runs", "mean_ns", "max_ns"
         )?;
-        for system in &self.systems {
-            let mean_ns = system.total_ns.checked_div(system.runs).unwrap_or(0);
-            writeln!(
-                f,
-                "{:width$} {:>6} {:>12} {:>12} {:>12}",
-                system.name, system.every_ticks, system.runs, mean_ns, system.max_ns
-            )?;
+        for (number, stage) in self.stages.iter().enumerate() {
+            for system in &self.systems[stage.clone()] {
+                let times = system.times();
+                let mean_ns = times.total_ns.checked_div(times.runs).unwrap_or(0);
+                write!(f, "{number:5} {:width$} {:>6}", system.name, system.every_ticks)?;
+                write!(f, " {:>10} {mean_ns:>10} {:>10}  ", times.runs, times.max_ns)?;
+                writeln!(f, "{}", Touches(system))?;
+            }
         }
         Ok(())
     }
 }
 
-impl<S> fmt::Debug for Schedule<S> {
+/// What a system reads and writes, for people.
+struct Touches<'a, C: Context>(&'a System<C>);
+
+impl<C: Context> fmt::Display for Touches<'_, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(&self.systems).finish()
+        let Self(system) = self;
+        if system.is_exclusive() {
+            return f.write_str("everything");
+        }
+        let reads = system.grant.reads.difference(system.grant.writes);
+        let lists = [
+            ("reads", reads, &system.resources.reads),
+            ("writes", system.grant.writes, &system.resources.writes),
+        ];
+        let mut separator = "";
+        for (verb, set, resources) in lists {
+            if set == Signature::EMPTY && resources.is_empty() {
+                continue;
+            }
+            write!(f, "{separator}{verb} {}", system.list(set))?;
+            resources.iter().try_for_each(|(_, name)| write!(f, " {name}"))?;
+            separator = ", ";
+        }
+        Ok(())
     }
 }
 
-impl<S> fmt::Debug for System<S> {
+impl<C: Context> fmt::Debug for Schedule<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("System")
-            .field("name", &self.name)
-            .field("every_ticks", &self.every_ticks)
-            .field("runs", &self.runs)
-            .field("total_ns", &self.total_ns)
-            .field("max_ns", &self.max_ns)
-            .finish_non_exhaustive()
+        f.debug_list().entries(&self.systems).finish()
     }
 }

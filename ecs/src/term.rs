@@ -7,16 +7,17 @@
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
-use crate::archetype::{Archetype, LendPlan};
-use crate::bits::Bits;
-use crate::column::Column;
+use crate::archetype::LendPlan;
+use crate::bits::BitsMut;
+use crate::column::Lent;
 use crate::component::{Component, Signature, Track};
 use crate::entity::Entity;
+use crate::lend::Table;
 
 /// One thing that a query asks for: `&T`, `&mut T`, [`Tracked<T>`], an [`Option`] of these, or [`Entity`].
-pub trait Term: 'static {
+pub trait Term {
     /// All rows of an archetype.
-    type Slice<'w>;
+    type Slice<'w>: Send;
 
     /// One row.
     type Row<'r>;
@@ -25,43 +26,66 @@ pub trait Term: 'static {
     #[doc(hidden)]
     const COMPONENT: Option<(u16, &'static str)>;
 
+    /// Whether it is asked for to be written.
+    #[doc(hidden)]
+    const WRITES: bool;
+
     /// The components without which an archetype does not match.
     #[doc(hidden)]
     const REQUIRED: Signature;
 
     /// All rows of an archetype that matched.
     #[doc(hidden)]
-    fn slice<'w>(entities: &'w [Entity], column: Option<&'w mut Column>) -> Self::Slice<'w>;
+    fn slice<'w>(entities: &'w [Entity], column: Option<Lent<'w>>) -> Self::Slice<'w>;
 
     /// One row of a slice.
     #[doc(hidden)]
     fn row<'r, 'w: 'r>(slice: &'r mut Self::Slice<'w>, row: usize) -> Self::Row<'r>;
+
+    /// Cuts the first `rows` off, a multiple of the rows that share a summary word of their bits.
+    #[doc(hidden)]
+    fn split_off_front<'w>(slice: &mut Self::Slice<'w>, rows: usize) -> Self::Slice<'w>;
+}
+
+/// Cuts the first `rows` off a shared slice.
+fn front<'w, T>(slice: &mut &'w [T], rows: usize) -> &'w [T] {
+    slice.split_off(..rows).expect("rows of the slice because the caller counts them")
+}
+
+/// Cuts the first `rows` off a slice.
+fn front_mut<'w, T>(slice: &mut &'w mut [T], rows: usize) -> &'w mut [T] {
+    slice.split_off_mut(..rows).expect("rows of the slice because the caller counts them")
 }
 
 const MATCHED: &str = "the column because the archetype matched the required components";
 const SIZED: &str = "a tag has no value: filter by With or Without";
 
-impl<T: Component> Term for &'static T {
+impl<T: Component> Term for &T {
     type Slice<'w> = &'w [T];
     type Row<'r> = &'r T;
     const COMPONENT: Option<(u16, &'static str)> = {
         assert!(size_of::<T>() != 0, "{}", SIZED);
         Some((T::ID, T::NAME))
     };
+    const WRITES: bool = false;
     const REQUIRED: Signature = Signature::of::<T>();
 
     #[inline]
-    fn slice<'w>(entities: &'w [Entity], column: Option<&'w mut Column>) -> &'w [T] {
-        &column.expect(MATCHED).values()[..entities.len()]
+    fn slice<'w>(entities: &'w [Entity], column: Option<Lent<'w>>) -> &'w [T] {
+        &column.expect(MATCHED).shared().values()[..entities.len()]
     }
 
     #[inline]
     fn row<'r, 'w: 'r>(slice: &'r mut &'w [T], row: usize) -> &'r T {
         &slice[row]
     }
+
+    fn split_off_front<'w>(slice: &mut Self::Slice<'w>, rows: usize) -> Self::Slice<'w> {
+        front(slice, rows)
+    }
 }
 
-impl<T: Component> Term for &'static mut T {
+impl<T: Component> Term for &mut T {
     type Slice<'w> = &'w mut [T];
     type Row<'r> = &'r mut T;
     const COMPONENT: Option<(u16, &'static str)> = {
@@ -69,16 +93,21 @@ impl<T: Component> Term for &'static mut T {
         assert!(!matches!(T::TRACK, Track::Rows), "Track::Rows is written through Tracked<T>");
         Some((T::ID, T::NAME))
     };
+    const WRITES: bool = true;
     const REQUIRED: Signature = Signature::of::<T>();
 
     #[inline]
-    fn slice<'w>(entities: &'w [Entity], column: Option<&'w mut Column>) -> &'w mut [T] {
-        &mut column.expect(MATCHED).values_mut().0[..entities.len()]
+    fn slice<'w>(entities: &'w [Entity], column: Option<Lent<'w>>) -> &'w mut [T] {
+        &mut column.expect(MATCHED).unique().values_mut().0[..entities.len()]
     }
 
     #[inline]
     fn row<'r, 'w: 'r>(slice: &'r mut &'w mut [T], row: usize) -> &'r mut T {
         &mut slice[row]
+    }
+
+    fn split_off_front<'w>(slice: &mut Self::Slice<'w>, rows: usize) -> Self::Slice<'w> {
+        front_mut(slice, rows)
     }
 }
 
@@ -107,24 +136,32 @@ impl<T: Component> Term for Tracked<T> {
         assert!(matches!(T::TRACK, Track::Rows), "Tracked<T> is for components under Track::Rows");
         Some((T::ID, T::NAME))
     };
+    const WRITES: bool = true;
     const REQUIRED: Signature = Signature::of::<T>();
 
     #[inline]
-    fn slice<'w>(entities: &'w [Entity], column: Option<&'w mut Column>) -> TrackedSlice<'w, T> {
-        let (values, dirty) = column.expect(MATCHED).values_mut();
+    fn slice<'w>(entities: &'w [Entity], column: Option<Lent<'w>>) -> TrackedSlice<'w, T> {
+        let (values, dirty) = column.expect(MATCHED).unique().values_mut();
         TrackedSlice { values: &mut values[..entities.len()], dirty }
     }
 
     #[inline]
     fn row<'r, 'w: 'r>(slice: &'r mut TrackedSlice<'w, T>, row: usize) -> TrackedRow<'r, T> {
-        TrackedRow { value: &mut slice.values[row], row, dirty: slice.dirty }
+        TrackedRow { value: &mut slice.values[row], row, dirty: slice.dirty.reborrow() }
+    }
+
+    fn split_off_front<'w>(slice: &mut Self::Slice<'w>, rows: usize) -> Self::Slice<'w> {
+        TrackedSlice {
+            values: front_mut(&mut slice.values, rows),
+            dirty: slice.dirty.split_off_front(rows),
+        }
     }
 }
 
 /// All rows of a component that remembers which were written.
 pub struct TrackedSlice<'w, T> {
     values: &'w mut [T],
-    dirty: &'w mut Bits,
+    dirty: BitsMut<'w>,
 }
 
 impl<T> TrackedSlice<'_, T> {
@@ -155,10 +192,14 @@ impl<T> TrackedSlice<'_, T> {
         self.dirty.set(row);
     }
 
-    /// The rows written since they were last drained.
+    /// Whether `row` was written since the bits were last drained.
+    ///
+    /// # Panics
+    /// If there is no such row.
     #[must_use]
-    pub fn dirty(&self) -> &Bits {
-        self.dirty
+    #[inline]
+    pub fn is_dirty(&self, row: usize) -> bool {
+        self.dirty.contains(row)
     }
 }
 
@@ -175,7 +216,7 @@ impl<T> Deref for TrackedSlice<'_, T> {
 pub struct TrackedRow<'r, T> {
     value: &'r mut T,
     row: usize,
-    dirty: &'r mut Bits,
+    dirty: BitsMut<'r>,
 }
 
 impl<T> Deref for TrackedRow<'_, T> {
@@ -199,10 +240,11 @@ impl<Q: Term> Term for Option<Q> {
     type Slice<'w> = Option<Q::Slice<'w>>;
     type Row<'r> = Option<Q::Row<'r>>;
     const COMPONENT: Option<(u16, &'static str)> = Q::COMPONENT;
+    const WRITES: bool = Q::WRITES;
     const REQUIRED: Signature = Signature::EMPTY;
 
     #[inline]
-    fn slice<'w>(entities: &'w [Entity], column: Option<&'w mut Column>) -> Self::Slice<'w> {
+    fn slice<'w>(entities: &'w [Entity], column: Option<Lent<'w>>) -> Self::Slice<'w> {
         column.map(|column| Q::slice(entities, Some(column)))
     }
 
@@ -210,16 +252,21 @@ impl<Q: Term> Term for Option<Q> {
     fn row<'r, 'w: 'r>(slice: &'r mut Self::Slice<'w>, row: usize) -> Self::Row<'r> {
         slice.as_mut().map(|slice| Q::row(slice, row))
     }
+
+    fn split_off_front<'w>(slice: &mut Self::Slice<'w>, rows: usize) -> Self::Slice<'w> {
+        slice.as_mut().map(|slice| Q::split_off_front(slice, rows))
+    }
 }
 
 impl Term for Entity {
     type Slice<'w> = &'w [Entity];
     type Row<'r> = Entity;
     const COMPONENT: Option<(u16, &'static str)> = None;
+    const WRITES: bool = false;
     const REQUIRED: Signature = Signature::EMPTY;
 
     #[inline]
-    fn slice<'w>(entities: &'w [Entity], _: Option<&'w mut Column>) -> &'w [Entity] {
+    fn slice<'w>(entities: &'w [Entity], _: Option<Lent<'w>>) -> &'w [Entity] {
         entities
     }
 
@@ -227,12 +274,16 @@ impl Term for Entity {
     fn row<'r, 'w: 'r>(slice: &'r mut &'w [Entity], row: usize) -> Entity {
         slice[row]
     }
+
+    fn split_off_front<'w>(slice: &mut Self::Slice<'w>, rows: usize) -> Self::Slice<'w> {
+        front(slice, rows)
+    }
 }
 
 /// A tuple of one to twelve terms.
-pub trait Terms: 'static {
+pub trait Terms {
     /// A slice for each term, in tuple order.
-    type Slices<'w>;
+    type Slices<'w>: Send;
 
     /// A row for each term, in tuple order.
     type Row<'r>;
@@ -241,17 +292,36 @@ pub trait Terms: 'static {
     #[doc(hidden)]
     const COMPONENTS: &'static [Option<(u16, &'static str)>];
 
+    /// The components that are asked for, by what is done with them.
+    #[doc(hidden)]
+    const READS: Signature;
+
+    #[doc(hidden)]
+    const WRITES: Signature;
+
     /// The components without which an archetype does not match.
     #[doc(hidden)]
     const REQUIRED: Signature;
 
     /// Lends the columns of one archetype.
     #[doc(hidden)]
-    fn slices<'w>(archetype: &'w mut Archetype, plan: &LendPlan) -> Self::Slices<'w>;
+    fn slices<'a>(table: Table<'a, '_>, plan: &LendPlan) -> Self::Slices<'a>;
 
     /// One row of each slice.
     #[doc(hidden)]
     fn row<'r, 'w: 'r>(slices: &'r mut Self::Slices<'w>, row: usize) -> Self::Row<'r>;
+
+    /// Cuts the first `rows` off each slice.
+    #[doc(hidden)]
+    fn split_off_front<'w>(slices: &mut Self::Slices<'w>, rows: usize) -> Self::Slices<'w>;
+}
+
+/// The set of the component of `Q`, if it is asked for in this way.
+const fn touched<Q: Term>(writes: bool) -> Signature {
+    match Q::COMPONENT {
+        Some((id, _)) if Q::WRITES == writes => Signature::of_id(id),
+        _ => Signature::EMPTY,
+    }
 }
 
 macro_rules! terms {
@@ -260,11 +330,13 @@ macro_rules! terms {
             type Slices<'w> = ($($T::Slice<'w>,)+);
             type Row<'r> = ($($T::Row<'r>,)+);
             const COMPONENTS: &'static [Option<(u16, &'static str)>] = &[$($T::COMPONENT),+];
+            const READS: Signature = Signature::EMPTY$(.union(touched::<$T>(false)))+;
+            const WRITES: Signature = Signature::EMPTY$(.union(touched::<$T>(true)))+;
             const REQUIRED: Signature = Signature::EMPTY$(.union($T::REQUIRED))+;
 
             #[inline]
-            fn slices<'w>(archetype: &'w mut Archetype, plan: &LendPlan) -> Self::Slices<'w> {
-                let (entities, [$($v),+]) = archetype.lend(plan);
+            fn slices<'a>(table: Table<'a, '_>, plan: &LendPlan) -> Self::Slices<'a> {
+                let (entities, [$($v),+]) = table.lend(plan);
                 ($($T::slice(entities, $v),)+)
             }
 
@@ -272,6 +344,11 @@ macro_rules! terms {
             fn row<'r, 'w: 'r>(slices: &'r mut Self::Slices<'w>, row: usize) -> Self::Row<'r> {
                 let ($($v,)+) = slices;
                 ($($T::row($v, row),)+)
+            }
+
+            fn split_off_front<'w>(slices: &mut Self::Slices<'w>, rows: usize) -> Self::Slices<'w> {
+                let ($($v,)+) = slices;
+                ($($T::split_off_front($v, rows),)+)
             }
         }
     };

@@ -3,8 +3,9 @@
 //! Opening a view raises the version of every column that it may write. The table of slices is borrowed from the query
 //! and handed back when the view ends, so that a view per tick does not allocate.
 
-use crate::archetype::{Archetype, LendPlan};
+use crate::archetype::LendPlan;
 use crate::entity::{Entities, Entity, Location};
+use crate::lend::{Table, Tables};
 use crate::term::Terms;
 
 /// Slices of every matching archetype, by archetype index.
@@ -15,19 +16,22 @@ pub struct View<'w, Q: Terms> {
 }
 
 impl<'w, Q: Terms> View<'w, Q> {
-    pub(crate) fn new(
+    #[inline(never)]
+    pub(crate) fn new<'a>(
         entities: &'w Entities,
-        archetypes: &'w mut [Archetype],
-        plans: &[Option<LendPlan>],
+        tables: Tables<'w, 'a>,
+        matches: &[(u32, LendPlan)],
         spare: &'w mut Vec<Option<Q::Slices<'static>>>,
     ) -> Self {
         let mut slices = emptied(std::mem::take(spare));
-        slices.extend(
-            archetypes
-                .iter_mut()
-                .zip(plans)
-                .map(|(archetype, plan)| plan.as_ref().map(|plan| Q::slices(archetype, plan))),
-        );
+        match tables {
+            Tables::Whole(archetypes) => {
+                resolve::<Q>(archetypes.iter_mut().map(Table::Whole), matches, &mut slices);
+            }
+            Tables::Lent(shells) => {
+                resolve::<Q>(shells.iter_mut().map(Table::Lent), matches, &mut slices);
+            }
+        }
         Self { entities, slices, spare }
     }
 
@@ -38,7 +42,7 @@ impl<'w, Q: Terms> View<'w, Q> {
         self.slices.get_mut(archetype as usize)?.as_mut()
     }
 
-    /// The slices of all archetypes, by archetype index, to hold those of several at once.
+    /// The slices of all archetypes up to the last that matches, by index, to hold those of several at once.
     #[must_use]
     pub fn all_slices(&mut self) -> &mut [Option<Q::Slices<'w>>] {
         &mut self.slices
@@ -60,6 +64,26 @@ impl<'w, Q: Terms> View<'w, Q> {
     pub fn entity(&mut self, entity: Entity) -> Option<Q::Row<'_>> {
         let Location { archetype, row } = self.entities.location(entity)?;
         self.row(archetype, row)
+    }
+}
+
+/// Adds the slices of each table up to the last that matches.
+#[inline]
+fn resolve<'w, 'a: 'w, Q: Terms>(
+    tables: impl Iterator<Item = Table<'w, 'a>>,
+    matches: &[(u32, LendPlan)],
+    slices: &mut Vec<Option<Q::Slices<'w>>>,
+) {
+    let mut matches = matches.iter();
+    let mut next = matches.next();
+    for (index, table) in tables.enumerate() {
+        let Some((archetype, plan)) = next else { return };
+        if *archetype as usize == index {
+            slices.push(Some(Q::slices(table, plan)));
+            next = matches.next();
+        } else {
+            slices.push(None);
+        }
     }
 }
 

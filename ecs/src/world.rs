@@ -6,19 +6,47 @@
 
 use std::any::{Any, TypeId};
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::archetype::Archetype;
 use crate::bundle::Bundle;
+use crate::commands::{CommandBuffer, Commands, apply_stage};
 use crate::component::{COMPONENT_IDS, Component, ComponentKind, Signature, Track};
 use crate::entity::{Entities, Entity, Location};
+use crate::lend::Grant;
+use crate::part::{Lender, Part, ResourceGrant};
 use crate::resource::Resources;
+use crate::snapshot::{Checked, RestoreError};
 
 /// The name given belongs to no entity of this world: it was despawned, or it never lived here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no such entity")]
 pub struct NoSuchEntity;
+
+/// Why rows were not written; see [`World::write_rows`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// There is no such archetype.
+    #[error("no such archetype")]
+    Archetype,
+    /// The archetype does not carry the component.
+    #[error("the archetype does not carry the component")]
+    Component,
+    /// The bytes are not whole rows.
+    #[error("the bytes are not whole rows of {row_bytes}")]
+    Size {
+        /// Size of a row, in bytes.
+        row_bytes: usize,
+    },
+    /// The rows reach beyond the last one.
+    #[error("the rows reach beyond the {rows} that there are")]
+    Rows {
+        /// Rows of the archetype.
+        rows: usize,
+    },
+}
 
 /// Where a batch of new entities stands: consecutive rows of one archetype.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +55,15 @@ pub struct SpawnedRows {
     pub archetype: u32,
     /// The rows, in the order of the batch.
     pub rows: Range<u32>,
+}
+
+/// A consumer of the changes of `T` that looks when it wants to; made by [`World::add_cursor`].
+///
+/// It hears of rows that were written or came to be, and not of those that went away.
+pub struct Cursor<T> {
+    world_id: u64,
+    index: u8,
+    component: PhantomData<fn() -> T>,
 }
 
 /// Entities, archetypes and resources.
@@ -39,7 +76,13 @@ pub struct World {
     /// The last bundle spawned and its archetype: spawns come in runs.
     last_bundle: Option<(TypeId, u32)>,
     relocations: u64,
+    /// Names that were given out or taken back without a move.
+    spawns: u64,
+    /// Cursors on each component, so that new archetypes know them.
+    cursors: [u8; COMPONENT_IDS],
     resources: Resources,
+    /// The buffer of [`World::defer`], kept for its memory.
+    deferred: CommandBuffer,
 }
 
 impl Default for World {
@@ -62,7 +105,10 @@ impl World {
             kinds: [None; COMPONENT_IDS],
             last_bundle: None,
             relocations: 0,
+            spawns: 0,
+            cursors: [0; COMPONENT_IDS],
             resources: Resources::default(),
+            deferred: CommandBuffer::default(),
         }
     }
 
@@ -71,15 +117,50 @@ impl World {
     /// # Panics
     /// If a component id of `bundle` belongs to another type in this world.
     pub fn spawn<B: Bundle>(&mut self, bundle: B) -> Entity {
+        let location = self.push_row(bundle);
+        let entity = self.entities.allocate(location);
+        self.archetypes[location.archetype as usize].push_entity(entity);
+        entity
+    }
+
+    /// Gives out a name whose entity comes later, by [`World::spawn_reserved`]. [`World::despawn`] takes it back.
+    pub fn reserve_entity(&mut self) -> Entity {
+        self.spawns += 1;
+        self.entities.reserve_name()
+    }
+
+    /// Adds the entity of a reserved name.
+    ///
+    /// # Errors
+    /// [`NoSuchEntity`] if the name is not reserved; the bundle is gone.
+    ///
+    /// # Panics
+    /// As [`World::spawn`].
+    pub fn spawn_reserved<B: Bundle>(
+        &mut self,
+        entity: Entity,
+        bundle: B,
+    ) -> Result<(), NoSuchEntity> {
+        if !self.entities.is_reserved(entity) {
+            return Err(NoSuchEntity);
+        }
+        let location = self.push_row(bundle);
+        self.entities.occupy(entity, location);
+        self.archetypes[location.archetype as usize].push_entity(entity);
+        Ok(())
+    }
+
+    /// Writes a row whose entity the caller adds.
+    #[inline]
+    fn push_row<B: Bundle>(&mut self, bundle: B) -> Location {
         let index = self.archetype_of_bundle::<B>();
+        self.spawns += 1;
         let archetype = &mut self.archetypes[index as usize];
         let row = archetype.len();
         archetype.make_room(1);
         archetype.commit(1);
         bundle.write(archetype, row);
-        let entity = self.entities.allocate(Location { archetype: index, row: row as u32 });
-        archetype.push_entity(entity);
-        entity
+        Location { archetype: index, row: row as u32 }
     }
 
     /// Adds an entity for each bundle; the columns are resolved once for many rows.
@@ -93,7 +174,7 @@ impl World {
         let archetype = &mut self.archetypes[index as usize];
         let mut bundles = bundles.into_iter();
         let mut expected = bundles.size_hint().0;
-        self.entities.reserve(expected);
+        self.entities.make_room(expected);
         let first = archetype.len() as u32;
         let mut next = bundles.next();
         while let Some(bundle) = next {
@@ -101,23 +182,56 @@ impl World {
             let (written, unwritten) =
                 write_rows(bundle, &mut bundles, &mut B::spare(archetype, room), room);
             (next, expected) = (unwritten, 1);
-            let start = archetype.len();
-            archetype.commit(written);
-            for row in start..start + written {
-                let location = Location { archetype: index, row: row as u32 };
-                archetype.push_entity(self.entities.allocate(location));
-            }
+            commit_rows(archetype, &mut self.entities, index, written);
         }
-        SpawnedRows { archetype: index, rows: first..archetype.len() as u32 }
+        let rows = first..archetype.len() as u32;
+        self.spawns += rows.len() as u64;
+        SpawnedRows { archetype: index, rows }
     }
 
-    /// Removes `entity` with all its components.
+    /// Adds an entity for each element of the slices of `columns`, one slice for each component of `B`, in its order:
+    /// whole columns are copied at once.
+    ///
+    /// ```
+    /// # use bytemuck::{Pod, Zeroable};
+    /// # use ecs::{Component, World};
+    /// # #[repr(C)]
+    /// # #[derive(Clone, Copy, Pod, Zeroable)]
+    /// # struct Level(f32);
+    /// # impl Component for Level {
+    /// #     const ID: u16 = 1;
+    /// #     const NAME: &'static str = "Level";
+    /// # }
+    /// let mut world = World::new();
+    /// let spawned = world.spawn_columns::<(Level,)>((&[Level(0.5), Level(1.5)],));
+    /// assert_eq!(spawned.rows, 0..2);
+    /// ```
+    ///
+    /// # Panics
+    /// The slices differ in length, or as [`World::spawn`].
+    pub fn spawn_columns<B: Bundle>(&mut self, columns: B::Columns<'_>) -> SpawnedRows {
+        let index = self.archetype_of_bundle::<B>();
+        let rows = B::columns_len(&columns);
+        self.entities.make_room(rows);
+        let archetype = &mut self.archetypes[index as usize];
+        let first = archetype.len() as u32;
+        archetype.make_room(rows);
+        B::write_columns(columns, &mut B::spare(archetype, rows));
+        commit_rows(archetype, &mut self.entities, index, rows);
+        self.spawns += rows as u64;
+        SpawnedRows { archetype: index, rows: first..first + rows as u32 }
+    }
+
+    /// Removes `entity` with all its components, or takes a reserved name back.
     ///
     /// # Errors
     /// [`NoSuchEntity`] if the name belongs to nobody.
     pub fn despawn(&mut self, entity: Entity) -> Result<(), NoSuchEntity> {
-        let location = self.entities.free(entity).ok_or(NoSuchEntity)?;
-        self.remove_row(location);
+        match self.entities.free(entity) {
+            Some(location) => self.remove_row(location),
+            None if self.entities.free_reserved(entity) => self.spawns += 1,
+            None => return Err(NoSuchEntity),
+        }
         Ok(())
     }
 
@@ -131,7 +245,7 @@ impl World {
     pub fn insert<B: Bundle>(&mut self, entity: Entity, bundle: B) -> Result<(), NoSuchEntity> {
         let mut location = self.entities.location(entity).ok_or(NoSuchEntity)?;
         let signature = self.archetypes[location.archetype as usize].signature();
-        self.register(B::KINDS);
+        self.register_kinds(B::KINDS);
         let added = B::SIGNATURE.difference(signature);
         if !added.is_empty() {
             let target = self.neighbour(location.archetype, added, signature.union(added));
@@ -186,8 +300,8 @@ impl World {
         const { assert!(size_of::<T>() != 0, "a tag has no value: ask World::has") };
         let location = self.entities.location(entity)?;
         let column = self.archetypes[location.archetype as usize].column_mut(T::ID)?;
-        let (values, dirty) = column.values_mut();
-        if T::TRACK == Track::Rows {
+        let (values, mut dirty) = column.values_mut();
+        if matches!(T::TRACK, Track::Rows) {
             dirty.set(location.row as usize);
         }
         Some(&mut values[location.row as usize])
@@ -214,7 +328,7 @@ impl World {
         {
             return index;
         }
-        self.register(B::KINDS);
+        self.register_kinds(B::KINDS);
         let index = self.archetype_of(B::SIGNATURE);
         self.last_bundle = Some((bundle, index));
         index
@@ -231,10 +345,46 @@ impl World {
     pub fn drain_changed<T: Component>(&mut self, mut visit: impl FnMut(Location)) {
         const { assert!(matches!(T::TRACK, Track::Rows), "only Track::Rows remembers rows") };
         for (index, archetype) in self.archetypes.iter_mut().enumerate() {
-            if let Some(dirty) = archetype.column_mut(T::ID).and_then(|column| column.dirty_mut()) {
+            if let Some(column) = archetype.column_mut(T::ID) {
                 let archetype = index as u32;
-                dirty.drain(|row| visit(Location { archetype, row: row as u32 }));
+                column.drain_dirty(|row| visit(Location { archetype, row: row as u32 }));
             }
+        }
+    }
+
+    /// Makes a cursor for a consumer of `T` that looks less often than the bits are drained. Its first visit meets every
+    /// row. Cursors stay as long as the world: make one for each consumer, once.
+    ///
+    /// # Panics
+    /// If `T` has 255 cursors already, or its id belongs to another type.
+    pub fn add_cursor<T: Component>(&mut self) -> Cursor<T> {
+        const { assert!(matches!(T::TRACK, Track::Rows), "only Track::Rows remembers rows") };
+        self.register_kinds(&[ComponentKind::of::<T>()]);
+        let cursors = &mut self.cursors[T::ID as usize];
+        let index = *cursors;
+        *cursors = cursors.checked_add(1).expect("fewer than 255 cursors on one component");
+        self.archetypes.iter_mut().for_each(|archetype| archetype.add_cursor(T::ID));
+        Cursor { world_id: self.id, index, component: PhantomData }
+    }
+
+    /// Calls `visit` for each row whose `T` was written between the cursor's last visit and the latest drain, in row
+    /// order of each archetype in turn. Its cost follows the number of such rows.
+    ///
+    /// # Panics
+    /// If the cursor is of another world.
+    pub fn drain_cursor<T: Component>(
+        &mut self,
+        cursor: &Cursor<T>,
+        mut visit: impl FnMut(Entity, &T),
+    ) {
+        assert!(cursor.world_id == self.id, "a cursor on {} of another world", T::NAME);
+        for archetype in &mut self.archetypes {
+            let Some(position) = archetype.position(T::ID) else { continue };
+            let (head, columns) = archetype.split_mut();
+            let entities = head.entities();
+            columns[position].drain_cursor::<T>(usize::from(cursor.index), |row, value| {
+                visit(entities[row], value);
+            });
         }
     }
 
@@ -248,6 +398,59 @@ impl World {
         assert!((location.row as usize) < archetype.len(), "no row {location:?}");
         let column = archetype.column_mut(T::ID).expect("a row that carries the component");
         column.values_mut::<T>().1.set(location.row as usize);
+    }
+
+    /// Replaces the bytes of component `id` in consecutive rows of an archetype; the rows count as written. What a shard
+    /// merges in, or a tool sets: any bytes are a value, so only their number can be wrong.
+    ///
+    /// # Errors
+    /// [`WriteError`], and nothing was written.
+    pub fn write_rows(
+        &mut self,
+        archetype: u32,
+        id: u16,
+        first_row: usize,
+        bytes: &[u8],
+    ) -> Result<(), WriteError> {
+        let archetype = self.archetypes.get_mut(archetype as usize).ok_or(WriteError::Archetype)?;
+        let rows = archetype.len();
+        let column = archetype.column_mut(id).ok_or(WriteError::Component)?;
+        let count = bytes.len().checked_div(column.row_bytes()).unwrap_or(0);
+        if count * column.row_bytes() != bytes.len() {
+            return Err(WriteError::Size { row_bytes: column.row_bytes() });
+        }
+        let end = first_row.checked_add(count).filter(|&end| end <= rows);
+        let end = end.ok_or(WriteError::Rows { rows })?;
+        column.rows_mut(first_row..end).copy_from_slice(bytes);
+        Ok(())
+    }
+
+    /// Lets the world know the components of `B`, so that a snapshot may bring them.
+    ///
+    /// # Panics
+    /// As [`World::spawn`].
+    pub fn register<B: Bundle>(&mut self) {
+        self.register_kinds(B::KINDS);
+    }
+
+    /// Replaces all entities by those of a [`Snapshot`](crate::Snapshot). Names mean what they meant there. Archetypes
+    /// keep their index here, every row counts as written, and resources stay as they are.
+    ///
+    /// # Errors
+    /// [`RestoreError`], and nothing has changed.
+    pub fn restore(&mut self, bytes: &[u8]) -> Result<(), RestoreError> {
+        let checked = Checked::new(bytes, self)?;
+        self.archetypes.iter_mut().for_each(Archetype::clear);
+        self.entities.reset(&checked.generations, &checked.free);
+        for (signature, entities, starts) in &checked.tables {
+            let index = self.archetype_of(*signature);
+            self.archetypes[index as usize].load(entities, checked.columns(starts));
+            for (row, &entity) in entities.iter().enumerate() {
+                self.entities.occupy(entity, Location { archetype: index, row: row as u32 });
+            }
+        }
+        self.relocations += 1;
+        Ok(())
     }
 
     /// Number of living entities.
@@ -277,24 +480,38 @@ impl World {
     }
 
     /// Puts a resource in the place of its type, and returns what stood there.
-    pub fn put_resource<R: Any + Send>(&mut self, value: Box<R>) -> Option<Box<R>> {
+    pub fn put_resource<R: Any + Send + Sync>(&mut self, value: Box<R>) -> Option<Box<R>> {
         self.resources.put(value)
     }
 
     /// Takes a resource out, so that it can be held beside the world. Putting the box back does not allocate.
-    pub fn take_resource<R: Any + Send>(&mut self) -> Option<Box<R>> {
+    pub fn take_resource<R: Any + Send + Sync>(&mut self) -> Option<Box<R>> {
         self.resources.take()
     }
 
     /// The resource of type `R`.
     #[must_use]
-    pub fn resource<R: Any + Send>(&self) -> Option<&R> {
+    pub fn resource<R: Any + Send + Sync>(&self) -> Option<&R> {
         self.resources.find()
     }
 
     /// The resource of type `R`, to write.
-    pub fn resource_mut<R: Any + Send>(&mut self) -> Option<&mut R> {
+    pub fn resource_mut<R: Any + Send + Sync>(&mut self) -> Option<&mut R> {
         self.resources.find_mut()
+    }
+
+    pub(crate) fn entity_table(&self) -> &Entities {
+        &self.entities
+    }
+
+    /// The components that the world knows, ascending by id.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = &ComponentKind> {
+        self.kinds.iter().flatten()
+    }
+
+    /// Stands still as long as no entity comes, goes or moves.
+    pub(crate) fn structure(&self) -> (u64, u64, u64) {
+        (self.id, self.spawns, self.relocations)
     }
 
     /// Tells this world from every other one of the process.
@@ -302,12 +519,63 @@ impl World {
         self.id
     }
 
+    /// Runs `work` on all of the world, with commands that are applied when it returns.
+    ///
+    /// ```
+    /// # use bytemuck::{Pod, Zeroable};
+    /// # use ecs::{Component, Entity, Query, World};
+    /// # #[repr(C)]
+    /// # #[derive(Clone, Copy, Pod, Zeroable)]
+    /// # struct Level(f32);
+    /// # impl Component for Level {
+    /// #     const ID: u16 = 1;
+    /// #     const NAME: &'static str = "Level";
+    /// # }
+    /// let mut world = World::new();
+    /// world.spawn_batch([-1.0, 2.0].map(|level| (Level(level),)));
+    /// let mut levels = Query::<(&Level, Entity)>::new();
+    /// world.defer(|part| {
+    ///     levels.each(&mut part.columns, |(level, entity)| {
+    ///         if level.0 < 0.0 {
+    ///             part.commands.despawn(entity);
+    ///         }
+    ///     });
+    /// });
+    /// assert_eq!(world.len(), 1);
+    /// ```
+    pub fn defer<R>(&mut self, work: impl FnOnce(&mut Part<'_>) -> R) -> R {
+        let mut buffer = std::mem::take(&mut self.deferred);
+        let lender = self.lender();
+        let commands = Commands::new(lender.entities, &mut buffer);
+        let grant = Grant { reads: Signature::ALL, writes: Signature::ALL };
+        let answer = work(&mut lender.whole(grant, &ResourceGrant::ALL, commands));
+        apply_stage(self, std::slice::from_mut(&mut buffer));
+        self.deferred = buffer;
+        answer
+    }
+
+    /// Reserves those of the next `count` upcoming names that `used` picks.
+    pub(crate) fn reserve_upcoming(&mut self, count: usize, used: impl Fn(usize) -> bool) {
+        self.spawns += count as u64;
+        self.entities.reserve_upcoming(count, used);
+    }
+
+    #[inline]
+    pub(crate) fn lender(&mut self) -> Lender<'_> {
+        Lender {
+            world_id: self.id,
+            entities: &self.entities,
+            archetypes: &mut self.archetypes,
+            resources: &mut self.resources,
+        }
+    }
+
     pub(crate) fn parts_mut(&mut self) -> (&Entities, &mut [Archetype]) {
         (&self.entities, &mut self.archetypes)
     }
 
     /// Learns the component types behind their ids; an id of two types is refused.
-    fn register(&mut self, kinds: &[ComponentKind]) {
+    fn register_kinds(&mut self, kinds: &[ComponentKind]) {
         for kind in kinds {
             let known = self.kinds[kind.id as usize].get_or_insert(*kind);
             assert!(
@@ -328,7 +596,9 @@ impl World {
         let index = u32::try_from(self.archetypes.len())
             .expect("fewer than 2^32 archetypes because each takes a kilobyte of memory");
         let kinds = signature.ids().map(|id| {
-            self.kinds[id as usize].expect("a known kind because bundles register before use")
+            let kind = self.kinds[id as usize];
+            let cursors = usize::from(self.cursors[id as usize]);
+            (kind.expect("a known kind because bundles register before use"), cursors)
         });
         self.archetypes.push(Archetype::new(kinds));
         self.archetype_by_signature.insert(signature, index);
@@ -370,6 +640,16 @@ impl World {
             self.entities.relocate(moved, location);
         }
         self.relocations += 1;
+    }
+}
+
+/// Makes `rows` written rows part of an archetype, each with a new entity.
+fn commit_rows(archetype: &mut Archetype, entities: &mut Entities, index: u32, rows: usize) {
+    let start = archetype.len();
+    archetype.commit(rows);
+    for row in start..start + rows {
+        let location = Location { archetype: index, row: row as u32 };
+        archetype.push_entity(entities.allocate(location));
     }
 }
 

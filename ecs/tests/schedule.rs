@@ -1,162 +1,368 @@
-//! Order, rate and statistics of the schedule, with a clock that the test turns by hand.
+//! The schedule: order, stages, rates, commands, and runs on several threads that change nothing.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+#![expect(clippy::unwrap_used, reason = "what tests call may unwrap as tests do")]
 
-use ecs::Schedule;
+use bytemuck::{Pod, Zeroable};
+use ecs::{
+    Changed, Chunk, Component, Context, Entity, EventReader, Events, Part, Query, Schedule,
+    ScheduleBuilder, ScheduleError, Track, Tracked, With, World,
+};
 
-/// What ran, as (tick, name).
-#[derive(Default)]
-struct Trace {
-    tick: u64,
-    ran: Vec<(u64, &'static str)>,
-}
-
-fn note(name: &'static str) -> impl FnMut(&mut Trace) + Send {
-    move |trace| trace.ran.push((trace.tick, name))
-}
-
-fn run_ticks(schedule: &mut Schedule<Trace>, ticks: std::ops::RangeInclusive<u64>) -> Trace {
-    let mut trace = Trace::default();
-    for tick in ticks {
-        trace.tick = tick;
-        schedule.run(&mut trace, tick, &mut || 0);
-    }
-    trace
-}
-
-#[test]
-fn systems_run_in_the_order_of_registration() {
-    let mut schedule = Schedule::new();
-    for name in ["ingest", "simulate", "export", "diagnose"] {
-        schedule.add(name, note(name));
-    }
-    let trace = run_ticks(&mut schedule, 7..=7);
-    assert_eq!(trace.ran, [(7, "ingest"), (7, "simulate"), (7, "export"), (7, "diagnose")]);
-}
-
-#[test]
-fn divided_system_runs_at_multiples_only_and_keeps_its_place() {
-    let mut schedule = Schedule::new();
-    schedule.add("first", note("first")).every(2);
-    schedule.add("second", note("second"));
-    schedule.add("third", note("third")).every(3);
-    let trace = run_ticks(&mut schedule, 0..=4);
-    let expected = [
-        (0, "first"),
-        (0, "second"),
-        (0, "third"),
-        (1, "second"),
-        (2, "first"),
-        (2, "second"),
-        (3, "second"),
-        (3, "third"),
-        (4, "first"),
-        (4, "second"),
-    ];
-    assert_eq!(trace.ran, expected);
-}
-
-#[test]
-fn system_keeps_what_it_owns_from_run_to_run() {
-    let mut schedule = Schedule::new();
-    let mut previous = 0;
-    schedule.add("difference", move |state: &mut (u64, u64)| {
-        state.1 = state.0 - previous;
-        previous = state.0;
-    });
-    let mut state = (10, 0);
-    schedule.run(&mut state, 1, &mut || 0);
-    state.0 = 25;
-    schedule.run(&mut state, 2, &mut || 0);
-    assert_eq!(state, (25, 15));
-}
-
-#[test]
-fn time_is_charged_to_the_system_that_spent_it() {
-    let now_ns = Arc::new(AtomicU64::new(1_000));
-    let spend = |durations_ns: &'static [u64]| {
-        let now_ns = Arc::clone(&now_ns);
-        let mut durations_ns = durations_ns.iter();
-        move |_: &mut ()| {
-            let took_ns = durations_ns.next().copied().unwrap_or(0);
-            now_ns.fetch_add(took_ns, Ordering::Relaxed);
+macro_rules! component {
+    ($name:ident($value:ty), $id:literal, $track:expr) => {
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+        struct $name($value);
+        impl Component for $name {
+            const ID: u16 = $id;
+            const NAME: &'static str = stringify!($name);
+            const TRACK: Track = $track;
         }
     };
-    let mut schedule = Schedule::new();
-    schedule.add("quick", spend(&[5, 7]));
-    schedule.add("rare", spend(&[100])).every(2);
-    schedule.add("slow", spend(&[90, 40]));
+}
 
-    let mut clock = || now_ns.load(Ordering::Relaxed);
-    schedule.run(&mut (), 1, &mut clock);
-    schedule.run(&mut (), 2, &mut clock);
+component!(Level(f64), 1, Track::Column);
+component!(Inflow(f64), 2, Track::Column);
+component!(Mean(f32), 3, Track::Rows);
+component!(Age(u64), 4, Track::None);
 
-    let times: Vec<_> = schedule
-        .systems()
-        .iter()
-        .map(|system| (system.name(), system.runs(), system.total_ns(), system.max_ns()))
-        .collect();
-    assert_eq!(times, [("quick", 2, 12, 7), ("rare", 1, 100, 100), ("slow", 2, 130, 90)]);
+/// The names of the systems, in running order.
+fn order<C: Context>(schedule: &Schedule<C>) -> Vec<&'static str> {
+    schedule.systems().iter().map(|system| system.name()).collect()
+}
 
-    schedule.reset_times();
-    assert!(schedule.systems().iter().all(|s| (s.runs(), s.total_ns(), s.max_ns()) == (0, 0, 0)));
-    assert_eq!(schedule.systems()[1].every_ticks(), 2);
+fn fill(part: &mut Part<'_>, tanks: &mut Query<(&mut Level, &Inflow)>) {
+    tanks.each(part, |(level, inflow)| level.0 = level.0 * 0.75 + inflow.0);
+}
+
+fn smooth(part: &mut Part<'_>, tanks: &mut Query<(&Level, Tracked<Mean>)>) {
+    tanks.each(part, |(level, mut mean)| {
+        if level.0 as i64 % 3 == 0 {
+            mean.0 = (mean.0 + level.0 as f32) / 2.0;
+        }
+    });
+}
+
+fn grow_old(part: &mut Part<'_>, all: &mut Query<(&mut Age,)>) {
+    all.each(part, |(age,)| age.0 += 1);
+}
+
+/// Replaces the old by the new, and tells of it.
+fn replace(
+    part: &mut Part<'_>,
+    old: &mut Query<(&Age, &Inflow, Entity)>,
+    changed: &mut Query<(&Mean,), Changed<Mean>>,
+) {
+    let mut hot = 0;
+    changed.each(&mut part.columns, |(mean,)| hot += u64::from(mean.0 > 40.0));
+    old.each(&mut part.columns, |(age, inflow, entity)| {
+        if age.0 * 7 % 23 > 20 {
+            part.commands.despawn(entity);
+            let inflow = Inflow(inflow.0 + 1.0);
+            let new = part.commands.spawn((Level(1.0), inflow, Mean(0.0), Age(age.0 + hot)));
+            if age.0 % 2 == 0 {
+                part.commands.remove::<Mean>(new);
+            }
+        }
+    });
+}
+
+fn clear(world: &mut World, (): &mut ()) {
+    world.drain_changed::<Mean>(|_| {});
+}
+
+/// Spawns beside [`replace`], so that two systems of one stage deal out names.
+fn seed(part: &mut Part<'_>, levels: &mut Query<(&Inflow,)>) {
+    let mut sum = 0.0;
+    levels.each(&mut part.columns, |(inflow,)| sum += inflow.0);
+    if sum as i64 % 5 != 0 {
+        part.commands.spawn((Inflow(sum % 3.0), Age(0)));
+    }
+}
+
+fn plant() -> (World, Schedule) {
+    let mut world = World::new();
+    world.spawn_batch(
+        (0..10_000)
+            .map(|n| (Level(f64::from(n)), Inflow(f64::from(n % 17)), Mean(0.0), Age(n as u64))),
+    );
+    world.spawn_batch((0..50).map(|n| (Age(n), Inflow(2.0))));
+    let mut builder = ScheduleBuilder::new();
+    builder.accept_order();
+    builder.add("fill", fill);
+    builder.add("grow old", grow_old);
+    builder.add("smooth", smooth);
+    builder.add("replace", replace).every(2);
+    builder.add("seed", seed);
+    builder.add_exclusive("clear", clear);
+    (world, builder.build().unwrap())
+}
+
+/// Entities, bytes and versions of one archetype.
+type Rows = (Vec<Entity>, Vec<Vec<u8>>, Vec<u64>);
+
+fn bytes(world: &World) -> Vec<Rows> {
+    let of = |archetype: &ecs::Archetype| {
+        let columns = archetype.columns();
+        let bytes = columns.iter().map(|column| column.bytes().to_vec()).collect();
+        (archetype.entities().to_vec(), bytes, columns.iter().map(ecs::Column::version).collect())
+    };
+    world.archetypes().iter().map(of).collect()
+}
+
+#[test]
+fn several_threads_leave_the_same_world_as_one() {
+    let (mut alone, mut on_one) = plant();
+    let (mut shared, mut on_three) = plant();
+    for tick in 0..24 {
+        on_one.run(&mut alone, &mut (), tick);
+        on_three.run_parallel(&mut shared, &mut (), tick, 3, &|| 0);
+        assert_eq!(bytes(&alone), bytes(&shared), "tick {tick}");
+    }
+    assert!(alone.len() > 10_060 && alone.archetypes().len() > 2, "the systems did something");
+    assert_eq!(on_one.skipped_commands(), on_three.skipped_commands());
+}
+
+#[test]
+fn systems_that_touch_nothing_in_common_share_a_stage() {
+    let (_, schedule) = plant();
+    assert_eq!(order(&schedule), ["fill", "grow old", "seed", "smooth", "replace", "clear"]);
+    let text = schedule.to_string();
+    let stages: Vec<&str> = text.lines().skip(1).map(|line| line[..5].trim()).collect();
+    assert_eq!(stages, ["0", "0", "0", "1", "2", "3"], "{text}");
+    assert!(text.contains("reads Inflow, writes Level"), "{text}");
+}
+
+#[test]
+fn order_that_nobody_asked_for_is_refused() {
+    let mut builder = ScheduleBuilder::<()>::new();
+    builder.add("fill", fill);
+    builder.add("grow old", grow_old);
+    builder.add("smooth", smooth);
+    let (first, second, on) = ("fill", "smooth", "Level".to_owned());
+    let error = builder.build().unwrap_err();
+    assert_eq!(error, ScheduleError::Ambiguous { first, second, on });
+}
+
+#[test]
+fn stated_order_is_enough_also_by_way_of_others() {
+    let mut builder = ScheduleBuilder::<()>::new();
+    builder.add("fill", fill);
+    builder.add("grow old", grow_old).after("fill");
+    builder.add("smooth", smooth).after("grow old");
+    assert_eq!(order(&builder.build().unwrap()), ["fill", "grow old", "smooth"]);
+    let mut builder = ScheduleBuilder::<()>::new();
+    builder.add("fill", fill);
+    builder.add_exclusive("clear", clear);
+    builder.add("smooth", smooth);
+    assert!(builder.build().is_ok(), "an exclusive system stands between what is on either side");
+}
+
+#[test]
+fn names_must_be_known_and_unique() {
+    let mut builder = ScheduleBuilder::<()>::new();
+    builder.add("fill", fill);
+    builder.add("fill", grow_old);
+    assert_eq!(builder.build().unwrap_err(), ScheduleError::Name("fill"));
+    let mut builder = ScheduleBuilder::<()>::new();
+    builder.add("fill", fill).after("smooth");
+    builder.add("smooth", smooth);
+    let error = builder.build().unwrap_err();
+    assert_eq!(error, ScheduleError::After { system: "fill", after: "smooth" });
+}
+
+#[test]
+#[should_panic(expected = "every 0 ticks")]
+fn rate_of_zero_ticks_is_refused() {
+    ScheduleBuilder::<()>::new().add("fill", fill).every(0);
+}
+
+#[test]
+fn divided_system_runs_at_multiples_only() {
+    let mut builder = ScheduleBuilder::<()>::new();
+    builder.add("grow old", grow_old).every(3);
+    let mut schedule = builder.build().unwrap();
+    let mut world = World::new();
+    let entity = world.spawn((Age(0),));
+    for tick in 1..=7 {
+        schedule.run(&mut world, &mut (), tick);
+    }
+    assert_eq!(world.component::<Age>(entity), Some(&Age(2)));
+    assert_eq!(schedule.systems()[0].times().runs, 2);
+}
+
+struct Ticking;
+impl Context for Ticking {
+    type Of<'a> = (&'a mut u64, &'a str);
 }
 
 #[test]
 fn clock_is_read_once_before_and_once_after_each_due_system() {
-    let mut schedule = Schedule::new();
-    schedule.add("a", |_: &mut ()| ());
-    schedule.add("b", |_: &mut ()| ()).every(5);
-    schedule.add("c", |_: &mut ()| ());
-    let mut reads = 0;
-    schedule.run(&mut (), 1, &mut || {
+    let mut builder = ScheduleBuilder::<Ticking>::new();
+    builder.add_exclusive("wait", |_, context| *context.0 += 10);
+    builder.add_exclusive("skip", |_, context| *context.0 += 1_000).every(2);
+    builder.add_exclusive("read", |world, (now_ns, text)| {
+        **now_ns += text.len() as u64;
+        world.spawn((Age(**now_ns),));
+    });
+    let mut schedule = builder.build().unwrap();
+    let (mut world, mut now_ns, mut reads) = (World::new(), 0, 0);
+    schedule.run_timed(&mut world, &mut (&mut now_ns, "seven.."), 1, |context| {
         reads += 1;
-        reads
+        *context.0
     });
     assert_eq!(reads, 3);
+    let totals: Vec<u64> =
+        schedule.systems().iter().map(|system| system.times().total_ns).collect();
+    assert_eq!(totals, [10, 0, 7]);
+    schedule.reset_times();
+    assert!(schedule.systems().iter().all(|system| system.times() == ecs::Times::default()));
 }
 
 #[test]
 fn clock_that_runs_backwards_charges_nothing() {
-    let mut schedule = Schedule::new();
-    schedule.add("system", |_: &mut ()| ());
-    let mut readings = [50, 20].into_iter();
-    schedule.run(&mut (), 1, &mut || readings.next().unwrap());
-    assert_eq!((schedule.systems()[0].runs(), schedule.systems()[0].total_ns()), (1, 0));
+    let mut builder = ScheduleBuilder::<()>::new();
+    builder.add("grow old", grow_old);
+    let mut schedule = builder.build().unwrap();
+    let mut now_ns = 100;
+    schedule.run_timed(&mut World::new(), &mut (), 0, |()| {
+        now_ns -= 10;
+        now_ns
+    });
+    let times = schedule.systems()[0].times();
+    assert_eq!((times.runs, times.total_ns, times.max_ns), (1, 0, 0));
 }
 
 #[test]
-fn text_is_one_line_a_system_below_its_header() {
-    let mut schedule = Schedule::new();
-    schedule.add("ingest", |_: &mut ()| ());
-    schedule.add("watchdogs", |_: &mut ()| ()).every(300);
-    let mut now_ns = 0;
-    for tick in 1..=2 {
-        schedule.run(&mut (), tick, &mut || {
-            now_ns += 40;
-            now_ns
-        });
+fn spawned_name_is_good_at_once_and_lives_after_the_stage() {
+    let mut builder = ScheduleBuilder::<()>::new();
+    builder.accept_order();
+    builder.add("spawn", |part: &mut Part<'_>, ages: &mut Query<(&mut Age,)>| {
+        let child = part.commands.spawn((Age(7),));
+        part.commands.insert(child, (Level(1.0),));
+        let gone = part.commands.spawn((Age(9),));
+        part.commands.despawn(gone);
+        part.commands.remove::<Level>(gone);
+        assert!(ages.view(part).entity(child).is_none(), "not before the stage ends");
+    });
+    builder.add("count", |part: &mut Part<'_>, ages: &mut Query<(&mut Age, &Level)>| {
+        ages.each(part, |(age, _)| age.0 += 1);
+    });
+    let mut schedule = builder.build().unwrap();
+    let mut world = World::new();
+    schedule.run(&mut world, &mut (), 0);
+    assert_eq!(world.len(), 1);
+    let entity = world.archetypes().iter().flat_map(ecs::Archetype::entities).next().unwrap();
+    assert_eq!(world.component::<Age>(*entity), Some(&Age(8)));
+    assert_eq!(schedule.skipped_commands(), 1, "the entity of one command was gone");
+}
+
+#[test]
+fn resources_are_declared_and_lent() {
+    type Alarms = Events<u64>;
+    fn raise(part: &mut Part<'_>, ages: &mut Query<(&Age,)>) {
+        let alarms = part.resources.of_mut::<Alarms>().unwrap();
+        ages.each(&mut part.columns, |(age,)| alarms.send(age.0));
     }
-    let expected = "\
-system     every         runs      mean_ns       max_ns
-ingest         1            2           40           40
-watchdogs    300            0            0            0
-";
-    assert_eq!(schedule.to_string(), expected);
+    let mut reader = EventReader::default();
+    let count = move |part: &mut Part<'_>, totals: &mut Query<(&mut Level,)>| {
+        let sum: u64 = part.resources.of::<Alarms>().unwrap().read(&mut reader).sum();
+        totals.each(part, |(level,)| level.0 += sum as f64);
+    };
+    for threads in [1, 2] {
+        let mut builder = ScheduleBuilder::<()>::new();
+        builder.add("raise", raise).writes::<Alarms>();
+        builder.add("grow", |part: &mut Part<'_>, q: &mut Query<(&mut Inflow,)>| {
+            q.each(part, |(inflow,)| inflow.0 += 1.0);
+        });
+        builder.add("count", count).reads::<Alarms>().after("raise");
+        builder.add_exclusive("swap", |world, ()| world.resource_mut::<Alarms>().unwrap().swap());
+        let mut schedule = builder.build().unwrap();
+        let mut world = World::new();
+        world.put_resource(Box::new(Alarms::default()));
+        world.spawn_batch((0..5).map(|n| (Age(n),)));
+        let total = world.spawn((Level(0.0), Inflow(0.0)));
+        for tick in 0..3 {
+            schedule.run_parallel(&mut world, &mut (), tick, threads, &|| 0);
+        }
+        assert_eq!(world.component::<Level>(total), Some(&Level(30.0)));
+    }
 }
 
 #[test]
-#[should_panic(expected = "a system named `ingest` is already in the schedule")]
-fn second_system_of_a_name_is_refused() {
-    let mut schedule = Schedule::new();
-    schedule.add("ingest", |_: &mut ()| ());
-    schedule.add("ingest", |_: &mut ()| ());
+#[should_panic(expected = "is not declared to be read")]
+fn undeclared_resource_is_refused() {
+    let mut builder = ScheduleBuilder::<()>::new();
+    builder.add("peek", |part: &mut Part<'_>| {
+        let _ = part.resources.of::<u32>();
+    });
+    builder.build().unwrap().run(&mut World::new(), &mut (), 0);
 }
 
 #[test]
-#[should_panic(expected = "system `log` cannot run every 0 ticks")]
-fn rate_of_zero_ticks_is_refused() {
-    Schedule::new().add("log", |_: &mut ()| ()).every(0);
+#[should_panic(expected = "that its system did not declare")]
+fn undeclared_query_is_refused() {
+    let mut stray = Query::<(&mut Level,)>::new();
+    let mut builder = ScheduleBuilder::<()>::new();
+    builder.add("stray", move |part: &mut Part<'_>, _: &mut Query<(&Level,)>| {
+        stray.each(part, |_| {});
+    });
+    builder.build().unwrap().run(&mut World::new(), &mut (), 0);
+}
+
+#[test]
+fn parallel_walk_reduces_in_the_order_of_rows() {
+    let mut world = World::new();
+    world.spawn_batch((0..10_000).map(|n| (Level(1.0 / f64::from(n + 1)), Mean(n as f32))));
+    world.spawn_batch((0..5_000).map(|n| (Mean(1e6 + n as f32), Age(n), Level(3.0))));
+    world.drain_changed::<Mean>(|_| {});
+    let mut write = Query::<(&Level, Tracked<Mean>, Entity)>::new();
+    let sum = |chunk: Chunk<'_, (&Level, Tracked<Mean>, Entity)>| {
+        let start = chunk.first_row;
+        let (levels, mut means, entities) = chunk.slices;
+        assert_eq!((levels.len(), means.len()), (entities.len(), entities.len()));
+        let mut sum = 0.0;
+        for (row, level) in levels.iter().enumerate() {
+            sum += level.0;
+            if (start as usize + row).is_multiple_of(997) {
+                means.row_mut(row).0 += 0.5;
+            }
+        }
+        (chunk.archetype, start, sum)
+    };
+    let mut one = Vec::new();
+    write.par_chunks(&mut world, 1, sum, |part| one.push(part));
+    assert_eq!(
+        one.iter().map(|part| (part.0, part.1)).collect::<Vec<_>>(),
+        [(0, 0), (0, 4096), (0, 8192), (1, 0), (1, 4096)]
+    );
+    let mut three = Vec::new();
+    write.par_chunks(&mut world, 3, sum, |part| three.push(part));
+    assert_eq!(one, three);
+
+    let mut found = Vec::new();
+    Query::<(&Mean,), (Changed<Mean>, With<Level>)>::new().par_chunks(
+        &mut world,
+        2,
+        |chunk| {
+            let (first_row, (means,)) = (chunk.first_row, &chunk.slices);
+            let rows = chunk.rows.clone();
+            rows.map(|row| (first_row + row as u32, means[row].0)).collect::<Vec<_>>()
+        },
+        |rows| found.extend(rows),
+    );
+    let expected = (0..10_000_u32).step_by(997).map(|row| (row, row as f32 + 1.0));
+    let later = (0..5_000_u32).step_by(997).map(|row| (row, 1e6 + row as f32 + 1.0));
+    assert!(found.iter().copied().eq(expected.chain(later)), "{found:?}");
+}
+
+#[test]
+#[should_panic(expected = "row 5000 is bad")]
+fn panic_on_a_thread_arrives_at_the_caller() {
+    let mut world = World::new();
+    world.spawn_batch((0..9_000).map(|n| (Age(n),)));
+    let check = |chunk: Chunk<'_, (&Age,)>| {
+        chunk.each(|(age,)| assert!(age.0 != 5_000, "row {} is bad", age.0));
+    };
+    Query::<(&Age,)>::new().par_chunks(&mut world, 2, check, |()| ());
 }

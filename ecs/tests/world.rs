@@ -207,7 +207,7 @@ fn reserved_memory_is_kept_and_counted() {
 }
 
 #[test]
-fn many_small_batches_grow_by_doubling() {
+fn many_small_batches_grow_rarely() {
     let mut world = World::new();
     let mut growths = 0;
     let mut held_bytes = world.memory_bytes();
@@ -320,4 +320,102 @@ fn marking_a_missing_row_is_refused() {
     let mut world = World::new();
     world.spawn((Mean(0.0),));
     world.mark_changed::<Mean>(Location { archetype: 0, row: 1 });
+}
+
+#[test]
+fn whole_columns_are_copied_in() {
+    let mut world = World::new();
+    world.spawn((Level(0.0), Pump, Mean(0.0)));
+    let levels: Vec<Level> = (1..1_000).map(|n| Level(f64::from(n))).collect();
+    let means = vec![Mean(4.0); 999];
+    let spawned = world.spawn_columns::<(Mean, Level, Pump)>((&means, &levels, &[Pump; 999]));
+    assert_eq!(spawned, SpawnedRows { archetype: 0, rows: 1..1_000 });
+    let archetype = &world.archetypes()[0];
+    assert_eq!(archetype.values::<Level>().unwrap()[1..], levels);
+    assert_eq!(archetype.values::<Mean>().unwrap()[1..], means);
+    assert_eq!(archetype.column(Mean::ID).unwrap().dirty().unwrap().count(), 1_000);
+    assert!(archetype.entities().iter().all(|&entity| world.has::<Pump>(entity)));
+}
+
+#[test]
+#[should_panic(expected = "1 values of Mean and 2 of the first component")]
+fn columns_of_unequal_length_are_refused() {
+    World::new().spawn_columns::<(Level, Mean)>((&[Level(0.0); 2], &[Mean(0.0)]));
+}
+
+#[test]
+fn reserved_name_waits_for_its_entity() {
+    let mut world = World::new();
+    let name = world.reserve_entity();
+    let other = world.reserve_entity();
+    assert!(!world.contains(name) && world.is_empty());
+    assert_eq!(world.insert(name, (Level(1.0),)), Err(NoSuchEntity));
+    assert_eq!(world.spawn_reserved(name, (Level(1.0),)), Ok(()));
+    assert_eq!(world.spawn_reserved(name, (Level(1.0),)), Err(NoSuchEntity));
+    assert_eq!(world.component::<Level>(name), Some(&Level(1.0)));
+    assert_eq!(world.despawn(other), Ok(()));
+    assert_eq!(world.spawn_reserved(other, (Level(1.0),)), Err(NoSuchEntity));
+    let next = world.spawn((Level(2.0),));
+    assert_eq!((next.index(), next.generation()), (other.index(), 1));
+    assert_eq!(world.len(), 2);
+}
+
+#[test]
+fn cursor_sees_each_change_once_wherever_its_row_goes() {
+    let mut world = World::new();
+    let names: Vec<Entity> = (0..100).map(|n| world.spawn((Mean(n as f32), Level(0.0)))).collect();
+    let slow = world.add_cursor::<Mean>();
+    let seen = |world: &mut World, cursor| {
+        let mut seen = Vec::new();
+        world.drain_cursor::<Mean>(cursor, |entity, mean| seen.push((entity, mean.0)));
+        seen
+    };
+    assert_eq!(seen(&mut world, &slow).len(), 100, "the first visit meets every row");
+    world.drain_changed::<Mean>(|_| {});
+    assert_eq!(seen(&mut world, &slow).len(), 100, "and those were new since the last drain");
+    world.component_mut::<Mean>(names[99]).unwrap().0 = -1.0;
+    world.component_mut::<Mean>(names[50]).unwrap().0 = -2.0;
+    world.component_mut::<Mean>(names[3]).unwrap().0 = -3.0;
+    assert_eq!(seen(&mut world, &slow), [], "a change arrives with the drain");
+    world.drain_changed::<Mean>(|_| {});
+    let late = world.add_cursor::<Mean>();
+    world.despawn(names[0]).unwrap();
+    world.insert(names[50], (Pump,)).unwrap();
+    world.despawn(names[3]).unwrap();
+    let new = world.spawn((Mean(7.0),));
+    assert_eq!(seen(&mut world, &slow), [(names[99], -1.0), (names[50], -2.0)]);
+    assert_eq!(seen(&mut world, &slow), []);
+    world.drain_changed::<Mean>(|_| {});
+    assert_eq!(seen(&mut world, &slow), [(new, 7.0)]);
+    assert_eq!(seen(&mut world, &late).len(), 99);
+}
+
+#[test]
+#[should_panic(expected = "of another world")]
+fn cursor_of_another_world_is_refused() {
+    let cursor = World::new().add_cursor::<Mean>();
+    World::new().drain_cursor::<Mean>(&cursor, |_, _| {});
+}
+
+#[test]
+fn deferred_changes_follow_the_walk() {
+    let mut world = World::new();
+    let parents: Vec<Entity> = (0..3).map(|n| world.spawn((Level(f64::from(n)),))).collect();
+    world.despawn(parents[1]).unwrap();
+    let mut levels = Query::<(&Level, Entity)>::new();
+    let children = world.defer(|part| {
+        let mut children = Vec::new();
+        levels.each(part, |(level, _)| children.push(level.0));
+        levels.each(&mut part.columns, |(level, parent)| {
+            let child = part.commands.spawn((Level(level.0 + 10.0), Pump));
+            part.commands.insert(parent, (Mean(child.index() as f32),));
+        });
+        children
+    });
+    assert_eq!(children, [0.0, 2.0]);
+    assert_eq!(world.len(), 4);
+    let (first, second) = (Entity::from_bits(1 << 32 | 1), Entity::from_bits(3));
+    assert_eq!(world.component::<Level>(first), Some(&Level(10.0)));
+    assert_eq!(world.component::<Level>(second), Some(&Level(12.0)));
+    assert_eq!(world.component::<Mean>(parents[2]), Some(&Mean(3.0)));
 }

@@ -1,8 +1,8 @@
 //! The engine: QUIC and the sessions as a pure state machine, for the server's and the client's role.
 //!
 //! Datagrams and `now` go in; transmits, records and events come out. There is no clock, no socket and no thread inside:
-//! the same inputs in the same order give the same outputs, as far as the provider of TLS draws the same numbers. The order of one turn is
-//! [`Engine::handle_datagram`] for all that arrived, [`Engine::poll`], [`Engine::handle_timeouts`], then
+//! the same inputs in the same order give the same outputs, as far as the provider of TLS draws the same numbers. The
+//! order of one turn is [`Engine::handle_datagram`] for all that arrived, [`Engine::poll`], [`Engine::handle_timeouts`], then
 //! [`Engine::poll_transmit`] until it is empty.
 
 use std::{
@@ -15,20 +15,22 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use quinn_proto::{
     ClientConfig, ConnectionEvent, ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint,
-    Incoming, ServerConfig, Transmit, VarInt, crypto,
+    EndpointConfig, Incoming, ServerConfig, Transmit, VarInt, crypto,
 };
 use wire::{CloseCode, Hello, Record};
 
 use crate::{
-    Answer, CloseReason, EngineTally, Now, SessionEvent, SessionId, SessionLimits, Sink,
-    chance::{Chance, WallTime},
+    Answer, CloseReason, EngineTally, Naming, Now, SessionEvent, SessionId, SessionLimits, Sink,
+    WorkerNumber,
     command::Commands,
     session::{Outcome, Phase, Service, Session},
+    tokens::{WallTime, token_key},
     wheel::Wheel,
 };
 
 /// Sans-IO QUIC with the sessions of one role.
 pub struct Engine {
+    worker: WorkerNumber,
     endpoint: Endpoint,
     client: Option<Client>,
     wall: WallTime,
@@ -103,17 +105,18 @@ const COMMANDS_WAITING_MAX: usize = 4096;
 const WHEEL_SLOT_NS: u64 = 50_000;
 
 impl Engine {
-    /// An engine that accepts sessions. `seed` makes its connection ids and key tables reproducible.
+    /// An engine that accepts sessions. `naming` makes its connection ids and key tables; the same one
+    /// makes the same.
     #[must_use]
     pub fn server(
         crypto: Arc<dyn crypto::ServerConfig>,
         limits: SessionLimits,
         now: Now,
-        seed: [u8; 32],
+        naming: impl Into<Naming>,
     ) -> Self {
         let mut server = ServerConfig::with_crypto(crypto);
         server.transport_config(limits.transport()).max_incoming(limits.sessions_max.min(256));
-        Self::new(Some(server), None, limits, now, seed)
+        Self::new(Some(server), None, limits, now, naming.into())
     }
 
     /// An engine that opens sessions, each with `hello` if there is one.
@@ -123,11 +126,11 @@ impl Engine {
         hello: Option<Hello>,
         limits: SessionLimits,
         now: Now,
-        seed: [u8; 32],
+        naming: impl Into<Naming>,
     ) -> Self {
         let mut config = ClientConfig::new(crypto);
         config.transport_config(limits.transport());
-        Self::new(None, Some(Client { config, hello }), limits, now, seed)
+        Self::new(None, Some(Client { config, hello }), limits, now, naming.into())
     }
 
     fn new(
@@ -135,19 +138,26 @@ impl Engine {
         mut client: Option<Client>,
         limits: SessionLimits,
         now: Now,
-        seed: [u8; 32],
+        naming: Naming,
     ) -> Self {
-        let (chance, wall) = (Chance::new(&seed), WallTime::default());
+        let (seed, wall) = (naming.own_seed(), WallTime::default());
         wall.set(now.unix_ns);
-        server.iter_mut().for_each(|server| chance.server(server, &wall));
-        client.iter_mut().for_each(|client| chance.client(&mut client.config));
-        let mut config = chance.endpoint(seed);
+        if let Some(server) = &mut server {
+            server.token_key(token_key(&naming.seed)).time_source(Arc::new(wall.clone()));
+        }
+        if let Some(client) = &mut client {
+            client.config.initial_dst_cid_provider(naming.first_ids());
+        }
+        let reset_key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &naming.seed);
+        let mut config = EndpointConfig::new(Arc::new(reset_key));
+        config.rng_seed(Some(seed)).cid_generator(move || Box::new(naming.generator()));
         config
             .max_udp_payload_size(limits.mtu_bytes.max(1472))
             .expect("at least 1200 bytes because of the maximum");
         let keys_seed = u64::from_le_bytes(*seed.first_chunk().expect("8 of 32 bytes"));
         Self {
-            endpoint: Endpoint::new(Arc::new(config), server.map(Arc::new), true, None),
+            worker: naming.worker,
+            endpoint: Endpoint::new(Arc::new(config), server.map(Arc::new), true, Some(seed)),
             client,
             wall,
             sessions: Vec::new(),
@@ -224,7 +234,7 @@ impl Engine {
         match self.endpoint.accept(incoming, now.instant, &mut self.scratch, None) {
             Ok((handle, connection)) => {
                 let id = self.insert(handle, connection);
-                self.mark_dirty(id.place() as u32);
+                self.mark_dirty(self.own_place(id));
             }
             Err(error) => {
                 self.tally.handshakes_failed += 1;
@@ -254,7 +264,7 @@ impl Engine {
         }
         // Twelve bits of generation: an id comes back after 4,095 sessions in the same place.
         self.generations[place] = self.generations[place] % 0xfff + 1;
-        let id = SessionId::new(place, self.generations[place]);
+        let id = SessionId::new(self.worker.shared_place(place), self.generations[place]);
         self.sessions[place] = Some(Box::new(Session::new(id, connection)));
         self.mark_dirty(place as u32);
         id
@@ -524,7 +534,7 @@ impl Engine {
         if matches!(answer, Answer::Reset(CloseCode::NoHandler)) {
             self.tally.no_handler += 1;
         }
-        self.mark_dirty(session.place() as u32);
+        self.mark_dirty(self.own_place(session));
     }
 
     /// Opens a command to the peer; its end reaches the sink with `tag`.
@@ -539,14 +549,14 @@ impl Engine {
     ) -> Result<(), crate::CommandError> {
         let open = self.session(session).ok_or(crate::CommandError::NotOpen)?;
         open.open_command(request, tag)?;
-        self.mark_dirty(session.place() as u32);
+        self.mark_dirty(self.own_place(session));
         Ok(())
     }
 
     /// Where the session stands; `None` when it is gone.
     #[must_use]
     pub fn phase(&self, session: SessionId) -> Option<Phase> {
-        let open = self.sessions.get(session.place())?.as_ref()?;
+        let open = self.sessions.get(self.own_place(session) as usize)?.as_ref()?;
         (open.id == session).then_some(open.phase)
     }
 
@@ -555,7 +565,7 @@ impl Engine {
         let Some(open) = self.session(session) else { return };
         let reason = Bytes::from_static(code.name().as_bytes());
         open.connection.close(now.instant, VarInt::from_u32(code as u32), reason);
-        let place = session.place() as u32;
+        let place = self.own_place(session);
         self.handle_closed(place, CloseReason::Local(code));
         self.mark_dirty(place);
     }
@@ -581,8 +591,14 @@ impl Engine {
     }
 
     pub(crate) fn session(&mut self, id: SessionId) -> Option<&mut Session> {
-        let session = self.sessions.get_mut(id.place())?.as_mut()?;
+        let place = self.own_place(id) as usize;
+        let session = self.sessions.get_mut(place)?.as_mut()?;
         (session.id == id).then_some(&mut **session)
+    }
+
+    /// The place of a session in this engine's own table.
+    pub(crate) const fn own_place(&self, id: SessionId) -> u32 {
+        self.worker.own_place(id.place()) as u32
     }
 
     fn session_at(&mut self, place: u32) -> Option<&mut Session> {

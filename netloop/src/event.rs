@@ -12,17 +12,23 @@ pub struct SessionId(pub u32);
 
 impl SessionId {
     const PLACE_BITS: u32 = 20;
-    /// Most sessions that an engine can tell apart.
+    /// Most sessions that the workers of a port can tell apart.
     pub const PLACES_MAX: usize = 1 << Self::PLACE_BITS;
 
     pub(crate) const fn new(place: usize, generation: u16) -> Self {
         Self((generation as u32) << Self::PLACE_BITS | place as u32)
     }
 
-    /// The place in the engine's table, reused after the session is gone.
+    /// The place in a table of all workers' sessions, reused after the session is gone.
     #[must_use]
     pub const fn place(self) -> usize {
         self.0 as usize & (Self::PLACES_MAX - 1)
+    }
+
+    /// Which of `workers` workers has it.
+    #[must_use]
+    pub const fn worker(self, workers: usize) -> usize {
+        self.place() % workers
     }
 }
 

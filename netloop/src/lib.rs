@@ -1,15 +1,16 @@
 //! QUIC on one pinned thread, exchanged with the rest through rings.
 
-mod chance;
 mod clock;
 mod command;
 mod congestion;
 mod engine;
 mod event;
+mod handover;
 mod idle;
 mod inbound;
 mod keys;
 mod limits;
+mod naming;
 mod outbound;
 mod pin;
 mod port;
@@ -24,6 +25,7 @@ mod socket;
 mod stats;
 mod tally;
 mod tls;
+mod tokens;
 mod wheel;
 mod worker;
 
@@ -31,11 +33,13 @@ pub use clock::{Clock, Now, process_cpu, rss_bytes, thread_cpu_ns};
 pub use command::CommandError;
 pub use engine::{ConnectError, Datagram, Engine};
 pub use event::{CloseReason, SessionEvent, SessionId};
+pub use handover::Handover;
 pub use idle::{
     Idle, IdleStrategy, Pause, Sleeper, UnknownIdleStrategy, Waker, sharpen_timers, wait_until,
     wake_line,
 };
 pub use limits::SessionLimits;
+pub use naming::{Naming, Steering, WorkerNumber};
 pub use outbound::{SendError, SendStream};
 pub use pin::{Pinned, pin};
 pub use port::{Due, Outbound, Port, RingPort};

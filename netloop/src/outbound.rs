@@ -46,7 +46,7 @@ impl Engine {
                 SendError::NotOpen
             }
         })?;
-        self.mark_dirty(session.place() as u32);
+        self.mark_dirty(self.own_place(session));
         Ok(())
     }
 
@@ -85,7 +85,7 @@ impl Engine {
                 WriteError::Blocked => SendError::Blocked,
                 WriteError::Stopped(_) | WriteError::ClosedStream => SendError::StreamClosed,
             })?;
-        self.mark_dirty(session.place() as u32);
+        self.mark_dirty(self.own_place(session));
         Ok(written)
     }
 
@@ -94,7 +94,7 @@ impl Engine {
         if let Some(open) = self.session(session) {
             // A stream that the peer stopped is over already.
             let _ = open.connection.send_stream(stream.0).finish();
-            self.mark_dirty(session.place() as u32);
+            self.mark_dirty(self.own_place(session));
         }
     }
 
@@ -107,7 +107,7 @@ impl Engine {
         {
             open.finish = Some(totals);
             open.phase = Phase::Finishing;
-            self.mark_dirty(session.place() as u32);
+            self.mark_dirty(self.own_place(session));
         }
     }
 

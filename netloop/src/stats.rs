@@ -58,6 +58,9 @@ pub struct BudgetStats {
     pub send: Counter,
 }
 
+/// Counters of one worker.
+const COUNTERS: usize = 41;
+
 /// Everything one worker counts. Aligned, so that no foreign data shares its lines.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -74,6 +77,10 @@ pub struct WorkerStats {
     pub datagrams_in: Counter,
     /// Datagrams sent.
     pub datagrams_out: Counter,
+    /// Datagrams of other workers' sessions, handed over to them.
+    pub datagrams_passed: Counter,
+    /// Such datagrams discarded, because the other worker's inbox was full.
+    pub datagrams_passed_lost: Counter,
     /// UDP payload bytes received.
     pub bytes_in: Counter,
     /// UDP payload bytes sent.
@@ -159,6 +166,65 @@ impl WorkerStats {
         self.slab_replaced.set(pool.replaced());
     }
 
+    /// The counters of several workers, added up: what a reader sees of them together.
+    #[must_use]
+    pub fn sum<'a>(workers: impl IntoIterator<Item = &'a Arc<Self>>) -> Self {
+        let sum = Self::default();
+        for worker in workers {
+            for (to, from) in sum.counters().into_iter().zip(worker.counters()) {
+                to.add(from.value());
+            }
+        }
+        sum
+    }
+
+    /// All counters. Closed sessions stand before opened ones, for the reason that [`WorkerStats::sessions_open`] has.
+    fn counters(&self) -> [&Counter; COUNTERS] {
+        [
+            &self.turns,
+            &self.busy_turns,
+            &self.busy_ns,
+            &self.cpu_ns,
+            &self.datagrams_in,
+            &self.datagrams_out,
+            &self.datagrams_passed,
+            &self.datagrams_passed_lost,
+            &self.bytes_in,
+            &self.bytes_out,
+            &self.recv_calls,
+            &self.send_calls,
+            &self.send_would_block,
+            &self.budget_exhausted.recv,
+            &self.budget_exhausted.session,
+            &self.budget_exhausted.send,
+            &self.t1.received,
+            &self.t1.shed,
+            &self.t1.rejected,
+            &self.t1.decode_errors,
+            &self.t2.received,
+            &self.t2.shed,
+            &self.t2.rejected,
+            &self.t2.decode_errors,
+            &self.t3.received,
+            &self.t3.shed,
+            &self.t3.rejected,
+            &self.t3.decode_errors,
+            &self.t3_no_handler,
+            &self.t3_busy,
+            &self.handshakes_ok,
+            &self.handshakes_tls,
+            &self.handshakes_timeout,
+            &self.handshakes_other,
+            &self.sessions_closed,
+            &self.sessions_opened,
+            &self.garbage_datagrams,
+            &self.handshakes_refused,
+            &self.bad_control,
+            &self.shed_quic_datagrams,
+            &self.slab_replaced,
+        ]
+    }
+
     /// Sessions that are open.
     ///
     /// Opened is read last, so that a session that opens and closes in between cannot make the difference negative.
@@ -183,6 +249,20 @@ mod tests {
         stats.sessions_closed.add(2);
         let seen = std::thread::spawn(move || (reader.t1.received.value(), reader.sessions_open()));
         assert_eq!(seen.join().unwrap(), (7, 3));
+    }
+
+    #[test]
+    fn workers_add_up_in_every_counter() {
+        let (one, two) = (WorkerStats::shared(), WorkerStats::shared());
+        let all = format!("{one:?}").matches("Counter(").count();
+        assert_eq!(one.counters().len(), all, "every counter is in the list");
+        for (number, counter) in one.counters().into_iter().enumerate() {
+            counter.add(number as u64);
+        }
+        two.counters().iter().for_each(|counter| counter.add(1000));
+        let sum = WorkerStats::sum([&one, &two]);
+        let values = sum.counters().map(Counter::value);
+        assert!(values.into_iter().eq(1000..1000 + all as u64), "each is listed once");
     }
 
     #[test]

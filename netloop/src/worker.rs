@@ -17,8 +17,8 @@ use quinn_proto::Transmit;
 use wire::CloseCode;
 
 use crate::{
-    Clock, Datagram, Engine, Idle, IdleStrategy, Now, Pool, Port, RecvDatagram, Sleeper, Socket,
-    WorkerStats, rest::Rest, thread_cpu_ns,
+    Clock, Datagram, Engine, Handover, Idle, IdleStrategy, Now, Pool, Port, RecvDatagram, Sleeper,
+    Socket, WorkerStats, handover::Steered, rest::Rest, thread_cpu_ns,
 };
 
 /// How a thread is told from outside to come to an orderly end.
@@ -94,6 +94,7 @@ pub struct Worker<P> {
     /// A busy turn has passed since the last rest.
     rest_due: bool,
     rest: Rest,
+    handover: Option<Handover>,
 }
 
 /// Tallies are published at most so often while there is work, and before every wait.
@@ -102,6 +103,8 @@ const PUBLISH_NS: u64 = 1_000_000;
 const RESYNC_NS: u64 = 1_000_000_000;
 /// Records that wait in QUIC for room in a ring have no event of their own: the worker looks again after this.
 const BACKLOG_RETRY: Duration = Duration::from_micros(100);
+/// Datagrams of other workers taken in one turn.
+const TAKEN_OVER_MAX: usize = 256;
 /// Receive slots, each of one slab; one system call fills at most so many.
 const POOL_SLOTS: usize = 32;
 /// Slabs that slow streams may pin before their bytes are copied instead.
@@ -135,7 +138,15 @@ impl<P: Port> Worker<P> {
             published_ns: 0,
             rest_due: false,
             rest: Rest::new(rest),
+            handover: None,
         }
+    }
+
+    /// Lets the worker share its port with others.
+    #[must_use]
+    pub fn sharing(mut self, handover: Handover) -> Self {
+        self.handover = Some(handover);
+        self
     }
 
     /// Runs on the calling thread until `stop` asks for the end and the end is done. Gives the port back.
@@ -195,7 +206,7 @@ impl<P: Port> Worker<P> {
 
     /// Receive, move, fire, send. True when anything was done.
     fn turn(&mut self, start: Now) -> bool {
-        let received = self.receive(start);
+        let received = self.receive(start) | self.take_over(start);
         let now = self.clock.now();
         self.engine.poll(now, &mut self.port);
         if received {
@@ -211,12 +222,15 @@ impl<P: Port> Worker<P> {
     fn receive(&mut self, now: Now) -> bool {
         let before = self.socket.counts().datagrams_in;
         for _ in 0..self.config.receives_max {
-            let engine = &mut self.engine;
+            let (engine, handover, stats) = (&mut self.engine, &self.handover, &self.stats);
             let drained = self.socket.recv(&mut self.pool, 1, &mut |datagram: RecvDatagram| {
-                let RecvDatagram { remote, local_ip, ecn, data, kernel_unix_ns } = datagram;
-                let payload = data.into_bytes_mut();
-                let recv_ns = kernel_unix_ns.unwrap_or(now.unix_ns);
-                engine.handle_datagram(now, Datagram { remote, local_ip, ecn, payload, recv_ns });
+                let datagram = owned(datagram, now);
+                let Some(handover) = handover else { return engine.handle_datagram(now, datagram) };
+                match handover.steer(datagram) {
+                    Steered::Own(datagram) => engine.handle_datagram(now, datagram),
+                    Steered::Passed => stats.datagrams_passed.add(1),
+                    Steered::Lost => stats.datagrams_passed_lost.add(1),
+                }
             });
             if drained {
                 return self.socket.counts().datagrams_in > before;
@@ -226,6 +240,18 @@ impl<P: Port> Worker<P> {
         }
         self.stats.budget_exhausted.recv.add(1);
         true
+    }
+
+    /// Takes what other workers passed on, which came in at their sockets.
+    fn take_over(&mut self, now: Now) -> bool {
+        let Some(handover) = &self.handover else { return false };
+        let mut taken = false;
+        for _ in 0..TAKEN_OVER_MAX {
+            let Some(datagram) = handover.pop() else { break };
+            self.engine.handle_datagram(now, datagram);
+            taken = true;
+        }
+        taken
     }
 
     fn transmit(&mut self, now: Now) -> bool {
@@ -280,4 +306,11 @@ impl<P: Port> Worker<P> {
         self.published_ns = now.unix_ns;
         self.stats.publish(self.engine.tally(), &self.socket.counts(), &self.pool);
     }
+}
+
+/// What the engine takes of a received datagram.
+fn owned(datagram: RecvDatagram, now: Now) -> Datagram {
+    let RecvDatagram { remote, local_ip, ecn, data, kernel_unix_ns } = datagram;
+    let recv_ns = kernel_unix_ns.unwrap_or(now.unix_ns);
+    Datagram { remote, local_ip, ecn, payload: data.into_bytes_mut(), recv_ns }
 }

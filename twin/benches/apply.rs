@@ -77,7 +77,8 @@ impl Plant {
     /// A plant whose rows lie in the order of the hints.
     fn new(sensors: u32, order: &[u32]) -> Self {
         let capacities = LaneCapacities { tiers: [1 << 18, 64, 64], events: 64, outbound: 64 };
-        let (mut port, lanes) = lanes(&capacities, WorkerStats::shared(), Due::default());
+        let (mut ports, lanes) = lanes(&capacities, &[WorkerStats::shared()], Due::default());
+        let mut port = ports.remove(0);
         let (_, _, interval) = exchange(0);
         let world = World::new(options(), Arc::new(TwinStats::default()), interval);
         let remote = SocketAddr::from(([127, 0, 0, 1], 1));

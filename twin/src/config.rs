@@ -54,8 +54,10 @@ pub struct Config {
 pub struct Net {
     /// UDP address to listen on; port 0 takes any free one.
     pub addr: SocketAddr,
-    /// Core that the worker is pinned to.
+    /// Core that the first worker is pinned to; the others take those that follow.
     pub core: Option<usize>,
+    /// Threads that serve the sessions.
+    pub workers: usize,
     /// Sessions open at the same time.
     pub max_sessions: usize,
     /// Receive buffer asked of the kernel, in bytes.
@@ -85,6 +87,7 @@ impl Default for Net {
         Self {
             addr: SocketAddr::from(([0, 0, 0, 0], 0)),
             core: None,
+            workers: 1,
             max_sessions: 0,
             recv_buffer_bytes: 0,
             send_buffer_bytes: 0,

@@ -80,6 +80,7 @@ impl Surface {
         let report = self.report();
         exposition(&Sources {
             stats: &self.stats,
+            worker: &self.stats.worker(),
             total: &|latency| report.total(latency),
             rss_bytes: (self.rss_bytes)(),
         })
@@ -87,8 +88,8 @@ impl Surface {
 
     /// What is missing before devices can be served, if anything is.
     fn missing(&self) -> Option<&'static str> {
-        if self.stats.worker.turns.value() == 0 {
-            Some("the worker does not listen yet\n")
+        if self.stats.workers().iter().any(|worker| worker.turns.value() == 0) {
+            Some("a worker does not listen yet\n")
         } else if self.stats.tick.ticks.value() == 0 {
             Some("no tick has run yet\n")
         } else {

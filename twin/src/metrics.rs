@@ -1,6 +1,6 @@
 //! The metrics, in Prometheus' text format 0.0.4.
 //!
-//! One table names them all. Labels are drawn from closed sets (tiers, results, sensor types), never from
+//! One table names them all. Labels are drawn from closed sets (tiers, results, sensor types, systems), never from
 //! devices, so the number of series does not grow with the plant.
 
 use std::fmt::Write;
@@ -10,12 +10,14 @@ use hdrhistogram::Histogram;
 use crate::config::SENSOR_TYPES;
 use crate::host;
 use crate::interval::Latency;
-use crate::stats::TwinStats;
+use crate::stats::{SYSTEMS, TwinStats};
 
 /// What an exposition is made from.
 pub struct Sources<'a> {
     /// The counters of the hot threads.
     pub stats: &'a TwinStats,
+    /// The counts of all workers, added up.
+    pub worker: &'a netloop::WorkerStats,
     /// One latency over the whole run.
     pub total: &'a dyn Fn(Latency) -> &'a Histogram<u64>,
     /// Resident memory, in bytes.
@@ -170,6 +172,16 @@ const METRICS: &[Metric] = &[
     latency("pollux_tick_duration_seconds", "Work of a tick.", |from, to| {
         to.histogram("", (from.total)(Latency::TickDuration));
     }),
+    counter("pollux_system_duration_seconds_total", "Work of a tick, by system.", |from, to| {
+        for (name, system) in SYSTEMS.iter().zip(&from.stats.systems) {
+            to.push(&format!("system=\"{name}\""), system.total_ns.value() as f64 / 1e9);
+        }
+    }),
+    counter("pollux_system_runs_total", "Runs of the systems of a tick.", |from, to| {
+        for (name, system) in SYSTEMS.iter().zip(&from.stats.systems) {
+            to.count(&format!("system=\"{name}\""), system.runs.value());
+        }
+    }),
     latency(
         "pollux_ingest_latency_seconds",
         "From the socket to the world, by tier.",
@@ -192,7 +204,7 @@ const METRICS: &[Metric] = &[
         to.count("", from.stats.tick.entities.value());
     }),
     gauge("pollux_sessions", "Open sessions.", |from, to| {
-        to.count("", from.stats.worker.sessions_open());
+        to.count("", from.worker.sessions_open());
     }),
     gauge("pollux_ring_depth", "Records in a ring, by tier.", |from, to| {
         by_tier(to, |tier| from.stats.tiers[tier].ingress.ring_depth.value());
@@ -216,30 +228,30 @@ const METRICS: &[Metric] = &[
     ),
     gauge("pollux_sensor_value", "Smoothed values by sensor type.", sensor_values),
     counter("pollux_busy_seconds_total", "Time at work by thread.", |from, to| {
-        to.push("thread=\"worker\"", from.stats.worker.busy_ns.value() as f64 / 1e9);
+        to.push("thread=\"worker\"", from.worker.busy_ns.value() as f64 / 1e9);
         to.push("thread=\"tick\"", from.stats.tick.busy_ns.value() as f64 / 1e9);
     }),
     counter("pollux_budgets_spent_total", "Turns and ticks cut short by a budget.", |from, to| {
-        let budgets = &from.stats.worker.budget_exhausted;
+        let budgets = &from.worker.budget_exhausted;
         to.count("budget=\"receive\"", budgets.recv.value());
         to.count("budget=\"session\"", budgets.session.value());
         to.count("budget=\"send\"", budgets.send.value());
         to.count("budget=\"tick\"", from.stats.tick.budgets_spent.value());
     }),
-    counter("pollux_turns_total", "Turns of the worker.", |from, to| {
-        to.count("", from.stats.worker.turns.value());
+    counter("pollux_turns_total", "Turns of the workers.", |from, to| {
+        to.count("", from.worker.turns.value());
     }),
     counter("pollux_datagrams_total", "UDP datagrams by direction.", |from, to| {
-        to.count("direction=\"received\"", from.stats.worker.datagrams_in.value());
-        to.count("direction=\"sent\"", from.stats.worker.datagrams_out.value());
+        to.count("direction=\"received\"", from.worker.datagrams_in.value());
+        to.count("direction=\"sent\"", from.worker.datagrams_out.value());
     }),
     counter(
         "pollux_datagrams_rejected_total",
         "UDP datagrams that belong to no session and open none.",
-        |from, to| to.count("", from.stats.worker.garbage_datagrams.value()),
+        |from, to| to.count("", from.worker.garbage_datagrams.value()),
     ),
     counter("pollux_handshakes_failed_total", "Handshakes that failed, by reason.", |from, to| {
-        let worker = &from.stats.worker;
+        let worker = from.worker;
         to.count("reason=\"refused\"", worker.handshakes_refused.value());
         to.count("reason=\"tls\"", worker.handshakes_tls.value());
         to.count("reason=\"timeout\"", worker.handshakes_timeout.value());

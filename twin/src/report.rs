@@ -15,7 +15,7 @@ use serde::Serialize;
 use crate::histograms::{LatencyLog, LatencySummary, WriteError};
 use crate::host::Host;
 use crate::interval::{Interval, Latency};
-use crate::stats::{TierTotals, TwinStats};
+use crate::stats::{SYSTEMS, System, TierTotals, TwinStats};
 
 /// What the process used up to now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -179,6 +179,8 @@ pub struct Summary {
     pub tiers: Tiers,
     /// Percentiles by latency, in nanoseconds.
     pub latency_ns: BTreeMap<&'static str, LatencySummary>,
+    /// Times of the systems of a tick, by name.
+    pub systems: BTreeMap<&'static str, SystemTimes>,
     /// The idle strategy that was in force.
     pub idle_strategy: String,
     /// Where it ran.
@@ -192,6 +194,17 @@ pub struct Busy {
     pub worker: u64,
     /// Of the tick thread; busy is a tick without the wait for it.
     pub tick: u64,
+}
+
+/// The times of one system of a tick.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct SystemTimes {
+    /// How often it ran.
+    pub runs: u64,
+    /// Time of all its runs, in nanoseconds.
+    pub total_ns: u64,
+    /// Time of the longest of them, in nanoseconds.
+    pub max_ns: u64,
 }
 
 /// The accounts of all tiers.
@@ -216,33 +229,38 @@ impl Summary {
         duration: Duration,
         idle_strategy: &str,
     ) -> Self {
+        let worker = stats.worker();
         let [t1, t2, t3] = [0, 1, 2].map(|tier| stats.tiers[tier].totals());
         Self {
             duration_s: duration.as_secs_f64(),
             ticks: stats.tick.ticks.value(),
             tick_overruns: stats.tick.overruns.value(),
             entities: stats.tick.entities.value(),
-            sessions: stats.worker.sessions_open(),
+            sessions: worker.sessions_open(),
             rss_bytes: usage.rss_bytes,
             cpu_user_s: Duration::from_nanos(usage.cpu_user_ns).as_secs_f64(),
             cpu_system_s: Duration::from_nanos(usage.cpu_system_ns).as_secs_f64(),
-            busy_ns: Busy {
-                worker: stats.worker.busy_ns.value(),
-                tick: stats.tick.busy_ns.value(),
-            },
-            thread_cpu_ns: Busy {
-                worker: stats.worker.cpu_ns.value(),
-                tick: stats.tick.cpu_ns.value(),
-            },
-            packets: stats.worker.datagrams_in.value(),
+            busy_ns: Busy { worker: worker.busy_ns.value(), tick: stats.tick.busy_ns.value() },
+            thread_cpu_ns: Busy { worker: worker.cpu_ns.value(), tick: stats.tick.cpu_ns.value() },
+            packets: worker.datagrams_in.value(),
             active_s: activity.length().as_secs_f64(),
             active_cpu_s: Duration::from_nanos(activity.cpu_ns()).as_secs_f64(),
             tiers: Tiers { t1, t2, t3 },
             latency_ns: report.latencies(),
+            systems: system_times(stats),
             idle_strategy: idle_strategy.to_owned(),
             host: Host::read(),
         }
     }
+}
+
+fn system_times(stats: &TwinStats) -> BTreeMap<&'static str, SystemTimes> {
+    let times = |system: &System| SystemTimes {
+        runs: system.runs.value(),
+        total_ns: system.total_ns.value(),
+        max_ns: system.max_ns.value(),
+    };
+    SYSTEMS.into_iter().zip(stats.systems.iter().map(times)).collect()
 }
 
 /// The form of `-o text`.

@@ -1,7 +1,7 @@
-//! The running twin: worker, tick thread and cold side put together, and taken apart in order.
+//! The running twin: workers, tick thread and cold side put together, and taken apart in order.
 //!
-//! [`Twin::start`] binds everything that can fail before any thread runs. [`Twin::finish`] ends the worker first, then
-//! the tick thread, which drains what the worker left in the rings, and then closes the report: nothing that QUIC
+//! [`Twin::start`] binds everything that can fail before any thread runs. [`Twin::finish`] ends the workers first, then
+//! the tick thread, which drains what they left in the rings, and then closes the report: nothing that QUIC
 //! acknowledged is left behind.
 
 use std::net::{SocketAddr, TcpListener};
@@ -13,8 +13,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, anyhow};
 use netloop::{
-    Clock, Due, Engine, Idle, IdleStrategy, RingPort, ServerTls, SessionLimits, Socket,
-    SocketOptions, Stop, Waker, Worker, WorkerConfig, pin, set_niceness, sharpen_timers, wake_line,
+    Clock, Due, IdleStrategy, RingPort, ServerTls, Stop, Waker, Worker, pin, set_niceness,
+    sharpen_timers,
 };
 
 use crate::cold::{Cold, Ended};
@@ -26,14 +26,18 @@ use crate::stats::TwinStats;
 use crate::tick::{TickOptions, TickThread};
 use crate::world::{LaneCapacities, World, WorldOptions, lanes};
 
+mod workers;
+
+use workers::{Shared, Workers};
+
 /// Steps in the life of sessions that may wait for the tick thread; a storm of them waits in the engine.
 const EVENTS_MAX: usize = 4096;
 
 /// A twin whose threads run.
 pub struct Twin {
-    worker: Hot<RingPort>,
+    workers: Vec<Hot<RingPort>>,
     tick: Hot<()>,
-    waker: Waker,
+    wakers: Vec<Waker>,
     cold: Cold,
     surface: Arc<Surface>,
     http: Option<TcpListener>,
@@ -71,12 +75,10 @@ impl Twin {
     pub fn start(config: &Config, tls: ServerTls, report: Option<&Path>) -> anyhow::Result<Self> {
         let clock = Clock::new();
         let now = clock.now();
-        let socket = bind(config)?;
-        let quic_addr = socket.local_addr();
+        let sockets = workers::bind(config)?;
         let listener = config.http.enabled.then(|| http::bind(config.http.addr)).transpose()?;
         let http_addr = listener.as_ref().and_then(|listener| listener.local_addr().ok());
-        let stats = Arc::new(TwinStats::default());
-        let worker_stats = Arc::clone(&stats.worker);
+        let stats = Arc::new(TwinStats::new(config.net.workers));
         let began = SystemTime::UNIX_EPOCH + Duration::from_nanos(now.unix_ns);
         let report = Report::create(report, began)?;
         let surface = Surface::new(Arc::clone(&stats), report, rss_bytes);
@@ -85,15 +87,11 @@ impl Twin {
         let cold = Cold::new(Arc::clone(&surface), vec![consumer], Arc::clone(&died), usage);
 
         let due = Due::every(Duration::from_secs(1) / config.tick.hz);
-        let (port, tick_lanes) = lanes(&capacities(config), Arc::clone(&worker_stats), due);
-        let (waker, sleeper) = wake_line()?;
-        let idle = Idle::new(strategy(config));
-        let (idle_strategy, secrets) = (idle.strategy(), secrets()?);
-        let engine = Engine::server(tls.into_quic()?, limits(config), now, secrets.engine);
-        let rest = Duration::from_micros(config.idle.rest_us);
-        let worker_config = WorkerConfig { rest, ..WorkerConfig::default() };
-        let worker =
-            Worker::new(engine, socket, port, (idle, Some(sleeper)), worker_config, worker_stats);
+        let (ports, tick_lanes) = lanes(&capacities(config), stats.workers(), due);
+        let secrets = secrets()?;
+        let shared = Shared { config, tls, now, seed: secrets.engine };
+        let made = Workers::new(shared, sockets, ports, stats.workers())?;
+        let Workers { workers, wakers, addr: quic_addr, idle } = made;
         let options = WorldOptions::new(config, secrets.index);
         let world = World::new(options, Arc::clone(&stats), interval);
         let tick = TickOptions {
@@ -104,13 +102,15 @@ impl Twin {
         let started = now.instant;
         let place = |core| Place { core, priority: config.host.priority };
         let tick =
-            TickThread::new(world, tick_lanes, producer, stats, waker.clone(), tick, started);
+            TickThread::new(world, tick_lanes, producer, stats, wakers.clone(), tick, started);
+        let start = |(index, worker): (usize, Worker<RingPort>)| {
+            let core = config.net.core.map(|first| first + index);
+            Hot::start(&format!("net-{index}"), place(core), &died, move |stop| worker.run(stop))
+        };
         Ok(Self {
-            worker: Hot::start("net-0", place(config.net.core), &died, move |stop| {
-                worker.run(stop)
-            })?,
+            workers: workers.into_iter().enumerate().map(start).collect::<Result<_, _>>()?,
             tick: Hot::start("tick", place(config.tick.core), &died, move |stop| tick.run(stop))?,
-            waker,
+            wakers,
             cold,
             surface,
             http: listener,
@@ -118,7 +118,7 @@ impl Twin {
             clock,
             quic_addr,
             http_addr,
-            idle: idle_strategy,
+            idle,
             priority: config.host.priority,
         })
     }
@@ -162,13 +162,17 @@ impl Twin {
     /// A hot thread has panicked, or the report cannot be written.
     pub fn finish(mut self) -> anyhow::Result<Summary> {
         // Before the threads end, because they take sessions and rows with them.
-        let (sessions, resident) = (self.surface.stats().worker.sessions_open(), rss_bytes());
-        self.worker.stop.drain();
-        self.waker.wake();
-        let worker = self.worker.thread.join();
+        let (sessions, resident) = (self.surface.stats().worker().sessions_open(), rss_bytes());
+        for (worker, waker) in self.workers.iter().zip(&self.wakers) {
+            worker.stop.drain();
+            waker.wake();
+        }
+        let ended: Vec<_> = self.workers.into_iter().map(|worker| worker.thread.join()).collect();
         self.tick.stop.drain();
         let tick = self.tick.thread.join();
-        worker.map_err(|_| anyhow!("the worker thread has panicked"))?;
+        for worker in ended {
+            worker.map_err(|_| anyhow!("a worker thread has panicked"))?;
+        }
         tick.map_err(|_| anyhow!("the tick thread has panicked"))?;
         self.cold.collect()?;
         let duration = self.clock.now().instant.saturating_duration_since(self.started);
@@ -227,51 +231,8 @@ fn rss_bytes() -> u64 {
     netloop::rss_bytes().unwrap_or_default()
 }
 
-fn bind(config: &Config) -> anyhow::Result<Socket> {
-    let options = SocketOptions {
-        recv_buffer_bytes: config.net.recv_buffer_bytes,
-        send_buffer_bytes: config.net.send_buffer_bytes,
-        ..SocketOptions::default()
-    };
-    let socket = Socket::bind(config.net.addr, options).context("net.addr")?;
-    let (asked, granted) = (config.net.recv_buffer_bytes, socket.recv_buffer_bytes());
-    if granted < asked {
-        tracing::warn!(
-            asked,
-            granted,
-            "the kernel granted a smaller receive buffer; raise net.core.rmem_max"
-        );
-    }
-    Ok(socket)
-}
-
 fn capacities(config: &Config) -> LaneCapacities {
     LaneCapacities { tiers: config.ring.tiers, events: EVENTS_MAX, outbound: config.ring.out }
-}
-
-fn strategy(config: &Config) -> IdleStrategy {
-    config
-        .idle
-        .strategy
-        .name()
-        .parse()
-        .expect("both name the same strategies because the key table allows no other")
-}
-
-fn limits(config: &Config) -> SessionLimits {
-    let net = &config.net;
-    SessionLimits {
-        sessions_max: net.max_sessions,
-        idle_timeout: Duration::from_millis(net.idle_timeout_ms),
-        keep_alive: (net.keep_alive_ms > 0).then(|| Duration::from_millis(net.keep_alive_ms)),
-        uni_streams_max: net.max_uni_streams,
-        bi_streams_max: net.max_bi_streams,
-        stream_window_bytes: net.stream_window_bytes,
-        datagram_buffer_bytes: net.datagram_buffer_bytes,
-        mtu_bytes: net.mtu_bytes,
-        keys_max: net.keys_per_session,
-        ..SessionLimits::default()
-    }
 }
 
 /// Numbers that no peer may know: they decide where keys fall in tables and what connection ids look like.

@@ -31,8 +31,8 @@ impl Real {
 /// time because x86 fetches them in pairs.
 #[derive(Debug, Default)]
 pub struct TwinStats {
-    /// Written by the worker.
-    pub worker: Arc<WorkerStats>,
+    /// Each written by one worker.
+    workers: Vec<Arc<WorkerStats>>,
     /// Written by the tick thread.
     pub tick: Tick,
     /// By tier, T1 first.
@@ -43,6 +43,54 @@ pub struct TwinStats {
     pub aggregates: [Aggregate; SensorType::COUNT],
     /// By direction; see [`Direction`].
     pub commands: [Commands; 2],
+    /// Written by the tick thread: its systems, in the order of [`SYSTEMS`].
+    pub systems: [System; SYSTEMS.len()],
+}
+
+impl TwinStats {
+    /// Counters at zero for a twin of so many workers.
+    #[must_use]
+    pub fn new(workers: usize) -> Self {
+        let workers = std::iter::repeat_with(WorkerStats::shared).take(workers).collect();
+        Self { workers, ..Self::default() }
+    }
+
+    /// Those of each worker.
+    #[must_use]
+    pub fn workers(&self) -> &[Arc<WorkerStats>] {
+        &self.workers
+    }
+
+    /// Those of all workers, added up.
+    #[must_use]
+    pub fn worker(&self) -> WorkerStats {
+        WorkerStats::sum(&self.workers)
+    }
+}
+
+/// The systems of a tick, in the order in which they run: steps of sessions, commands, deadlines, the two tiers of
+/// records, records that fault injection held back, rules, what happens once a second, and counters.
+pub const SYSTEMS: [&str; 9] =
+    ["events", "t3", "expire", "t2", "t1", "held", "rules", "second", "publish"];
+
+/// The times of one system.
+#[derive(Debug, Default)]
+pub struct System {
+    /// How often it ran.
+    pub runs: Counter,
+    /// Time of all its runs, in nanoseconds.
+    pub total_ns: Counter,
+    /// Time of the longest of them, in nanoseconds.
+    pub max_ns: Counter,
+}
+
+impl System {
+    /// Replaces the times.
+    pub fn set(&self, times: &ecs::Times) {
+        self.runs.set(times.runs);
+        self.total_ns.set(times.total_ns);
+        self.max_ns.set(times.max_ns);
+    }
 }
 
 /// The tick thread's counters.

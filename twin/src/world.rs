@@ -23,12 +23,13 @@ mod publish;
 mod row;
 mod sequence;
 mod sessions;
+mod systems;
 mod tables;
 mod threshold;
 
 use std::sync::Arc;
 
-use ecs::KeyIndex;
+use ecs::{KeyIndex, Schedule};
 use netloop::Slot;
 use wire::{DeviceId, SensorType, Tier};
 
@@ -53,7 +54,8 @@ pub use sessions::{Losses, Sessions};
 pub use threshold::{Direction, Level, Limits};
 
 use apply::Part;
-use tables::Tables;
+use systems::Step;
+use tables::{Hot, Rows, Touched};
 
 /// Records that a ring gives at once: 64 KiB of slots, which stay in L2 from the first look at them to the last. The
 /// worker gets the room back after each.
@@ -86,10 +88,18 @@ pub struct Sensor {
     pub smoothed: f32,
 }
 
-/// The mirrored plant.
+/// The mirrored plant: its rows, everything around them, and the systems that bring them up to date.
 pub struct World {
+    ecs: ecs::World,
+    plant: Plant,
+    schedule: Schedule<Step>,
+}
+
+/// Everything of the plant that is not a row.
+struct Plant {
     options: WorldOptions,
-    tables: Tables,
+    hot: Hot,
+    touched: Touched,
     index: KeyIndex<RowRef>,
     sessions: Sessions,
     part: Part,
@@ -112,8 +122,9 @@ impl World {
     /// An empty world that publishes into `stats` and records latencies into `interval`.
     #[must_use]
     pub fn new(options: WorldOptions, stats: Arc<TwinStats>, interval: Box<Interval>) -> Self {
-        Self {
-            tables: Tables::new(),
+        let plant = Plant {
+            hot: Hot::new(),
+            touched: Touched::new(),
             index: KeyIndex::new(options.index_secrets, options.entities_max),
             sessions: Sessions::new(options.sessions_max),
             part: Part::new(),
@@ -131,109 +142,108 @@ impl World {
             options,
             stats,
             interval,
-        }
+        };
+        Self { ecs: tables::empty(), plant, schedule: systems::schedule() }
     }
 
     /// One tick, the `tick`-th of the schedule. `clock` tells the time in nanoseconds since the Unix epoch; it is asked
-    /// once for every few hundred records.
+    /// between two systems, and within them once for every few hundred records.
     pub fn tick(&mut self, lanes: &mut Lanes, tick: u64, clock: &mut dyn FnMut() -> u64) {
-        self.crossings.clear();
-        self.drain_events(lanes);
-        self.drain_t3(lanes, clock);
-        self.expire_commands(tick);
-        self.drain(Tier::T2, lanes, tick, clock);
-        self.drain(Tier::T1, lanes, tick, clock);
-        self.apply_held(tick, clock);
-        self.run_rules(lanes, tick, clock);
-        if tick >= self.next_second_tick {
-            self.next_second_tick = tick + u64::from(self.options.hz);
-            self.handle_second();
+        self.plant.crossings.clear();
+        let mut moment = systems::Tick { plant: &mut self.plant, lanes, tick, clock };
+        self.schedule.run_timed(&mut self.ecs, &mut moment, tick, |moment| (moment.clock)());
+        for (system, to) in self.schedule.systems().iter().zip(&self.plant.stats.systems) {
+            to.set(&system.times());
         }
-        self.publish(lanes);
     }
 
     /// The sensor of this name, if the world has it.
     #[must_use]
     pub fn sensor(&self, device: DeviceId, sensor_id: u16) -> Option<Sensor> {
-        let row = self.index.find(key_of(device, sensor_id))?;
+        let row = self.plant.index.find(key_of(device, sensor_id))?;
         let sensor_type = row.sensor_type()?;
-        Some(Sensor {
-            sensor_type,
-            live: *self.tables.live(row),
-            smoothed: self.tables.smoothed(sensor_type)[row.row()].0,
-        })
+        let (live, smoothed) = (*self.ecs.value(row), self.ecs.value::<Smoothed>(row).0);
+        Some(Sensor { sensor_type, live, smoothed })
     }
 
     /// The actuator of this name, if the world has it.
     #[must_use]
     pub fn actuator(&self, device: DeviceId, actuator_id: u16) -> Option<ActuatorState> {
-        let row = self.index.find(key_of(device, actuator_id))?;
-        row.is_actuator().then(|| *self.tables.actuator(row))
+        let row = self.plant.index.find(key_of(device, actuator_id))?;
+        row.is_actuator().then(|| *self.ecs.value(row))
     }
 
     /// Sensors and actuators.
     #[must_use]
     pub fn entities(&self) -> usize {
-        self.tables.len()
+        self.ecs.len()
     }
 
     /// The thresholds crossed in the latest tick, the first few thousand of them.
     #[must_use]
     pub fn crossings(&self) -> &[Crossing] {
-        &self.crossings
+        &self.plant.crossings
     }
 
     /// Crossings since the start, by direction.
     #[must_use]
     pub const fn crossing_counts(&self, sensor_type: SensorType) -> [u64; 2] {
-        self.crossing_counts[sensor_type.index()]
+        self.plant.crossing_counts[sensor_type.index()]
     }
 
     /// What became of the records of a tier.
     #[must_use]
     pub const fn outcomes(&self, tier: Tier) -> &Outcomes {
-        &self.outcomes[tier.index()]
+        &self.plant.outcomes[tier.index()]
     }
 
     /// How commands to devices ended.
     #[must_use]
     pub const fn command_ends(&self) -> CommandEnds {
-        self.actuators.ends()
+        self.plant.actuators.ends()
     }
 
     /// The account of a tier as it stands: exact when worker and rings rest.
     #[must_use]
     pub fn totals(&self, tier: Tier, lanes: &Lanes) -> TierTotals {
-        balance(tier, self.outcomes(tier), &self.ingress(tier, lanes), &self.sessions.losses())
+        let losses = self.plant.sessions.losses();
+        balance(tier, self.outcomes(tier), &self.plant.ingress(tier, lanes), &losses)
     }
 
     /// Publishes everything at once, for the last time or for the first.
     pub fn settle(&mut self, lanes: &Lanes) {
-        self.handle_second();
-        self.publish(lanes);
+        self.plant.handle_second(&self.ecs);
+        self.plant.publish(&self.ecs, lanes);
     }
 
     /// The latencies since the last exchange; the tick thread exchanges them about once a second.
     pub const fn interval_mut(&mut self) -> &mut Box<Interval> {
-        &mut self.interval
+        &mut self.plant.interval
     }
 
     /// Ends the world and gives its last latencies.
     #[must_use]
     pub fn into_interval(self) -> Box<Interval> {
-        self.interval
+        self.plant.interval
     }
 
     /// Memory of rows, index and session tables, in bytes.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.tables.memory_bytes() + self.index.memory_bytes() + self.sessions.memory_bytes()
+        let Plant { index, sessions, .. } = &self.plant;
+        self.ecs.memory_bytes() + index.memory_bytes() + sessions.memory_bytes()
+    }
+
+    /// The systems of a tick in their order, with what they touch and how long they took.
+    #[must_use]
+    pub fn schedule(&self) -> impl std::fmt::Display {
+        &self.schedule
     }
 
     /// A number that two worlds share when all their rows are equal, bit for bit.
     #[must_use]
     pub fn state_hash(&self) -> u64 {
-        self.tables.hash()
+        self.ecs.state_hash()
     }
 }
 

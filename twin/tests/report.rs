@@ -246,6 +246,7 @@ fn summary_has_every_field_and_the_account_adds_up() {
         "packets",
         "rss_bytes",
         "sessions",
+        "systems",
         "thread_cpu_ns",
         "tick_overruns",
         "ticks",

@@ -53,7 +53,7 @@ struct Served {
 
 impl Served {
     fn start() -> Self {
-        let stats = Arc::new(TwinStats::default());
+        let stats = Arc::new(TwinStats::new(1));
         let report = Report::create(None, UNIX_EPOCH).unwrap();
         let surface = Surface::new(Arc::clone(&stats), report, || RSS_BYTES);
         let (producer, consumer, first) = exchange(0);
@@ -257,7 +257,7 @@ fn histograms_are_cumulative_and_complete() {
 fn readiness_waits_for_the_worker_and_the_tick() {
     let served = Served::start();
     assert_eq!(served.get("/readyz"), (503, "the worker does not listen yet\n".to_owned()));
-    served.stats.worker.turns.set(1);
+    served.stats.workers()[0].turns.set(1);
     assert_eq!(served.get("/readyz"), (503, "no tick has run yet\n".to_owned()));
     served.stats.tick.ticks.add(1);
     assert_eq!(served.get("/readyz"), (200, "ready\n".to_owned()));
@@ -276,7 +276,7 @@ fn liveness_falls_when_the_tick_stands_still_and_comes_back() {
 
 #[test]
 fn a_limit_ends_the_run_and_a_last_collection_leaves_nothing() {
-    let stats = Arc::new(TwinStats::default());
+    let stats = Arc::new(TwinStats::new(1));
     let report = Report::create(None, UNIX_EPOCH).unwrap();
     let surface = Surface::new(stats, report, || 0);
     let (producer, consumer, mut current) = exchange(0);

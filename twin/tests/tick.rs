@@ -25,7 +25,7 @@ fn the_end_drains_the_rings_and_hands_the_last_latencies_over() {
     let started: Instant = Clock::new().now().instant;
     let tick_options = TickOptions { hz: 1000, spin: Duration::ZERO, catch_up: 0 };
     let published = Arc::clone(&stats);
-    let thread = TickThread::new(world, lanes, producer, stats, waker, tick_options, started);
+    let thread = TickThread::new(world, lanes, producer, stats, vec![waker], tick_options, started);
     let stop = Stop::new();
     // Told to end before it starts: what waits in the rings is applied all the same.
     stop.drain();

@@ -81,7 +81,13 @@ const NET: &[Key] = &[
         "net.core",
         "none",
         Kind::Core { set: |c, v| c.net.core = v },
-        "Core that the worker thread is pinned to.",
+        "Core that the first worker is pinned to; the others take those that follow.",
+    ),
+    key(
+        "net.workers",
+        "1",
+        Kind::Count { min: 1, max: 16, set: |c, v| c.net.workers = v as usize },
+        "Threads that serve the sessions, each with a socket and rings of its own on the same port.",
     ),
     key(
         "net.max_sessions",

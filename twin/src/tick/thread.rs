@@ -35,8 +35,8 @@ pub struct TickThread {
     lanes: Lanes,
     producer: IntervalProducer,
     stats: Arc<TwinStats>,
-    /// Wakes a worker that sleeps while answers wait for it.
-    waker: Waker,
+    /// Wake a worker that sleeps while answers wait for it.
+    wakers: Vec<Waker>,
     clock: Clock,
     options: TickOptions,
     started: Instant,
@@ -51,21 +51,21 @@ struct Second {
 }
 
 impl TickThread {
-    /// Puts the thread together; nothing runs before [`TickThread::run`]. `started` is where the intervals of `producer`
-    /// count from.
+    /// Puts the thread together; nothing runs before [`TickThread::run`]. `wakers` are of the workers, in order;
+    /// `started` is where the intervals of `producer` count from.
     #[must_use]
     pub fn new(
         world: World,
         lanes: Lanes,
         producer: IntervalProducer,
         stats: Arc<TwinStats>,
-        waker: Waker,
+        wakers: Vec<Waker>,
         options: TickOptions,
         started: Instant,
     ) -> Self {
         let clock = Clock::new();
         let second = Second { since: started, ticks: 0 };
-        Self { world, lanes, producer, stats, waker, clock, options, started, second }
+        Self { world, lanes, producer, stats, wakers, clock, options, started, second }
     }
 
     /// Ticks on the calling thread until `stop` is told to drain, then until the rings are empty, and hands the last
@@ -91,11 +91,12 @@ impl TickThread {
         let start = self.clock.now();
         let begin = pace.begin(start.instant);
         self.world.interval_mut().record(Latency::TickJitter, begin.late_ns);
-        let free = self.lanes.outbound.free();
         let clock = &self.clock;
         self.world.tick(&mut self.lanes, begin.tick, &mut || clock.now().unix_ns);
-        if self.lanes.outbound.free() < free {
-            self.waker.wake();
+        for (lane, waker) in self.lanes.workers_mut().iter_mut().zip(&self.wakers) {
+            if lane.take_asked() {
+                waker.wake();
+            }
         }
         let end = self.clock.now();
         let spent_ns = duration_ns(end.instant.saturating_duration_since(start.instant));

@@ -10,14 +10,14 @@ use wire::{Record, SensorType, Tier};
 use crate::interval::{Interval, Latency};
 
 use super::account::{Outcomes, Reason};
-use super::component::{SensorKey, Smoothed};
+use super::component::{Link, Live, SensorKey, Smoothed};
 use super::fault::Fault;
 use super::fold::{Folded, fold};
 use super::row::RowRef;
 use super::sessions::Sessions;
-use super::tables::{HotColumns, prefetch_row};
+use super::tables::{HotColumns, Rows, prefetch_row};
 use super::threshold::{Direction, Limits};
-use super::{CROSSINGS_MAX, Crossing, Lanes, STEP_RECORDS, World, key_of};
+use super::{CROSSINGS_MAX, Crossing, Lanes, Plant, STEP_RECORDS, key_of};
 
 /// Records resolved together and stamped with one time: at 10 ns each, 5 us.
 const PART_RECORDS: usize = 512;
@@ -53,39 +53,50 @@ impl Part {
     }
 }
 
-impl World {
-    /// Drains the ring of T1 or T2 within its budget.
+impl Plant {
+    /// Drains the rings of T1 or T2 within the budget, a step of each worker's in turn.
     pub(super) fn drain(
         &mut self,
+        ecs: &mut ecs::World,
         tier: Tier,
         lanes: &mut Lanes,
         tick: u64,
         clock: &mut dyn FnMut() -> u64,
     ) {
-        let ring = &mut lanes.tiers[tier.index()];
+        let workers = lanes.workers_mut();
+        // No worker is the first one in every tick: the budget may end before the last.
+        let mut at = tick as usize % workers.len();
         let mut budget = self.options.drain[tier.index()];
-        while budget > 0 {
+        let mut empty = 0;
+        while budget > 0 && empty < workers.len() {
+            let ring = &mut workers[at].tiers[tier.index()];
             let room = self.fault.as_ref().map_or(STEP_RECORDS, Fault::free);
             let step = budget.min(STEP_RECORDS).min(room);
-            let sensors = self.tables.len();
+            let entities = ecs.len();
             let taken = ring.pop_chunk(step, |front, back| {
-                self.take(tier, front, tick, clock);
-                self.take(tier, back, tick, clock);
+                self.take(ecs, tier, front, tick, clock);
+                self.take(ecs, tier, back, tick, clock);
             });
-            if taken == 0 {
-                return;
-            }
-            let spawned = self.tables.len() - sensors;
+            empty = if taken == 0 { empty + 1 } else { 0 };
+            let spawned = ecs.len() - entities;
             budget = budget.saturating_sub(taken + spawned * SPAWN_RECORDS);
+            at = (at + 1) % workers.len();
         }
-        if ring.depth() > 0 {
+        if lanes.depth(tier) > 0 {
             self.stats.tick.budgets_spent.add(1);
         }
     }
 
-    fn take(&mut self, tier: Tier, slots: &[Slot], tick: u64, clock: &mut dyn FnMut() -> u64) {
+    fn take(
+        &mut self,
+        ecs: &mut ecs::World,
+        tier: Tier,
+        slots: &[Slot],
+        tick: u64,
+        clock: &mut dyn FnMut() -> u64,
+    ) {
         match &mut self.fault {
-            None => self.apply(tier, slots, clock),
+            None => self.apply(ecs, tier, slots, clock),
             Some(fault) => {
                 let sessions = &mut self.sessions;
                 // A number that is skipped on purpose is not missing on the network.
@@ -97,23 +108,34 @@ impl World {
     }
 
     /// Applies what fault injection held back until this tick.
-    pub(super) fn apply_held(&mut self, tick: u64, clock: &mut dyn FnMut() -> u64) {
+    pub(super) fn apply_held(
+        &mut self,
+        ecs: &mut ecs::World,
+        tick: u64,
+        clock: &mut dyn FnMut() -> u64,
+    ) {
         let mut slots = std::mem::take(&mut self.faulted);
         while let Some(fault) = &mut self.fault
             && let Some(lane) = fault.pop(tick, &mut slots, STEP_RECORDS)
         {
-            self.apply(Tier::ALL[lane], &slots, clock);
+            self.apply(ecs, Tier::ALL[lane], &slots, clock);
         }
         self.faulted = slots;
     }
 
-    fn apply(&mut self, tier: Tier, slots: &[Slot], clock: &mut dyn FnMut() -> u64) {
+    fn apply(
+        &mut self,
+        ecs: &mut ecs::World,
+        tier: Tier,
+        slots: &[Slot],
+        clock: &mut dyn FnMut() -> u64,
+    ) {
         for slots in slots.chunks(PART_RECORDS) {
             self.resolve(slots);
             if !self.part.misses.is_empty() {
-                self.resolve_misses(tier, slots);
+                self.resolve_misses(ecs, tier, slots);
             }
-            self.fold_part(tier, slots, clock());
+            self.fold_part(ecs, tier, slots, clock());
         }
     }
 
@@ -136,7 +158,7 @@ impl World {
 
     /// Looks the listed records up by key, spawns sensors that are new, and teaches the sessions' tables.
     #[cold]
-    fn resolve_misses(&mut self, tier: Tier, slots: &[Slot]) {
+    fn resolve_misses(&mut self, ecs: &mut ecs::World, tier: Tier, slots: &[Slot]) {
         let mut part = std::mem::take(&mut self.part);
         part.keys.clear();
         part.keys.extend(part.misses.iter().map(|&at| name_of(&slots[at as usize])));
@@ -145,7 +167,7 @@ impl World {
         self.index.find_batch(&part.keys, &mut part.found);
         for (&at, &found) in part.misses.iter().zip(&part.found) {
             let slot = &slots[at as usize];
-            match self.resolve_miss(slot, found) {
+            match self.resolve_miss(ecs, slot, found) {
                 Ok(row) => {
                     self.sessions.insert(slot.session, slot.hint, row);
                     part.rows[at as usize] = row;
@@ -156,31 +178,44 @@ impl World {
         self.part = part;
     }
 
-    fn resolve_miss(&mut self, slot: &Slot, found: Option<RowRef>) -> Result<RowRef, Reason> {
+    fn resolve_miss(
+        &mut self,
+        ecs: &mut ecs::World,
+        slot: &Slot,
+        found: Option<RowRef>,
+    ) -> Result<RowRef, Reason> {
         let record: &Record = bytemuck::cast_ref(&slot.record);
         record.check().map_err(|_| Reason::Record)?;
         // An earlier record of this part may have spawned it.
         let row = match found.or_else(|| self.index.find(name_of(slot))) {
             Some(row) => row,
-            None => self.spawn_sensor(slot, record)?,
+            None => self.spawn_sensor(ecs, slot, record)?,
         };
-        if slot.epoch == 0 && row.sensor_type().is_some() && self.tables.link(row) != slot.session {
+        if slot.epoch == 0
+            && row.sensor_type().is_some()
+            && ecs.value::<Link>(row).0 != slot.session
+        {
             // No hello tells whether the device has booted since its last session, so its numbers may have.
-            self.tables.live_mut(row).restart(slot);
+            ecs.value_mut::<Live>(row).restart(slot);
         }
-        self.tables.set_link(row, slot.session);
+        *ecs.value_mut(row) = Link(slot.session);
         Ok(row)
     }
 
-    fn spawn_sensor(&mut self, slot: &Slot, record: &Record) -> Result<RowRef, Reason> {
-        if self.tables.len() >= self.options.entities_max {
+    fn spawn_sensor(
+        &mut self,
+        ecs: &mut ecs::World,
+        slot: &Slot,
+        record: &Record,
+    ) -> Result<RowRef, Reason> {
+        if ecs.len() >= self.options.entities_max {
             return Err(Reason::Limit);
         }
         let sensor_type = SensorType::from_u8(record.kind()).ok_or(Reason::Record)?;
         let key = SensorKey::new(record.device(), record.sensor_id(), sensor_type);
-        let row = self.tables.next_sensor(sensor_type);
+        let row = ecs.next_sensor(sensor_type);
         self.index.insert(name_of(slot), row).map_err(|_| Reason::Limit)?;
-        self.tables.spawn_sensor(key, sensor_type, slot);
+        ecs.spawn_sensor(key, sensor_type, slot);
         Ok(row)
     }
 
@@ -192,11 +227,12 @@ impl World {
         }
     }
 
-    /// Folds resolved records into their rows.
-    fn fold_part(&mut self, tier: Tier, slots: &[Slot], now_ns: u64) {
+    /// Folds resolved records into their rows. A function of its own, so that its loop has all registers to itself.
+    #[inline(never)]
+    fn fold_part(&mut self, ecs: &mut ecs::World, tier: Tier, slots: &[Slot], now_ns: u64) {
         let mut latencies = Latencies::new(tier, now_ns);
-        let Self { tables, part, .. } = self;
-        let mut hot = tables.hot();
+        let Self { hot, part, .. } = self;
+        let mut hot = hot.view(ecs);
         let mut tally = Tally {
             lane: tier.index(),
             outcomes: &mut self.outcomes[tier.index()],
@@ -204,7 +240,7 @@ impl World {
             crossings: &mut self.crossings,
             crossing_counts: &mut self.crossing_counts,
         };
-        let columns = hot.columns();
+        let columns = hot.all_slices();
         let rows = &part.rows[..slots.len()];
         let mut ahead = rows.chunks(GROUP_RECORDS);
         ahead.next().into_iter().flatten().for_each(|&row| prefetch_row(columns, row));

@@ -9,43 +9,52 @@ use super::account::Reason;
 use super::actuator::{Moment, Setpoint};
 use super::automation::Firing;
 use super::command::{Target, answer};
-use super::component::{ActuatorStatus, SensorKey};
+use super::component::{ActuatorStatus, Link, Live, SensorKey};
 use super::row::RowRef;
-use super::{Lanes, World, key_of};
+use super::tables::{Rows, each_touched};
+use super::{Lanes, Plant, key_of};
 
-/// Steps of sessions taken in one tick: a thousand sessions that come back at once are known after four.
+/// Steps of sessions taken from a worker in one tick: a thousand sessions that come back at once are known after four.
 const EVENTS_MAX: usize = 256;
 
-impl World {
+impl Plant {
     pub(super) fn drain_events(&mut self, lanes: &mut Lanes) {
-        for _ in 0..EVENTS_MAX {
-            let Some(event) = lanes.events.pop() else { return };
-            self.sessions.handle_event(&event);
+        for lane in lanes.workers_mut() {
+            for _ in 0..EVENTS_MAX {
+                let Some(event) = lane.events.pop() else { break };
+                self.sessions.handle_event(&event);
+            }
         }
     }
 
     /// Answers commands of devices and takes the ends of our own, no more than there is room for answers.
-    pub(super) fn drain_t3(&mut self, lanes: &mut Lanes, clock: &mut dyn FnMut() -> u64) {
-        let budget = self.options.drain[Tier::T3.index()];
-        for _ in 0..budget.min(lanes.outbound.free()) {
-            let Some(slot) = lanes.tiers[Tier::T3.index()].pop() else { return };
-            if slot.flags == 0 {
-                let outbound = self.answer_command(&slot);
-                lanes.outbound.push(outbound).expect("room was counted before the loop");
-                let age_ns = clock().saturating_sub(slot.recv_ns);
-                self.interval.record(Latency::ReceiveToAppliedT3, age_ns);
-            } else {
-                self.end_command(&slot, clock());
+    pub(super) fn drain_t3(
+        &mut self,
+        ecs: &mut ecs::World,
+        lanes: &mut Lanes,
+        clock: &mut dyn FnMut() -> u64,
+    ) {
+        for lane in lanes.workers_mut() {
+            let budget = self.options.drain[Tier::T3.index()];
+            for _ in 0..budget.min(lane.outbound_free()) {
+                let Some(slot) = lane.tiers[Tier::T3.index()].pop() else { break };
+                if slot.flags == 0 {
+                    lane.push_outbound(self.answer_command(ecs, &slot));
+                    let age_ns = clock().saturating_sub(slot.recv_ns);
+                    self.interval.record(Latency::ReceiveToAppliedT3, age_ns);
+                } else {
+                    self.end_command(ecs, &slot, clock());
+                }
             }
         }
-        if lanes.tiers[Tier::T3.index()].depth() > 0 {
+        if lanes.depth(Tier::T3) > 0 {
             self.stats.tick.budgets_spent.add(1);
         }
     }
 
-    fn answer_command(&mut self, slot: &Slot) -> Outbound {
+    fn answer_command(&mut self, ecs: &ecs::World, slot: &Slot) -> Outbound {
         let request = Record::from_bytes(slot.record);
-        let answer = answer(&request, |command| self.find_target(command));
+        let answer = answer(&request, |command| self.find_target(ecs, command));
         self.answers.add(&answer);
         let outcomes = &mut self.outcomes[Tier::T3.index()];
         match answer {
@@ -58,16 +67,16 @@ impl World {
         Outbound::Answer { session: SessionId(slot.session), token: slot.hint, answer }
     }
 
-    fn find_target(&self, command: &Command) -> Target {
+    fn find_target(&self, ecs: &ecs::World, command: &Command) -> Target {
         let (device, sensor_id) = (command.record.device(), command.record.sensor_id());
         let Some(row) = self.index.find(key_of(device, sensor_id)) else { return Target::Unknown };
-        if self.tables.key(row).sensor_type != command.sensor_type as u8 {
+        if ecs.value::<SensorKey>(row).sensor_type != command.sensor_type as u8 {
             return Target::Unknown;
         }
         if !row.is_actuator() {
-            return Target::Value(self.tables.live(row).value);
+            return Target::Value(ecs.value::<Live>(row).value);
         }
-        let state = self.tables.actuator(row);
+        let state = ecs.value(row);
         if ActuatorStatus::of(state) == ActuatorStatus::Acknowledged {
             Target::Value(state.acknowledged)
         } else {
@@ -76,20 +85,20 @@ impl World {
     }
 
     /// Takes the end of a command that a rule opened.
-    fn end_command(&mut self, slot: &Slot, now_ns: u64) {
+    fn end_command(&mut self, ecs: &mut ecs::World, slot: &Slot, now_ns: u64) {
         let record = Record::from_bytes(slot.record);
         let row = self.index.find(key_of(record.device(), record.sensor_id()));
         let Some(row) = row.filter(|row| row.is_actuator()) else { return };
-        let state = self.tables.actuator_mut(row);
+        let state = ecs.value_mut(row);
         if let Some(rtt_ns) = self.actuators.handle_end(slot, state, now_ns) {
             self.interval.record(Latency::CommandRtt, rtt_ns);
         }
     }
 
     /// Ends commands whose deadline has passed.
-    pub(super) fn expire_commands(&mut self, tick: u64) {
+    pub(super) fn expire_commands(&mut self, ecs: &mut ecs::World, tick: u64) {
         while let Some((row, tag)) = self.actuators.poll_deadline(tick) {
-            let state = self.tables.actuator_mut(row);
+            let state = ecs.value_mut(row);
             self.actuators.expire(state, tag);
         }
     }
@@ -97,19 +106,20 @@ impl World {
     /// Lets the rules look at what has changed, and sends the commands that follow.
     pub(super) fn run_rules(
         &mut self,
+        ecs: &mut ecs::World,
         lanes: &mut Lanes,
         tick: u64,
         clock: &mut dyn FnMut() -> u64,
     ) {
-        let Self { tables, automation, .. } = self;
+        let Self { touched, automation, .. } = self;
         if automation.is_active() {
-            tables.each_changed(|sensor_type, row, smoothed| {
+            each_touched(touched, ecs, |sensor_type, row, smoothed| {
                 automation.handle_value(sensor_type, row, smoothed);
             });
         }
-        tables.clear_changed();
+        ecs.clear_changed();
         while let Some(firing) = self.automation.poll() {
-            self.fire(&firing, lanes, tick, clock);
+            self.fire(ecs, &firing, lanes, tick, clock);
         }
     }
 
@@ -117,18 +127,19 @@ impl World {
     /// of the sensor brings it up again.
     fn fire(
         &mut self,
+        ecs: &mut ecs::World,
         firing: &Firing,
         lanes: &mut Lanes,
         tick: u64,
         clock: &mut dyn FnMut() -> u64,
     ) {
         let rule = self.automation.rule(firing.rule);
-        let sensor = self.tables.key(firing.sensor);
+        let sensor: SensorKey = *ecs.value(firing.sensor);
         let key = SensorKey::new(sensor.device, rule.actuator_id, rule.sensor_type);
-        let link = self.tables.link(firing.sensor);
-        let epoch = self.tables.live(firing.sensor).epoch;
-        let Some(row) = self.find_or_spawn_actuator(key, link) else { return };
-        if !self.actuators.wants(self.tables.actuator(row), rule.setpoint, epoch, tick) {
+        let Link(link) = *ecs.value(firing.sensor);
+        let epoch = ecs.value::<Live>(firing.sensor).epoch;
+        let Some(row) = self.find_or_spawn_actuator(ecs, key, link) else { return };
+        if !self.actuators.wants(ecs.value(row), rule.setpoint, epoch, tick) {
             return;
         }
         let Some(session) = self.sessions.commandable(link) else {
@@ -136,27 +147,33 @@ impl World {
             self.relink |= !self.sessions.is_open(link);
             return;
         };
-        if !self.actuators.has_room() || lanes.outbound.free() == 0 {
+        let lane = lanes.lane_of(session);
+        if !self.actuators.has_room() || lane.outbound_free() == 0 {
             return;
         }
         let setpoint = Setpoint { session, epoch, value: rule.setpoint };
         let moment = Moment { tick, unix_ns: clock() };
-        let state = self.tables.actuator_mut(row);
+        let state = ecs.value_mut(row);
         let command = self.actuators.send(row, &key, state, &setpoint, moment);
-        lanes.outbound.push(command).expect("room was looked for above");
+        lane.push_outbound(command);
     }
 
     /// The actuator of this key; none when the name is a sensor's or the world is full.
-    fn find_or_spawn_actuator(&mut self, key: SensorKey, session: u32) -> Option<RowRef> {
+    fn find_or_spawn_actuator(
+        &mut self,
+        ecs: &mut ecs::World,
+        key: SensorKey,
+        session: u32,
+    ) -> Option<RowRef> {
         if let Some(row) = self.index.find(key_of(key.device, key.sensor_id)) {
             return row.is_actuator().then_some(row);
         }
-        if self.tables.len() >= self.options.entities_max {
+        if ecs.len() >= self.options.entities_max {
             return None;
         }
-        let row = self.tables.next_actuator();
+        let row = ecs.next_actuator();
         self.index.insert(key_of(key.device, key.sensor_id), row).ok()?;
-        self.tables.spawn_actuator(key, session);
+        ecs.spawn_actuator(key, session);
         Some(row)
     }
 }

@@ -1,22 +1,30 @@
-//! The rings between worker and tick thread, from the tick's side.
+//! The rings between the workers and the tick thread, from the tick's side.
 
 use std::sync::Arc;
 
 use netloop::{
-    Consumer, Due, Outbound, Producer, RingPort, SessionEvent, Slot, TierTally, WorkerStats, ring,
+    Consumer, Due, Outbound, Producer, RingPort, SessionEvent, SessionId, Slot, TierTally,
+    WorkerStats, ring,
 };
 use wire::{RECORD_BYTES, Tier};
 
-/// What the tick thread holds of the rings, and the worker's counts beside them.
+/// What the tick thread holds of the rings of all workers.
 pub struct Lanes {
+    workers: Vec<Lane>,
+    /// When the tick thread will next look, for the workers to be ready by then.
+    pub due: Due,
+}
+
+/// The rings of one worker, and its counts beside them.
+pub struct Lane {
     /// Records by tier, T1 first. On T3 also the ends of commands that the twin opened.
     pub tiers: [Consumer<Slot>; Tier::COUNT],
     /// Steps in the life of sessions.
     pub events: Consumer<SessionEvent>,
     /// Answers and commands, to be sent in the worker's next turn.
-    pub outbound: Producer<Outbound>,
-    /// When the tick thread will next look, for the worker to be ready by then.
-    pub due: Due,
+    outbound: Producer<Outbound>,
+    /// Something was pushed into `outbound` since this was last asked.
+    asked: bool,
     /// What the worker counts.
     pub worker: Arc<WorkerStats>,
 }
@@ -32,14 +40,25 @@ pub struct LaneCapacities {
     pub outbound: usize,
 }
 
-/// Makes the rings and gives the worker's ends and the tick thread's.
+/// Makes the rings of `workers`, and gives each worker's ends in order and the tick thread's.
 #[must_use]
-pub fn lanes(capacities: &LaneCapacities, worker: Arc<WorkerStats>, due: Due) -> (RingPort, Lanes) {
+pub fn lanes(
+    capacities: &LaneCapacities,
+    workers: &[Arc<WorkerStats>],
+    due: Due,
+) -> (Vec<RingPort>, Lanes) {
+    let made = workers.iter().map(|worker| lane(capacities, Arc::clone(worker), due.clone()));
+    let (ports, workers) = made.unzip();
+    (ports, Lanes { workers, due })
+}
+
+fn lane(capacities: &LaneCapacities, worker: Arc<WorkerStats>, due: Due) -> (RingPort, Lane) {
     let [(t1, t1_out), (t2, t2_out), (t3, t3_out)] = capacities.tiers.map(written_ring);
     let (events, events_out) = ring(capacities.events);
     let (outbound, outbound_out) = ring(capacities.outbound);
-    let port = RingPort { t1, t2, t3, events, outbound: outbound_out, due: due.clone() };
-    (port, Lanes { tiers: [t1_out, t2_out, t3_out], events: events_out, outbound, due, worker })
+    let port = RingPort { t1, t2, t3, events, outbound: outbound_out, due };
+    let tiers = [t1_out, t2_out, t3_out];
+    (port, Lane { tiers, events: events_out, outbound, asked: false, worker })
 }
 
 /// A ring of records whose memory was written once, so that no record of the first round waits for the kernel to find a
@@ -52,25 +71,74 @@ fn written_ring(capacity: usize) -> (Producer<Slot>, Consumer<Slot>) {
 }
 
 impl Lanes {
-    /// The worker's counts of a tier.
+    /// The rings of each worker.
+    pub fn workers_mut(&mut self) -> &mut [Lane] {
+        &mut self.workers
+    }
+
+    /// The rings of the worker that has a session.
+    pub fn lane_of(&mut self, session: SessionId) -> &mut Lane {
+        let workers = self.workers.len();
+        &mut self.workers[session.worker(workers)]
+    }
+
+    /// Records that wait on a tier, as this end sees them.
+    #[must_use]
+    pub fn depth(&self, tier: Tier) -> usize {
+        self.workers.iter().map(|lane| lane.tiers[tier.index()].depth()).sum()
+    }
+
+    /// Room for records of a tier, used or not.
+    #[must_use]
+    pub fn capacity(&self, tier: Tier) -> usize {
+        self.workers.iter().map(|lane| lane.tiers[tier.index()].capacity()).sum()
+    }
+
+    /// The workers' counts of a tier.
     #[must_use]
     pub fn tally(&self, tier: Tier) -> TierTally {
-        let stats = match tier {
-            Tier::T1 => &self.worker.t1,
-            Tier::T2 => &self.worker.t2,
-            Tier::T3 => &self.worker.t3,
-        };
-        TierTally {
-            received: stats.received.value(),
-            rejected: stats.rejected.value(),
-            shed: stats.shed.value(),
-            decode_errors: stats.decode_errors.value(),
+        let mut sum = TierTally::default();
+        for lane in &self.workers {
+            let stats = match tier {
+                Tier::T1 => &lane.worker.t1,
+                Tier::T2 => &lane.worker.t2,
+                Tier::T3 => &lane.worker.t3,
+            };
+            sum.received += stats.received.value();
+            sum.rejected += stats.rejected.value();
+            sum.shed += stats.shed.value();
+            sum.decode_errors += stats.decode_errors.value();
         }
+        sum
     }
 
     /// True when nothing waits for the tick thread.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.events.depth() == 0 && self.tiers.iter().all(|tier| tier.depth() == 0)
+        let tiers = self.workers.iter().flat_map(|lane| &lane.tiers);
+        tiers.map(Consumer::depth).sum::<usize>() == 0
+            && self.workers.iter().all(|lane| lane.events.depth() == 0)
+    }
+}
+
+impl Lane {
+    /// Answers and commands that there is room for.
+    #[must_use]
+    pub fn outbound_free(&self) -> usize {
+        self.outbound.free()
+    }
+
+    /// Asks the worker to send an answer or a command.
+    ///
+    /// # Panics
+    /// There is no room, which the caller has looked for.
+    pub fn push_outbound(&mut self, outbound: Outbound) {
+        self.outbound.push(outbound).expect("room was looked for because the ring never blocks");
+        self.asked = true;
+    }
+
+    /// Whether the worker was asked for anything since the last call.
+    pub fn take_asked(&mut self) -> bool {
+        std::mem::take(&mut self.asked)
     }
 }

@@ -7,24 +7,33 @@ use crate::stats::Direction;
 use super::account::{Ingress, balance};
 use super::aggregate::Aggregate;
 use super::fault::{Fault, Injected};
-use super::{Lanes, World};
+use super::tables::Rows;
+use super::{Lanes, Plant};
 
-impl World {
+impl Plant {
     /// What the account of a tier is made of beside the world's own outcomes.
     pub(super) fn ingress(&self, tier: Tier, lanes: &Lanes) -> Ingress {
         // Commands are left alone by fault injection.
         let fault = self.fault.as_ref().filter(|_| tier != Tier::T3);
         Ingress {
             tally: lanes.tally(tier),
-            depth: lanes.tiers[tier.index()].depth() as u64,
+            depth: lanes.depth(tier) as u64,
             held: fault.map_or(0, |fault| fault.held(tier.index())),
             injected: fault
                 .map_or(Injected::default(), |fault: &Fault| fault.injected(tier.index())),
         }
     }
 
+    /// Does once a second what is too much for each tick; ticks may be missed, so it counts from the last time.
+    pub(super) fn end_second(&mut self, ecs: &ecs::World, tick: u64) {
+        if tick >= self.next_second_tick {
+            self.next_second_tick = tick + u64::from(self.options.hz);
+            self.handle_second(ecs);
+        }
+    }
+
     /// Aggregates, losses, and the tables of sessions whose devices went astray.
-    pub(super) fn handle_second(&mut self) {
+    pub(super) fn handle_second(&mut self, ecs: &ecs::World) {
         self.losses = self.sessions.losses();
         if std::mem::take(&mut self.relink) {
             // Some device reports through a session other than the one it was last resolved by. Looking every row up
@@ -32,7 +41,7 @@ impl World {
             self.sessions.forget_rows();
         }
         for sensor_type in SensorType::ALL {
-            let values = bytemuck::cast_slice(self.tables.smoothed(sensor_type));
+            let values = bytemuck::cast_slice(ecs.smoothed(sensor_type));
             let aggregate = Aggregate::of(values);
             let to = &self.stats.aggregates[sensor_type.index()];
             to.count.set(aggregate.count);
@@ -43,9 +52,9 @@ impl World {
     }
 
     /// Publishes counts and accounts.
-    pub(super) fn publish(&mut self, lanes: &Lanes) {
+    pub(super) fn publish(&mut self, ecs: &ecs::World, lanes: &Lanes) {
         for tier in Tier::ALL {
-            let outcomes = self.outcomes(tier);
+            let outcomes = &self.outcomes[tier.index()];
             let totals = balance(tier, outcomes, &self.ingress(tier, lanes), &self.losses);
             let to = &self.stats.tiers[tier.index()];
             to.applied.applied.set(totals.applied);
@@ -59,15 +68,14 @@ impl World {
             to.ingress.rejected.set(totals.rejected - outcomes.rejected_total());
             to.ingress.decode_errors.set(totals.decode_errors);
             to.ingress.in_flight.set(totals.in_flight);
-            let ring = &lanes.tiers[tier.index()];
-            to.ingress.ring_depth.set(ring.depth() as u64);
-            to.ingress.ring_capacity.set(ring.capacity() as u64);
+            to.ingress.ring_depth.set(lanes.depth(tier) as u64);
+            to.ingress.ring_capacity.set(lanes.capacity(tier) as u64);
         }
-        self.publish_counts();
+        self.publish_counts(ecs);
     }
 
-    fn publish_counts(&self) {
-        self.stats.tick.entities.set(self.entities() as u64);
+    fn publish_counts(&self, ecs: &ecs::World) {
+        self.stats.tick.entities.set(ecs.len() as u64);
         for (to, counts) in self.stats.crossings.iter().zip(self.crossing_counts) {
             to[0].set(counts[0]);
             to[1].set(counts[1]);

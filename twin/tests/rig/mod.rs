@@ -58,7 +58,8 @@ impl Rig {
     pub(crate) fn with_capacities(options: WorldOptions, capacities: &LaneCapacities) -> Self {
         let worker = WorkerStats::shared();
         let stats = Arc::new(TwinStats::default());
-        let (port, lanes) = lanes(capacities, Arc::clone(&worker), Due::default());
+        let (mut ports, lanes) = lanes(capacities, &[Arc::clone(&worker)], Due::default());
+        let port = ports.remove(0);
         let (producer, consumer, interval) = exchange(0);
         let world = World::new(options, Arc::clone(&stats), interval);
         Self {

@@ -1,0 +1,111 @@
+//! One number for many bytes: checksums of snapshots, and the hash by which two worlds are compared.
+//!
+//! Four chains of multiply and fold run side by side, so that the bytes come in at the speed of memory. It guards against
+//! accidents, not against people: who can choose the bytes can choose the number.
+
+use crate::world::World;
+
+/// Multipliers: odd, without a pattern, one for each chain (the fractional parts of the golden ratio and of the roots of
+/// 2, 3 and 5).
+const MULTIPLIERS: [u64; 4] =
+    [0x9e37_79b9_7f4a_7c15, 0x6a09_e667_f3bc_c909, 0xbb67_ae85_84ca_a73b, 0x3c6e_f372_fe94_f82b];
+
+/// Bytes that go into the chains at once.
+const BLOCK_BYTES: usize = 32;
+
+/// The state of a hash over bytes that come in pieces.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fold([u64; 4]);
+
+impl Fold {
+    pub(crate) const fn new() -> Self {
+        Self(MULTIPLIERS)
+    }
+
+    /// Takes bytes in. Pieces that end within a block are padded with zeros, so cuts must be part of the protocol.
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        let (blocks, rest) = bytes.as_chunks::<BLOCK_BYTES>();
+        for block in blocks {
+            self.write_block(block);
+        }
+        if !rest.is_empty() {
+            let mut block = [0; BLOCK_BYTES];
+            block[..rest.len()].copy_from_slice(rest);
+            self.write_block(&block);
+        }
+    }
+
+    #[inline]
+    fn write_block(&mut self, block: &[u8; BLOCK_BYTES]) {
+        for (chain, word) in block.as_chunks::<8>().0.iter().enumerate() {
+            let word = u64::from_le_bytes(*word);
+            self.0[chain] = fold(self.0[chain] ^ word, MULTIPLIERS[chain]);
+        }
+    }
+
+    pub(crate) fn write_u64(&mut self, value: u64) {
+        self.0[0] = fold(self.0[0] ^ value, MULTIPLIERS[0]);
+    }
+
+    pub(crate) fn finish(self) -> u64 {
+        let chains = self.0.iter().zip(MULTIPLIERS);
+        chains.fold(0, |sum, (&chain, multiplier)| fold(sum ^ chain, multiplier))
+    }
+}
+
+/// The halves of a product, folded; the addition keeps a chain from staying at zero.
+#[inline]
+const fn fold(value: u64, multiplier: u64) -> u64 {
+    let product = value as u128 * multiplier as u128;
+    ((product >> 64) as u64 ^ product as u64).wrapping_add(multiplier)
+}
+
+/// The hash of a world, kept up to date: columns whose version stands still are not read again.
+///
+/// Equal worlds have equal hashes; versions and bits of written rows play no part. A column under
+/// [`Track::None`](crate::Track::None) tells nobody of writes and is always read.
+#[derive(Clone, Debug, Default)]
+pub struct WorldHash {
+    world_id: u64,
+    /// For each column of each archetype in turn: the version that was hashed, and the hash.
+    columns: Vec<(u64, u64)>,
+}
+
+impl WorldHash {
+    /// The hash of all entities and components of `world`.
+    pub fn of(&mut self, world: &World) -> u64 {
+        if self.world_id != world.id() {
+            (self.world_id, self.columns) = (world.id(), Vec::new());
+        }
+        let mut known = self.columns.iter_mut();
+        let mut fresh = Vec::new();
+        let mut hash = Fold::new();
+        for archetype in world.archetypes() {
+            hash.write_u64(archetype.len() as u64);
+            hash.write(bytemuck::cast_slice(archetype.entities()));
+            for column in archetype.columns() {
+                hash.write_u64(u64::from(column.id()));
+                let of_column = || {
+                    let mut hash = Fold::new();
+                    hash.write(column.bytes());
+                    hash.finish()
+                };
+                // Version 0 is an empty column or one that is not tracked.
+                let hashed = match known.next() {
+                    Some(known) if known.0 == column.version() && known.0 != 0 => known.1,
+                    Some(known) => {
+                        *known = (column.version(), of_column());
+                        known.1
+                    }
+                    None => {
+                        fresh.push((column.version(), of_column()));
+                        fresh[fresh.len() - 1].1
+                    }
+                };
+                hash.write_u64(hashed);
+            }
+        }
+        self.columns.append(&mut fresh);
+        hash.finish()
+    }
+}

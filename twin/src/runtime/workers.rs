@@ -1,0 +1,130 @@
+//! The workers of a twin: sockets that share a port, an engine and a port of rings for each, and the ways between them.
+//!
+//! Everything that can fail happens before any of them runs.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use netloop::{
+    Engine, Handover, Idle, IdleStrategy, Naming, Now, RingPort, ServerTls, SessionLimits, Socket,
+    SocketOptions, Waker, Worker, WorkerConfig, WorkerNumber, WorkerStats, wake_line,
+};
+
+use crate::config::Config;
+
+/// Workers that are ready to run.
+pub(super) struct Workers {
+    pub(super) workers: Vec<Worker<RingPort>>,
+    /// Those of the workers, in order.
+    pub(super) wakers: Vec<Waker>,
+    pub(super) addr: SocketAddr,
+    pub(super) idle: IdleStrategy,
+}
+
+/// What the workers have in common.
+pub(super) struct Shared<'a> {
+    pub(super) config: &'a Config,
+    pub(super) tls: ServerTls,
+    pub(super) now: Now,
+    /// Decides what connection ids look like; no peer may know it.
+    pub(super) seed: [u8; 32],
+}
+
+/// Sockets on one port, as many as there are workers, so that the kernel spreads the devices over them.
+///
+/// # Errors
+/// The address is taken, also by a twin that would share it, or does not belong to this host.
+pub(super) fn bind(config: &Config) -> anyhow::Result<Vec<Socket>> {
+    let mut options = SocketOptions {
+        recv_buffer_bytes: config.net.recv_buffer_bytes,
+        send_buffer_bytes: config.net.send_buffer_bytes,
+        ..SocketOptions::default()
+    };
+    let first = Socket::bind(config.net.addr, options).context("net.addr")?;
+    say_granted(config, &first);
+    if config.net.workers == 1 {
+        return Ok(vec![first]);
+    }
+    // The first was opened to see that nobody else has the port; a port is shared only among sockets that all want it.
+    let addr = SocketAddr::new(config.net.addr.ip(), first.local_addr().port());
+    drop(first);
+    options.reuse_port = true;
+    let open = |_| Socket::bind(addr, options).context("net.addr");
+    (0..config.net.workers).map(open).collect()
+}
+
+fn say_granted(config: &Config, socket: &Socket) {
+    let (asked, granted) = (config.net.recv_buffer_bytes, socket.recv_buffer_bytes());
+    if granted < asked {
+        tracing::warn!(
+            asked,
+            granted,
+            "the kernel granted a smaller receive buffer; raise net.core.rmem_max"
+        );
+    }
+}
+
+impl Workers {
+    /// Puts the workers together.
+    ///
+    /// # Errors
+    /// The certificate does not fit its key, or the system has no descriptor left.
+    pub(super) fn new(
+        shared: Shared<'_>,
+        sockets: Vec<Socket>,
+        ports: Vec<RingPort>,
+        stats: &[Arc<WorkerStats>],
+    ) -> anyhow::Result<Self> {
+        let Shared { config, tls, now, seed } = shared;
+        let addr = sockets.first().context("a twin has a worker")?.local_addr();
+        let count = u8::try_from(sockets.len()).context("net.workers")?;
+        let lines: Vec<_> = sockets.iter().map(|_| wake_line()).collect::<Result<_, _>>()?;
+        let (wakers, sleepers): (Vec<_>, Vec<_>) = lines.into_iter().unzip();
+        let quic = tls.into_quic()?;
+        let rest = Duration::from_micros(config.idle.rest_us);
+        let worker_config = WorkerConfig { rest, ..WorkerConfig::default() };
+        let limits = limits(config);
+        let parts = sockets.into_iter().zip(ports).zip(sleepers).zip(stats);
+        let ways = Handover::between(seed, &wakers);
+        let idle = Idle::new(strategy(config)).strategy();
+        let make = |(index, ((((socket, port), sleeper), stats), way))| {
+            let worker = WorkerNumber::new(index, count);
+            let naming = Naming { seed, worker };
+            let engine = Engine::server(quic.clone(), limits.clone(), now, naming);
+            let idle = (Idle::new(idle), Some(sleeper));
+            let stats = Arc::clone(stats);
+            let made = Worker::new(engine, socket, port, idle, worker_config.clone(), stats);
+            if count > 1 { made.sharing(way) } else { made }
+        };
+        let workers = (0..count).zip(parts.zip(ways)).map(make).collect();
+        Ok(Self { workers, wakers, addr, idle })
+    }
+}
+
+fn strategy(config: &Config) -> IdleStrategy {
+    config
+        .idle
+        .strategy
+        .name()
+        .parse()
+        .expect("both name the same strategies because the key table allows no other")
+}
+
+/// The limits of one worker's sessions. The workers together have no more sessions than are allowed.
+fn limits(config: &Config) -> SessionLimits {
+    let net = &config.net;
+    SessionLimits {
+        sessions_max: net.max_sessions.div_ceil(net.workers),
+        idle_timeout: Duration::from_millis(net.idle_timeout_ms),
+        keep_alive: (net.keep_alive_ms > 0).then(|| Duration::from_millis(net.keep_alive_ms)),
+        uni_streams_max: net.max_uni_streams,
+        bi_streams_max: net.max_bi_streams,
+        stream_window_bytes: net.stream_window_bytes,
+        datagram_buffer_bytes: net.datagram_buffer_bytes,
+        mtu_bytes: net.mtu_bytes,
+        keys_max: net.keys_per_session,
+        ..SessionLimits::default()
+    }
+}

@@ -1,0 +1,56 @@
+//! The systems of a tick, in the order in which they run.
+//!
+//! All of them share rings, sessions and the account, so each has the world to itself and their order is that of this page.
+//! Commands come before telemetry, so that a flood of T1 cannot delay one by more than the rest of a tick.
+
+use ecs::{Context, Schedule, ScheduleBuilder};
+use wire::Tier;
+
+use crate::stats::SYSTEMS;
+
+use super::{Lanes, Plant};
+
+/// What a tick of the schedule is given.
+pub(super) struct Step;
+
+impl Context for Step {
+    type Of<'a> = Tick<'a>;
+}
+
+/// One tick: the plant around the rows, the rings, the number of the tick, and the clock.
+pub(super) struct Tick<'a> {
+    pub(super) plant: &'a mut Plant,
+    pub(super) lanes: &'a mut Lanes,
+    pub(super) tick: u64,
+    pub(super) clock: &'a mut dyn FnMut() -> u64,
+}
+
+/// The phases of a tick, by the names under which [`SYSTEMS`] publishes their times.
+pub(super) fn schedule() -> Schedule<Step> {
+    let [events, t3, expire, t2, t1, held, rules, second, publish] = SYSTEMS;
+    let mut builder = ScheduleBuilder::new();
+    builder.add_exclusive(events, |_, tick: &mut Tick<'_>| tick.plant.drain_events(tick.lanes));
+    builder.add_exclusive(t3, |ecs, tick: &mut Tick<'_>| {
+        tick.plant.drain_t3(ecs, tick.lanes, tick.clock)
+    });
+    builder.add_exclusive(expire, |ecs, tick: &mut Tick<'_>| {
+        tick.plant.expire_commands(ecs, tick.tick)
+    });
+    builder.add_exclusive(t2, |ecs, tick: &mut Tick<'_>| {
+        tick.plant.drain(ecs, Tier::T2, tick.lanes, tick.tick, tick.clock);
+    });
+    builder.add_exclusive(t1, |ecs, tick: &mut Tick<'_>| {
+        tick.plant.drain(ecs, Tier::T1, tick.lanes, tick.tick, tick.clock);
+    });
+    builder.add_exclusive(held, |ecs, tick: &mut Tick<'_>| {
+        tick.plant.apply_held(ecs, tick.tick, tick.clock)
+    });
+    builder.add_exclusive(rules, |ecs, tick: &mut Tick<'_>| {
+        tick.plant.run_rules(ecs, tick.lanes, tick.tick, tick.clock);
+    });
+    builder.add_exclusive(second, |ecs, tick: &mut Tick<'_>| tick.plant.end_second(ecs, tick.tick));
+    builder.add_exclusive(publish, |ecs, tick: &mut Tick<'_>| tick.plant.publish(ecs, tick.lanes));
+    builder
+        .build()
+        .expect("a valid schedule because the names differ and every system is exclusive")
+}
