@@ -74,7 +74,7 @@ pub use component::{
 pub use entity::{Entity, Location};
 pub use events::{EventReader, Events};
 pub use filter::{Changed, Filter, With, Without};
-pub use hash::WorldHash;
+pub use hash::{Fold, WorldHash};
 pub use key_index::{IndexError, KeyIndex, SensorKey};
 pub use lend::Lend;
 pub use part::{Part, PartColumns, PartResources};

@@ -3,5 +3,7 @@
 pub mod certs;
 pub mod config;
 pub mod demo;
+pub mod inspect;
+pub mod replay;
 pub mod serve;
 pub mod simulate;

@@ -13,18 +13,19 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, anyhow};
 use netloop::{
-    Clock, Due, IdleStrategy, RingPort, ServerTls, Stop, Waker, Worker, pin, set_niceness,
+    Clock, Due, IdleStrategy, Now, RingPort, ServerTls, Stop, Waker, Worker, pin, set_niceness,
     sharpen_timers,
 };
 
+use crate::capture::{Ended as CaptureEnded, Header, Writer, Written, tap};
 use crate::cold::{Cold, Ended};
-use crate::config::{Config, Priority};
+use crate::config::{Config, Effective, Priority};
 use crate::http::{self, Surface};
 use crate::interval::exchange;
 use crate::report::{Report, Summary, Usage};
 use crate::stats::TwinStats;
 use crate::tick::{TickOptions, TickThread};
-use crate::world::{LaneCapacities, World, WorldOptions, lanes};
+use crate::world::{LaneCapacities, Lanes, World, WorldOptions, lanes};
 
 mod workers;
 
@@ -37,6 +38,7 @@ const EVENTS_MAX: usize = 4096;
 pub struct Twin {
     workers: Vec<Hot<RingPort>>,
     tick: Hot<()>,
+    capture: Option<Writer>,
     wakers: Vec<Waker>,
     cold: Cold,
     surface: Arc<Surface>,
@@ -72,7 +74,12 @@ impl Twin {
     /// # Errors
     /// An address is taken, the certificate does not fit its key, the report folder cannot be written, or the system
     /// gives no thread.
-    pub fn start(config: &Config, tls: ServerTls, report: Option<&Path>) -> anyhow::Result<Self> {
+    pub fn start(
+        effective: &Effective,
+        tls: ServerTls,
+        report: Option<&Path>,
+    ) -> anyhow::Result<Self> {
+        let config = effective.config();
         let clock = Clock::new();
         let now = clock.now();
         let sockets = workers::bind(config)?;
@@ -87,11 +94,12 @@ impl Twin {
         let cold = Cold::new(Arc::clone(&surface), vec![consumer], Arc::clone(&died), usage);
 
         let due = Due::every(Duration::from_secs(1) / config.tick.hz);
-        let (ports, tick_lanes) = lanes(&capacities(config), stats.workers(), due);
+        let (ports, mut tick_lanes) = lanes(&capacities(config), stats.workers(), due);
         let secrets = secrets()?;
         let shared = Shared { config, tls, now, seed: secrets.engine };
         let made = Workers::new(shared, sockets, ports, stats.workers())?;
         let Workers { workers, wakers, addr: quic_addr, idle } = made;
+        let capture = start_capture(effective, now, &stats, &mut tick_lanes)?;
         let options = WorldOptions::new(config, secrets.index);
         let world = World::new(options, Arc::clone(&stats), interval);
         let tick = TickOptions {
@@ -110,6 +118,7 @@ impl Twin {
         Ok(Self {
             workers: workers.into_iter().enumerate().map(start).collect::<Result<_, _>>()?,
             tick: Hot::start("tick", place(config.tick.core), &died, move |stop| tick.run(stop))?,
+            capture,
             wakers,
             cold,
             surface,
@@ -170,6 +179,9 @@ impl Twin {
         let ended: Vec<_> = self.workers.into_iter().map(|worker| worker.thread.join()).collect();
         self.tick.stop.drain();
         let tick = self.tick.thread.join();
+        if let Some(writer) = self.capture {
+            say_captured(writer.finish(), self.surface.stats());
+        }
         for worker in ended {
             worker.map_err(|_| anyhow!("a worker thread has panicked"))?;
         }
@@ -233,6 +245,32 @@ fn rss_bytes() -> u64 {
 
 fn capacities(config: &Config) -> LaneCapacities {
     LaneCapacities { tiers: config.ring.tiers, events: EVENTS_MAX, outbound: config.ring.out }
+}
+
+/// Begins the capture that the configuration asks for.
+fn start_capture(
+    effective: &Effective,
+    now: Now,
+    stats: &Arc<TwinStats>,
+    lanes: &mut Lanes,
+) -> anyhow::Result<Option<Writer>> {
+    let options = &effective.config().capture;
+    let Some(path) = &options.file else { return Ok(None) };
+    let (tap, ring) = tap(options.ring, Arc::clone(stats));
+    let header = Header::of_this_build(now.unix_ns, effective.to_toml());
+    let writer = Writer::start(path, &header, options.max_bytes, ring, Arc::clone(stats))?;
+    lanes.tap = Some(tap);
+    Ok(Some(writer))
+}
+
+fn say_captured(written: Written, stats: &TwinStats) {
+    let Written { bytes, segments, ended } = written;
+    let (ticks, shed_ticks) = (stats.capture.ticks.value(), stats.capture.shed_ticks.value());
+    if ended == CaptureEnded::Whole && shed_ticks == 0 {
+        tracing::info!(ticks, segments, bytes, "the capture is whole");
+    } else {
+        tracing::warn!(ticks, shed_ticks, segments, bytes, ?ended, "the capture is not whole");
+    }
 }
 
 /// Numbers that no peer may know: they decide where keys fall in tables and what connection ids look like.

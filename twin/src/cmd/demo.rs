@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use crate::args::{Batch, DemoArgs, EXIT_FAILED, FramesPerPacket, Output, Profile, Rate};
 use crate::certs;
 use crate::cold::Ended;
-use crate::config::{Config, Effective, Layers, Rule};
+use crate::config::{Effective, Layers};
 use crate::http::Surface;
 use crate::runtime::Twin;
 use crate::simulate::{Generator, Plan};
@@ -38,8 +38,9 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let dev = certs::development(Clock::new().now().unix_ns / 1_000_000_000)?;
     let chain = dev.chain_der.into_iter().map(CertificateDer::from).collect();
     let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(dev.key_der));
-    let config = config()?;
-    let mut twin = Twin::start(&config, ServerTls::from_der(chain, key), None)?;
+    let effective = config()?;
+    let config = effective.config();
+    let mut twin = Twin::start(&effective, ServerTls::from_der(chain, key), None)?;
     eprintln!("twin on {}, {} devices of five sensors", twin.quic_addr(), args.devices);
     if let Some(addr) = twin.http_addr() {
         eprintln!("metrics on http://{addr}/metrics");
@@ -59,16 +60,17 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// The defaults on free ports of loopback, with the rule of the demo.
-fn config() -> anyhow::Result<Config> {
+fn config() -> anyhow::Result<Effective> {
     let keep = ["net.addr=127.0.0.1:0", "http.addr=127.0.0.1:0", "net.max_sessions=4096"];
-    let layers = Layers::of_process(None, keep.map(str::to_owned).to_vec());
-    let mut config = Effective::load(&layers)?.config().clone();
-    if config.automation.rules.is_empty() {
-        let sensor_type = wire::SensorType::Temperature.index();
-        config.automation.rules =
-            vec![Rule { sensor_type, above: COOL_ABOVE_C, setpoint: COOL_TO_C }];
+    let mut layers = Layers::of_process(None, keep.map(str::to_owned).to_vec());
+    let effective = Effective::load(&layers)?;
+    if !effective.config().automation.rules.is_empty() {
+        return Ok(effective);
     }
-    Ok(config)
+    layers.set.push(format!(
+        "automation.rules=[{{ sensor_type = \"temperature\", above = {COOL_ABOVE_C:?}, setpoint = {COOL_TO_C:?} }}]"
+    ));
+    Ok(Effective::load(&layers)?)
 }
 
 fn plan(twin: &Twin, devices: u32) -> Plan {

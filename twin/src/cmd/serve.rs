@@ -17,11 +17,13 @@ use crate::runtime::Twin;
 /// # Errors
 /// The configuration is wrong ([`crate::config::Rejected`]), an address is taken, or a file cannot be read or written.
 pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
-    let effective = Effective::load(&args.layers.layers())?;
+    let mut layers = args.layers.layers();
+    layers.set.extend(args.capture.map(|path| format!("capture.file={}", path.display())));
+    let effective = Effective::load(&layers)?;
     let config = effective.config();
     logging::start(config.log.level);
     let tls = ServerTls::from_pem_files(&config.tls.cert, &config.tls.key)?;
-    let mut twin = Twin::start(config, tls, args.report.report.as_deref())?;
+    let mut twin = Twin::start(&effective, tls, args.report.report.as_deref())?;
     announce(&twin, config);
     let limit = args.report.duration_s.map(Duration::from_secs);
     let ended = twin.run(limit, &mut |_| {})?;

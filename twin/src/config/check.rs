@@ -24,6 +24,7 @@ impl Kind {
             Self::Switch { .. } => "true or false".to_owned(),
             Self::Addr { .. } => "IP:PORT, for example 0.0.0.0:4433 or [::]:4433".to_owned(),
             Self::Path { .. } => "the path of a file".to_owned(),
+            Self::PathOrNone { .. } => "the path of a file, or \"none\"".to_owned(),
             Self::Choice { of, .. } => format!("one of {}", of.join(", ")),
             Self::Rules { .. } => format!(
                 "a list of {{ sensor_type, above, setpoint }} with two finite numbers and a type out of {}",
@@ -46,7 +47,10 @@ impl Kind {
                 .parse::<toml::Table>()
                 .ok()
                 .and_then(|mut table| table.remove("rules")),
-            Self::Addr { .. } | Self::Path { .. } | Self::Choice { .. } => None,
+            Self::Addr { .. }
+            | Self::Path { .. }
+            | Self::PathOrNone { .. }
+            | Self::Choice { .. } => None,
         };
         read.unwrap_or_else(|| toml::Value::String(text.to_owned()))
     }
@@ -80,6 +84,10 @@ impl Kind {
             Self::Addr { set } => set(config, value.as_str()?.parse::<SocketAddr>().ok()?),
             Self::Path { set } => {
                 set(config, value.as_str().filter(|path| !path.is_empty())?.into());
+            }
+            Self::PathOrNone { set } => {
+                let path = value.as_str().filter(|path| !path.is_empty())?;
+                set(config, (path != "none").then(|| path.into()));
             }
             Self::Choice { of, set } => {
                 let text = value.as_str()?;

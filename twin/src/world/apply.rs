@@ -63,7 +63,7 @@ impl Plant {
         tick: u64,
         clock: &mut dyn FnMut() -> u64,
     ) {
-        let workers = lanes.workers_mut();
+        let (workers, tap) = lanes.parts_mut();
         // No worker is the first one in every tick: the budget may end before the last.
         let mut at = tick as usize % workers.len();
         let mut budget = self.options.drain[tier.index()];
@@ -74,8 +74,12 @@ impl Plant {
             let step = budget.min(STEP_RECORDS).min(room);
             let entities = ecs.len();
             let taken = ring.pop_chunk(step, |front, back| {
-                self.take(ecs, tier, front, tick, clock);
-                self.take(ecs, tier, back, tick, clock);
+                for slots in [front, back] {
+                    if let Some(tap) = tap {
+                        tap.push_chunk(tier, slots);
+                    }
+                    self.take(ecs, tier, slots, tick, clock);
+                }
             });
             empty = if taken == 0 { empty + 1 } else { 0 };
             let spawned = ecs.len() - entities;
@@ -87,7 +91,7 @@ impl Plant {
         }
     }
 
-    fn take(
+    pub(super) fn take(
         &mut self,
         ecs: &mut ecs::World,
         tier: Tier,
