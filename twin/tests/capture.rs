@@ -31,7 +31,7 @@ fn with_rules(fault: FaultOptions) -> WorldOptions {
     let limits = [Limits::new(80.0, 0.0, 2.0); SensorType::COUNT];
     // Few enough for the budget to end within a tick.
     let drain = [150, 60, 40];
-    WorldOptions { rules: vec![rule], limits, fault, drain, entities_max: 300, ..options() }
+    WorldOptions { rules: vec![rule], limits, fault, drain, entities_max: 90, ..options() }
 }
 
 fn faults() -> FaultOptions {
@@ -164,7 +164,7 @@ fn a_replay_names_the_tick_in_which_its_world_turns_another_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("run.capture");
     let (_, hashes, _) = write(&path, run(with_rules(faults()), 1 << 22, 4), u64::MAX);
-    let others = WorldOptions { entities_max: 299, ..with_rules(faults()) };
+    let others = WorldOptions { entities_max: 89, ..with_rules(faults()) };
     let mut reader = Reader::open(fs::File::open(&path).unwrap()).unwrap();
     let mut replay = Replay::with_options(others);
     let mut at = 0;
