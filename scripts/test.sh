@@ -103,7 +103,7 @@ format() {
   cargo fmt --all --check
   local manifest
   for manifest in wire/fuzz/Cargo.toml bench/peers/*/Cargo.toml; do
-    [ ! -e "$manifest" ] || cargo fmt --manifest-path "$manifest" --check
+    [ ! -e "$manifest" ] || cargo fmt --all --manifest-path "$manifest" --check
   done
 }
 
@@ -117,7 +117,8 @@ benchmarks() {
   cargo run --quiet --locked -p bench -- command-rtt --count 200 --warm-up 20 --idle wait
 }
 
-# The ordinary build that the figures are compared with; a workspace of its own, so that `--workspace` does not see it.
+# What the figures are compared with; workspaces of their own, so that `--workspace` does not see them. Of the ECS
+# comparison, the floor and our own adapter; the libraries of others take minutes to build.
 peers() {
   local manifest
   for manifest in bench/peers/*/Cargo.toml; do
@@ -137,6 +138,7 @@ foreign_device() {
   fi
   cargo build --quiet --locked -p twin
   "$home/bin/python" scripts/foreign/device.py target/debug/pollux
+  "$home/bin/python" scripts/foreign/device.py target/debug/pollux net.workers=3
 }
 
 scripts_check() {

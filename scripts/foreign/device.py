@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """A device on a foreign QUIC stack (aioquic) speaks to `pollux serve`, and what the twin then says is compared.
 
-usage: scripts/foreign/device.py POLLUX
+usage: scripts/foreign/device.py POLLUX [KEY=VALUE]...
 
-POLLUX is the binary. Each case is one session, or a few, of a device that follows wire/PROTOCOL.md with nothing but that page: this
+POLLUX is the binary, KEY=VALUE a setting of the twin. Each case is one session, or a few, of a device that follows wire/PROTOCOL.md with nothing but that page: this
 file shares no code with Pollux. What the twin counted is read from /metrics after each case. Exit codes: 0 all cases hold,
 1 a case does not, 2 wrong usage.
 """
@@ -45,11 +45,12 @@ def record(device, sensor, seq, value, kind=TEMPERATURE):
 class Twin:
     """A `pollux serve` on free ports, and what it counts."""
 
-    def __init__(self, binary, folder):
+    def __init__(self, binary, folder, settings):
         subprocess.run([binary, "certs", "init", "--dir", folder], check=True, stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL)
-        settings = ["net.addr=127.0.0.1:0", "http.addr=127.0.0.1:0"]
+        settings = ["net.addr=127.0.0.1:0", "http.addr=127.0.0.1:0", *settings]
         settings += [f"tls.cert={folder}/server.pem", f"tls.key={folder}/server.key"]
+        self.workers = next((int(one[12:]) for one in settings if one.startswith("net.workers=")), 1)
         arguments = [part for setting in settings for part in ("--set", setting)]
         self.authority = f"{folder}/ca.pem"
         self.process = subprocess.Popen(
@@ -273,20 +274,28 @@ async def device_changes_its_address(twin):
         one.send_datagram(record(device, 1, 0, 1.0))
         await twin.await_applied("t1", before + 1)
         await twin.await_metric("pollux_sessions", sessions + 1)
-        loop, old = asyncio.get_running_loop(), one._transport
-        moved = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-        moved.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        moved.bind(("::", 0))
-        # The protocol takes the new transport over; the old one only goes.
-        await loop.create_datagram_endpoint(lambda: one, sock=moved)
-        assert one._transport is not old, "the session left its old socket"
-        one._quic.change_connection_id()
-        for seq in range(1, 4):
+        for seq in range(1, 9):
+            await move(one)
             one.send_datagram(record(device, 1, seq, 1.0))
             await asyncio.wait_for(one.ping(), TIMEOUT_S)
-        await twin.await_applied("t1", before + 4)
+        await twin.await_applied("t1", before + 9)
         assert twin.metric("pollux_sessions") == sessions + 1, "it is the same session"
-        old.abort()
+        passed = twin.metric('pollux_datagrams_passed_total{result="passed"}')
+        # Of eight addresses, some are spread to a worker that does not have the session, if there are several.
+        assert (passed > 0) == (twin.workers > 1), f"{twin.workers} workers passed {passed} on"
+
+
+async def move(one):
+    """Lets the session leave from another address from now on."""
+    old = one._transport
+    moved = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    moved.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+    moved.bind(("::", 0))
+    # The protocol takes the new transport over; the old one only goes.
+    await asyncio.get_running_loop().create_datagram_endpoint(lambda: one, sock=moved)
+    assert one._transport is not old, "the session left its old socket"
+    one._quic.change_connection_id()
+    old.abort()
 
 
 async def resumed_session_sends_in_0rtt(twin):
@@ -336,11 +345,11 @@ async def run(twin):
 
 def main(arguments):
     """Runs all cases against one twin."""
-    if len(arguments) != 1:
+    if not arguments or not all("=" in setting for setting in arguments[1:]):
         print(__doc__.strip().splitlines()[2], file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory() as folder:
-        twin = Twin(pathlib.Path(arguments[0]).resolve(), folder)
+        twin = Twin(pathlib.Path(arguments[0]).resolve(), folder, arguments[1:])
         try:
             failed = asyncio.run(run(twin))
         finally:

@@ -89,7 +89,10 @@ impl Plant {
         let in_order: Vec<Slot> = (0..sensors).map(slot).collect();
         for part in in_order.chunks(TICK_RECORDS) {
             plant.port.t1.push_slice(part);
-            plant.tick();
+            // A spawn counts as many records of a tick's budget, so that a plant comes up over several ticks.
+            while plant.port.t1.depth() > 0 {
+                plant.tick();
+            }
         }
         assert_eq!(plant.world.entities(), sensors as usize);
         plant

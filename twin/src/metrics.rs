@@ -246,6 +246,14 @@ const METRICS: &[Metric] = &[
         to.count("direction=\"sent\"", from.worker.datagrams_out.value());
     }),
     counter(
+        "pollux_datagrams_passed_total",
+        "UDP datagrams of a session of another worker, by result.",
+        |from, to| {
+            to.count("result=\"passed\"", from.worker.datagrams_passed.value());
+            to.count("result=\"lost\"", from.worker.datagrams_passed_lost.value());
+        },
+    ),
+    counter(
         "pollux_datagrams_rejected_total",
         "UDP datagrams that belong to no session and open none.",
         |from, to| to.count("", from.worker.garbage_datagrams.value()),

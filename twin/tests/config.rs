@@ -150,7 +150,7 @@ fn unknown_key_names_place_value_neighbours_and_the_nearest_key() {
         refused(&layers(Some(&path), &[], &[])),
         [format!(
             "net.adr = \"1.2.3.4:5\" (from {}:3): no such key; did you mean net.addr?; [net] holds \
-             addr, core, max_sessions, recv_buffer_bytes, send_buffer_bytes, mtu_bytes, \
+             addr, core, workers, max_sessions, recv_buffer_bytes, send_buffer_bytes, mtu_bytes, \
              idle_timeout_ms, keep_alive_ms, max_uni_streams, max_bi_streams, stream_window_bytes, \
              datagram_buffer_bytes, keys_per_session",
             path.display()

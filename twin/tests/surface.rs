@@ -256,7 +256,7 @@ fn histograms_are_cumulative_and_complete() {
 #[test]
 fn readiness_waits_for_the_worker_and_the_tick() {
     let served = Served::start();
-    assert_eq!(served.get("/readyz"), (503, "the worker does not listen yet\n".to_owned()));
+    assert_eq!(served.get("/readyz"), (503, "a worker does not listen yet\n".to_owned()));
     served.stats.workers()[0].turns.set(1);
     assert_eq!(served.get("/readyz"), (503, "no tick has run yet\n".to_owned()));
     served.stats.tick.ticks.add(1);

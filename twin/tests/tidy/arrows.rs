@@ -8,10 +8,11 @@ use toml::Table;
 use super::tree::{Finding, Tree};
 
 /// Folder of a manifest, and the crates of this house that it may depend on. The longest folder that fits decides.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 8] = [
     ("wire", &[]),
     ("wire/fuzz", &["wire"]),
     ("ecs", &[]),
+    ("ecs/fuzz", &["ecs"]),
     ("netloop", &["wire"]),
     ("twin", &["netloop", "ecs", "wire"]),
     ("bench", &["netloop", "ecs", "wire"]),

@@ -1,0 +1,167 @@
+#!/usr/bin/env bash
+# The house's ECS beside the others: the same cases in each library, alternating, into one folder of results.
+# Exit codes: 0 all runs succeeded, 1 a build or a run failed or the libraries did different work, 2 wrong usage.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+readonly LIBRARIES="floor ecs bevy hecs flecs sparsey shipyard"
+readonly WORKSPACE="bench/peers/ecs"
+readonly INVOCATION="scripts/bench-ecs.sh $*"
+
+usage() {
+  cat <<TEXT
+usage: scripts/bench-ecs.sh [options]
+  --rounds N        runs of each library, in turns (default 5)
+  --budget-ms N     CPU time for the samples of one case in one run (default 150)
+  --cases A,B       only these cases (default: all of them)
+  --quick           one round of 20 ms a case, outside results/ unless --out says otherwise
+  --out DIR         folder of the result; must not exist
+Environment: POLLUX_TIMED_LANE, a prefix for each timed run, such as a lock or taskset (empty)
+TEXT
+}
+
+die_usage() {
+  printf 'bench-ecs: %s\n' "$1" >&2
+  usage >&2
+  exit 2
+}
+
+fail() {
+  printf 'bench-ecs: %s\n' "$1" >&2
+  exit 1
+}
+
+parse_options() {
+  ROUNDS=5 BUDGET_MS=150 CASES="" OUT=""
+  local stamp
+  stamp="$(date -u +%Y-%m-%d)-$(uname -n)-ecs"
+  local default_out="results/$stamp"
+  while (($# > 0)); do
+    case "$1" in
+      --quick) ROUNDS=1 BUDGET_MS=20 default_out="target/bench-ecs/$(date -u +%H%M%S)-$stamp" ;;
+      -h | --help)
+        usage
+        exit 0
+        ;;
+      --rounds | --budget-ms | --cases | --out)
+        (($# > 1)) || die_usage "$1 needs a value"
+        case "$1" in
+          --rounds) ROUNDS="$2" ;;
+          --budget-ms) BUDGET_MS="$2" ;;
+          --cases) CASES="$2" ;;
+          --out) OUT="$2" ;;
+        esac
+        shift
+        ;;
+      *) die_usage "unknown option $1" ;;
+    esac
+    shift
+  done
+  OUT="${OUT:-$default_out}"
+}
+
+check_options() {
+  [[ "$ROUNDS" =~ ^[1-9][0-9]{0,2}$ ]] || die_usage "--rounds takes 1 to 999, not '$ROUNDS'"
+  [[ "$BUDGET_MS" =~ ^[1-9][0-9]{0,4}$ ]] || die_usage "--budget-ms takes 1 to 99999, not '$BUDGET_MS'"
+  [[ ! -e "$OUT" ]] || die_usage "$OUT exists: a result is not changed after it was written"
+}
+
+# The instructions that the compiler may use: the same level for every library, C code included, if the host has it.
+choose_instructions() {
+  INSTRUCTIONS="the compiler's default"
+  if grep -qw avx2 /proc/cpuinfo && grep -qw fma /proc/cpuinfo && grep -qw bmi2 /proc/cpuinfo; then
+    INSTRUCTIONS="x86-64-v3"
+    export RUSTFLAGS="-C target-cpu=x86-64-v3" CFLAGS="-march=x86-64-v3"
+  fi
+}
+
+build() {
+  (cd "$WORKSPACE" && cargo build --release --locked --workspace)
+  BINARIES="${CARGO_TARGET_DIR:-$WORKSPACE/target}/release"
+  local library
+  for library in $LIBRARIES; do
+    [[ -x "$BINARIES/bench-$library" ]] || fail "$BINARIES/bench-$library is no program"
+  done
+}
+
+# The libraries of a round, the first one changing from round to round, so that a drift of the machine falls on all.
+libraries_of_round() { # N
+  local all
+  read -ra all <<<"$LIBRARIES"
+  local first=$((($1 - 1) % ${#all[@]}))
+  echo "${all[@]:first}" "${all[@]:0:first}"
+}
+
+run_once() { # ROUND LIBRARY
+  local raw="$OUT/raw/$1-$2" lane=()
+  read -ra lane <<<"${POLLUX_TIMED_LANE:-}"
+  local command=("$BINARIES/bench-$2" --round "$1" --budget-ms "$BUDGET_MS")
+  [[ -z "$CASES" ]] || command+=(--cases "$CASES")
+  cat /proc/loadavg >"$raw.loadavg"
+  "${lane[@]}" "${command[@]}" >"$raw.jsonl" || fail "$2 failed in round $1 (see $raw.jsonl)"
+}
+
+run_all() {
+  local libraries total done_runs=0 started=$SECONDS round library
+  read -ra libraries <<<"$LIBRARIES"
+  total=$((${#libraries[@]} * ROUNDS))
+  for ((round = 1; round <= ROUNDS; round++)); do
+    for library in $(libraries_of_round "$round"); do
+      run_once "$round" "$library"
+      done_runs=$((done_runs + 1))
+      printf '[%d/%d] round %d %s, about %d s left\n' "$done_runs" "$total" "$round" "$library" \
+        $(((SECONDS - started) * (total - done_runs) / done_runs)) >&2
+    done
+  done
+}
+
+# On a busy machine the cases that wait for memory differ by half: better to know that before than after.
+warn_if_busy() {
+  awk -v cores="$(nproc)" '$1 > cores / 4 {
+    printf "bench-ecs: load average %s on %d cores: others are at work, the figures will say so\n", $1, cores
+  }' /proc/loadavg >&2
+}
+
+write_readme() {
+  cat >"$OUT/README.md" <<TEXT
+# ECS: the house's own beside the field
+
+**Question.** What do the same pieces of work cost in \`ecs\`, bevy_ecs, hecs, flecs_ecs, sparsey and shipyard, each written
+as its expert users would write it, and how far is each from loops over vectors written by hand?
+
+**Answer.** The tables of \`summary.md\`: medians, ratios, and which targets are reached.
+
+**Command.** \`command.txt\`. $ROUNDS rounds, each library once a round in its own process, the first one changing from round
+to round; $BUDGET_MS ms of CPU time for the samples of a case.
+
+**How it was measured.** Time is CPU time of the thread, in samples of at least 1 ms; a run's answer is the median of its
+samples, the table's the median of the runs. All share glibc's allocator with \`mmap_threshold\` and \`trim_threshold\` at
+1 GiB, one codegen unit, thin LTO, and instructions of level $INSTRUCTIONS. Every run also leaves a checksum of the world
+behind, and the summary is only written when all libraries agree on it. Cases, fairness rules and traps are in
+[\`bench/peers/ecs\`]($(realpath --relative-to="$OUT" "$WORKSPACE")/README.md).
+
+**What could make it wrong.** Others on the machine: \`raw/*.loadavg\` says how many there were before each run. The size of
+the caches: the worlds of a million sensors are larger than most and smaller than some. One thread everywhere: nothing
+here says how a library spreads work over cores.
+
+The host is in \`host.json\`.
+TEXT
+}
+
+main() {
+  parse_options "$@"
+  check_options
+  command -v python3 >/dev/null || fail "python3 is needed for the summary"
+  choose_instructions
+  build
+  warn_if_busy
+  mkdir -p "$OUT/raw"
+  printf '%s\n' "$INVOCATION" >"$OUT/command.txt"
+  python3 scripts/describe-host.py >"$OUT/host.json"
+  write_readme
+  run_all
+  python3 scripts/summarize-ecs.py "$OUT"
+  printf 'wrote %s\n' "$OUT" >&2
+}
+
+main "$@"

@@ -1,0 +1,279 @@
+#!/usr/bin/env python3
+"""Turns the raw data of scripts/bench-ecs.sh into summary.json and summary.md.
+
+usage: scripts/summarize-ecs.py DIR
+
+Medians over the runs of each library. Libraries that left different checksums behind did different work: exit code 1, and
+no summary. Wrong usage: 2.
+"""
+
+import json
+import pathlib
+import statistics
+import sys
+import tomllib
+
+# Columns of the tables, and the package behind each.
+LIBRARIES = {
+    "ecs": "ecs",
+    "bevy_ecs": "bevy_ecs",
+    "hecs": "hecs",
+    "flecs": "flecs_ecs",
+    "sparsey": "sparsey",
+    "shipyard": "shipyard",
+    "floor": None,
+}
+PEERS = ("bevy_ecs", "hecs", "flecs", "sparsey", "shipyard")
+ARCHETYPE_PEERS = ("bevy_ecs", "hecs", "flecs")
+CASES = (
+    "simple_insert_batch",
+    "simple_insert",
+    "simple_iter",
+    "fragmented_iter",
+    "heavy_compute",
+    "schedule",
+    "add_remove",
+    "random_get",
+    "churn",
+    "serialise",
+    "restore",
+    "empty_system",
+    "twin_tick_10k_1k",
+    "twin_tick_200k_1k",
+    "twin_tick_200k_10k",
+    "twin_tick_200k_100k",
+    "twin_tick_1m_10k",
+    "twin_tick_1m_idle",
+    "aggregate_1m",
+    "bytes_per_entity_1m",
+)
+BYTES_CASE = "bytes_per_entity_1m"
+LOCK = pathlib.Path(__file__).resolve().parent.parent / "bench" / "peers" / "ecs" / "Cargo.lock"
+
+
+class Unusable(Exception):
+    """Raw data that gives no figures."""
+
+
+def read_lines(folder):
+    """All measurements, in the order of their files."""
+    lines = []
+    for path in sorted(folder.glob("*.jsonl")):
+        for text in path.read_text(encoding="utf-8").splitlines():
+            lines.append(json.loads(text))
+    if not lines:
+        raise Unusable(f"{folder} holds no measurement")
+    return lines
+
+
+def check_same_work(lines):
+    """Every library and form left the same checksum behind in a case."""
+    expected = {line["case"]: line for line in lines if line["library"] == "floor"}
+    for line in lines:
+        floor = expected.get(line["case"])
+        if floor is None:
+            raise Unusable(f"the floor did not run {line['case']}")
+        if line["checksum"] != floor["checksum"]:
+            who = f"{line['library']} {line['form']}".strip()
+            raise Unusable(f"{who} did other work than the floor in {line['case']}")
+
+
+def collect(lines):
+    """Values by case, then by (library, form)."""
+    values = {}
+    for line in lines:
+        value = line["bytes"] if line["case"] == BYTES_CASE else line["median_ns"]
+        values.setdefault(line["case"], {}).setdefault((line["library"], line["form"]), []).append(value)
+    return values
+
+
+def standing_form(forms, library):
+    """The form that stands for a library: the unnamed one, or the only one."""
+    own = [form for name, form in forms if name == library]
+    return "" if "" in own else next(iter(own), None)
+
+
+def summarize(lines):
+    """The whole of summary.json but the targets."""
+    values = collect(lines)
+    cases = [case for case in CASES if case in values]
+    medians, forms, ranges = {}, {}, {}
+    for case in cases:
+        by_form = {key: statistics.median(runs) for key, runs in values[case].items()}
+        standing = {library: standing_form(by_form, library) for library in LIBRARIES}
+        medians[case] = {library: by_form.get((library, form)) for library, form in standing.items()}
+        ranges[case] = {
+            f"{library} {form}".strip(): [min(runs), max(runs)]
+            for (library, form), runs in values[case].items()
+        }
+        others = {
+            f"{library}: {form}": median
+            for (library, form), median in by_form.items()
+            if form != standing[library]
+        }
+        if others:
+            forms[case] = others
+    ratios = {
+        case: {
+            library: value / row["ecs"] if value is not None and row["ecs"] else None
+            for library, value in row.items()
+        }
+        for case, row in medians.items()
+    }
+    return {
+        "rounds": max(line["round"] for line in lines),
+        "versions": versions(),
+        "median_ns": medians,
+        "further_forms_ns": forms,
+        "range_ns": ranges,
+        "ratios": ratios,
+    }
+
+
+def versions():
+    """The version of each library, from the lock file of the comparison."""
+    packages = tomllib.loads(LOCK.read_text(encoding="utf-8"))["package"]
+    locked = {package["name"]: package["version"] for package in packages}
+    return {library: locked.get(package) for library, package in LIBRARIES.items() if package}
+
+
+class Targets:
+    """The targets, each judged by the medians; a case that was not run gives no verdict."""
+
+    def __init__(self, summary):
+        self.medians = summary["median_ns"]
+        self.forms = summary["further_forms_ns"]
+        self.verdicts = []
+
+    def value(self, case, library):
+        """A median, or None."""
+        return self.medians.get(case, {}).get(library)
+
+    def best(self, case, libraries):
+        """The least median of some libraries, all their forms included."""
+        further = self.forms.get(case, {})
+        found = [self.value(case, library) for library in libraries]
+        found += [median for name, median in further.items() if name.partition(":")[0] in libraries]
+        return min((median for median in found if median is not None), default=None)
+
+    def at_most(self, text, case, value, limit):
+        """A verdict: the value has to be at most the limit."""
+        self.add(text, case, value, limit, lambda: value <= limit)
+
+    def below(self, text, case, value, limit):
+        """A verdict: the value has to be less than the limit."""
+        self.add(text, case, value, limit, lambda: value < limit)
+
+    def times(self, case, library, least):
+        """A verdict: a library has to take at least so many times as long."""
+        ours, theirs = self.value(case, "ecs"), self.value(case, library)
+        ratio = theirs / ours if ours and theirs is not None else None
+        text = f"at least {least} times faster than {library}"
+        self.add(text, case, ratio, least, lambda: ratio >= least)
+
+    def add(self, text, case, value, limit, reached):
+        """Adds a verdict if there is anything to judge."""
+        if value is None or limit is None:
+            return
+        self.verdicts.append(
+            {"case": case, "target": text, "value": value, "limit": limit, "reached": reached()}
+        )
+
+    def against(self, case, text, libraries, factor=1.0, strictly=False):
+        """A verdict on our median against the best of some libraries."""
+        best = self.best(case, libraries)
+        limit = best * factor if best is not None else None
+        judge = self.below if strictly else self.at_most
+        judge(text, case, self.value(case, "ecs"), limit)
+
+    def all(self):
+        """All of them."""
+        main = "twin_tick_200k_10k"
+        self.times(main, "bevy_ecs", 12)
+        self.times(main, "hecs", 7)
+        self.against(main, "at most 1.3 times the floor", ("floor",), 1.3)
+        for case in ("twin_tick_1m_10k", "twin_tick_200k_1k", "twin_tick_200k_100k"):
+            self.times(case, "bevy_ecs", 5)
+            self.times(case, "hecs", 5)
+        self.against("twin_tick_10k_1k", "at least level with the best peer", PEERS)
+        idle = "twin_tick_1m_idle"
+        self.below("under 5 us", idle, self.value(idle, "ecs"), 5_000)
+        for case in ("simple_insert_batch", "simple_insert"):
+            self.against(case, "at most the best archetype peer", ARCHETYPE_PEERS)
+        for case in ("simple_iter", "heavy_compute"):
+            self.against(case, "at most 1.05 times the best peer or the floor", (*PEERS, "floor"), 1.05)
+        for case in ("fragmented_iter", "add_remove", "churn", "schedule"):
+            self.against(case, "ahead of every archetype peer", ARCHETYPE_PEERS, strictly=True)
+        self.against("random_get", "at most 1.3 times the best peer", PEERS, 1.3)
+        self.below("under 5 ns", "empty_system", self.value("empty_system", "ecs"), 5)
+        for case, least in (("serialise", 10), ("restore", 4)):
+            self.times(case, "bevy_ecs", least)
+            self.times(case, "hecs", least)
+        self.at_most("at most 196 bytes", BYTES_CASE, self.value(BYTES_CASE, "ecs"), 196)
+        aggregate = "aggregate_1m"
+        self.at_most("at most 0.1 ns a row", aggregate, self.value(aggregate, "ecs"), 100_000)
+        return self.verdicts
+
+
+def figure(value):
+    """A figure with three digits that count; an absent one as a dash."""
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def case_table(summary, rows, text):
+    """A table of cases and libraries."""
+    yield "| case | " + " | ".join(LIBRARIES) + " |"
+    yield "|---|" + "---:|" * len(LIBRARIES)
+    for case, row in rows.items():
+        unit = " (bytes)" if case == BYTES_CASE else ""
+        yield f"| {case}{unit} | " + " | ".join(text(row[library]) for library in LIBRARIES) + " |"
+
+
+def page(summary):
+    """The lines of summary.md."""
+    verdicts = summary["targets"]
+    reached = sum(verdict["reached"] for verdict in verdicts)
+    named = ", ".join(f"{name} {version}" for name, version in summary["versions"].items())
+    yield from ("# ECS: summary", "")
+    yield f"{reached} of {len(verdicts)} targets are reached. {summary['rounds']} rounds. Versions: {named}."
+    yield from ("", "## Nanoseconds of CPU time for one run of a case, medians", "")
+    yield from case_table(summary, summary["median_ns"], figure)
+    yield from ("", "In the ticks `bevy_ecs` is what its users write, a `Changed` filter, and `hecs` keeps a dirty list.")
+    yield from ("", "## Times as long as `ecs`", "")
+    yield from case_table(summary, summary["ratios"], lambda ratio: "–" if ratio is None else f"{ratio:.2f}")
+    yield from ("", "## Further forms", "", "| case | library: form | ns | times as long as `ecs` |", "|---|---|---:|---:|")
+    for case, forms in summary["further_forms_ns"].items():
+        ours = summary["median_ns"][case]["ecs"]
+        for name, median in forms.items():
+            ratio = f"{median / ours:.2f}" if ours else "–"
+            yield f"| {case} | {name} | {figure(median)} | {ratio} |"
+    yield from ("", "## Targets", "", "| case | target | measured | limit | |", "|---|---|---:|---:|---|")
+    for verdict in verdicts:
+        state = "reached" if verdict["reached"] else "**missed**"
+        cells = (verdict["case"], verdict["target"], figure(verdict["value"]), figure(verdict["limit"]), state)
+        yield "| " + " | ".join(cells) + " |"
+
+
+def main(arguments):
+    """Reads DIR/raw, writes DIR/summary.json and DIR/summary.md."""
+    if len(arguments) != 1 or not pathlib.Path(arguments[0], "raw").is_dir():
+        print("usage: scripts/summarize-ecs.py DIR   (DIR/raw must exist)", file=sys.stderr)
+        return 2
+    out = pathlib.Path(arguments[0])
+    try:
+        lines = read_lines(out / "raw")
+        check_same_work(lines)
+        summary = summarize(lines)
+    except (Unusable, OSError, ValueError, KeyError, TypeError) as error:
+        print(f"summarize-ecs: {type(error).__name__}: {error}", file=sys.stderr)
+        return 1
+    summary["targets"] = Targets(summary).all()
+    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    (out / "summary.md").write_text("\n".join(page(summary)) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
