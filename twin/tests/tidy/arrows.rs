@@ -8,17 +8,18 @@ use toml::Table;
 use super::tree::{Finding, Tree};
 
 /// Folder of a manifest, and the crates of this house that it may depend on. The longest folder that fits decides.
-const ARROWS: [(&str, &[&str]); 8] = [
+const ARROWS: [(&str, &[&str]); 9] = [
     ("wire", &[]),
     ("wire/fuzz", &["wire"]),
     ("ecs", &[]),
     ("ecs/fuzz", &["ecs"]),
     ("netloop", &["wire"]),
     ("twin", &["netloop", "ecs", "wire"]),
+    ("sim", &["twin", "netloop", "ecs", "wire"]),
     ("bench", &["netloop", "ecs", "wire"]),
     ("bench/peers", &["netloop", "ecs", "wire"]),
 ];
-const HOUSE: [&str; 5] = ["wire", "ecs", "netloop", "twin", "bench"];
+const HOUSE: [&str; 6] = ["wire", "ecs", "netloop", "twin", "sim", "bench"];
 const SECTIONS: [&str; 3] = ["dependencies", "dev-dependencies", "build-dependencies"];
 
 /// Every arrow that points the wrong way.
