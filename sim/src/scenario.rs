@@ -137,13 +137,21 @@ impl Scenario {
             hz: chance.pick(&[60, 200, 500, 1000]),
             rest_us: chance.pick(&[0, 200, 1000]),
             rings: if small_rings { [64, 64, 64] } else { [4096, 1024, 256] },
-            drain: if chance.happens(0.2) { [40, 20, 4] } else { [4096, 1024, 256] },
+            drain: [4096, 1024, 256],
             rule: chance.happens(0.7),
             devices: (0..devices).map(|number| DevicePlan::draw(number, &mut chance)).collect(),
             faults: Vec::new(),
             faults_end_us,
             heal_us: HEAL_US,
         };
+        let load = scenario.twice_the_load();
+        if chance.happens(0.2) {
+            scenario.drain = load;
+        }
+        // What comes in one tick has room, so that nobody is shed for ever once the plant has healed.
+        for (ring, load) in scenario.rings.iter_mut().zip(load) {
+            *ring = (*ring).max(2 * load).next_power_of_two();
+        }
         let kinds: Vec<u64> = (0..chance.between(1, 4)).map(|_| chance.between(0, 14)).collect();
         for number in 0..chance.between(0, size.faults) {
             let kind = Kind::draw(chance.pick(&kinds), &mut chance);
@@ -151,6 +159,20 @@ impl Scenario {
             scenario.faults.push(fault);
         }
         scenario
+    }
+
+    /// Budgets that suffice, and that a backlog has to use.
+    fn twice_the_load(&self) -> [usize; 3] {
+        let hz = u64::from(self.hz);
+        let mut per_s = [0; 3];
+        for device in &self.devices {
+            let batches = 1_000_000 / device.period_us;
+            let sensors = u64::from(device.sensors);
+            per_s[0] += batches * sensors;
+            per_s[1] += (batches * sensors).checked_div(device.t2_every).unwrap_or(0);
+            per_s[2] += batches.checked_div(device.t3_every).unwrap_or(0) + sensors;
+        }
+        per_s.map(|records| 2 * records.div_ceil(hz) as usize + 2)
     }
 
     /// Length of the run before its devices leave, in microseconds.
