@@ -33,7 +33,7 @@ pub use clock::{Clock, Now, process_cpu, rss_bytes, thread_cpu_ns};
 pub use command::CommandError;
 pub use engine::{ConnectError, Datagram, Engine};
 pub use event::{CloseReason, SessionEvent, SessionId};
-pub use handover::Handover;
+pub use handover::{Handover, Posts};
 pub use idle::{
     Idle, IdleStrategy, Pause, Sleeper, UnknownIdleStrategy, Waker, sharpen_timers, wait_until,
     wake_line,
@@ -50,7 +50,7 @@ pub use sink::{Answer, Sink};
 pub use slab::{Payload, Pool, SLAB_BYTES};
 pub use slot::{NO_HINT, Slot};
 pub use socket::{BindError, RecvDatagram, Socket, SocketCounts, SocketOptions, WouldBlock};
-pub use stats::{BudgetStats, Counter, TierStats, WorkerStats};
+pub use stats::{BudgetStats, Counter, Stage, StageMark, TierStats, WorkerStats};
 pub use tally::{EngineTally, TierTally};
 pub use tls::{ServerTls, TlsError, certificates_from_pem_file, client_tls};
 pub use wheel::Wheel;

@@ -1,6 +1,6 @@
 //! A single-producer single-consumer ring of plain values.
 //!
-//! One allocation, made in [`ring`]. Pushing and popping never block, never allocate and never overwrite: a full ring
+//! One allocation, made in [`ring()`]. Pushing and popping never block, never allocate and never overwrite: a full ring
 //! gives the value back, and the caller decides what to shed. Each end is owned by one thread; a [`Gauge`] lets any
 //! third thread read the depth. Values move in chunks, because one publication per chunk is one cache-line transfer
 //! per chunk. The ring refuses to grow and to be shared by two producers or two consumers.

@@ -7,6 +7,7 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::ops::AddAssign;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::sys::socket::{setsockopt, sockopt};
@@ -123,6 +124,21 @@ pub struct SocketCounts {
     pub send_errors: u64,
 }
 
+impl AddAssign for SocketCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.datagrams_in += other.datagrams_in;
+        self.datagrams_out += other.datagrams_out;
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
+        self.recv_calls += other.recv_calls;
+        self.send_calls += other.send_calls;
+        self.would_block += other.would_block;
+        self.oversized += other.oversized;
+        self.recv_errors += other.recv_errors;
+        self.send_errors += other.send_errors;
+    }
+}
+
 /// A bound, non-blocking UDP socket.
 #[derive(Debug)]
 pub struct Socket {
@@ -179,6 +195,21 @@ impl Socket {
             send_buffer_bytes,
             width: WIDTH_MIN,
             counts: SocketCounts::default(),
+        })
+    }
+
+    /// A second handle of the same socket: what one of them receives, the other does not. It counts for itself.
+    ///
+    /// # Errors
+    /// The process has no file descriptor left.
+    pub fn share(&self) -> io::Result<Self> {
+        let socket = self.socket.try_clone()?;
+        Ok(Self {
+            state: UdpSocketState::new(UdpSockRef::from(&socket))?,
+            socket,
+            counts: SocketCounts::default(),
+            width: WIDTH_MIN,
+            ..*self
         })
     }
 

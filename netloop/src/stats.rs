@@ -4,7 +4,7 @@
 //! counter whole, but not all of them from the same moment.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use crate::{EngineTally, Pool, SocketCounts};
 
@@ -31,6 +31,71 @@ impl Counter {
     #[must_use]
     pub fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Where a worker is in its turn: what the watchdog says of one that stands still.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Stage {
+    /// It has not begun.
+    Starting,
+    /// Reads its socket.
+    Receiving,
+    /// Moves records from QUIC into the rings.
+    Moving,
+    /// Fires timers of QUIC.
+    Timers,
+    /// Takes answers and commands of this side.
+    Commands,
+    /// Sends.
+    Sending,
+    /// Waits for something to do.
+    Waiting,
+}
+
+impl Stage {
+    const ALL: [Self; 7] = [
+        Self::Starting,
+        Self::Receiving,
+        Self::Moving,
+        Self::Timers,
+        Self::Commands,
+        Self::Sending,
+        Self::Waiting,
+    ];
+
+    /// The word for it in a log.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Receiving => "receiving",
+            Self::Moving => "moving records",
+            Self::Timers => "firing timers",
+            Self::Commands => "taking commands",
+            Self::Sending => "sending",
+            Self::Waiting => "waiting",
+        }
+    }
+}
+
+/// A stage with one writer.
+#[derive(Debug, Default)]
+pub struct StageMark(AtomicU8);
+
+impl StageMark {
+    /// Replaces the stage. Only the owning thread calls it.
+    #[inline]
+    pub(crate) fn set(&self, stage: Stage) {
+        // Relaxed: a mark for a reader who tolerates that it is a moment old.
+        self.0.store(stage as u8, Ordering::Relaxed);
+    }
+
+    /// The stage now.
+    #[must_use]
+    pub fn value(&self) -> Stage {
+        Stage::ALL[usize::from(self.0.load(Ordering::Relaxed))]
     }
 }
 
@@ -67,6 +132,8 @@ const COUNTERS: usize = 41;
 pub struct WorkerStats {
     /// Turns taken: the watchdog looks whether it moves.
     pub turns: Counter,
+    /// Where in its turn the worker is.
+    pub stage: StageMark,
     /// Turns that found something to do.
     pub busy_turns: Counter,
     /// Nanoseconds spent in busy turns.
@@ -249,6 +316,16 @@ mod tests {
         stats.sessions_closed.add(2);
         let seen = std::thread::spawn(move || (reader.t1.received.value(), reader.sessions_open()));
         assert_eq!(seen.join().unwrap(), (7, 3));
+    }
+
+    #[test]
+    fn mark_reads_as_the_stage_that_was_set() {
+        let mark = StageMark::default();
+        assert_eq!(mark.value(), Stage::Starting);
+        for stage in Stage::ALL {
+            mark.set(stage);
+            assert_eq!(mark.value(), stage);
+        }
     }
 
     #[test]

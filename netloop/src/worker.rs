@@ -18,7 +18,10 @@ use wire::CloseCode;
 
 use crate::{
     Clock, Datagram, Engine, Handover, Idle, IdleStrategy, Now, Pool, Port, RecvDatagram, Sleeper,
-    Socket, WorkerStats, handover::Steered, rest::Rest, thread_cpu_ns,
+    Socket, Stage, WorkerStats,
+    handover::{Steered, Ways},
+    rest::Rest,
+    thread_cpu_ns,
 };
 
 /// How a thread is told from outside to come to an orderly end.
@@ -103,6 +106,8 @@ const PUBLISH_NS: u64 = 1_000_000;
 const RESYNC_NS: u64 = 1_000_000_000;
 /// Records that wait in QUIC for room in a ring have no event of their own: the worker looks again after this.
 const BACKLOG_RETRY: Duration = Duration::from_micros(100);
+/// The socket of a worker that stands still wakes nobody: who stands in for it looks after this.
+const ABSENT_RETRY: Duration = Duration::from_millis(1);
 /// Datagrams of other workers taken in one turn.
 const TAKEN_OVER_MAX: usize = 256;
 /// Receive slots, each of one slab; one system call fills at most so many.
@@ -189,8 +194,11 @@ impl<P: Port> Worker<P> {
     }
 
     fn wait(&mut self, now: Now) {
+        self.stats.stage.set(Stage::Waiting);
         let backlog = (self.engine.is_backlogged() || self.blocked.is_some())
             .then(|| now.instant + BACKLOG_RETRY);
+        let absent = self.handover.as_ref().is_some_and(Handover::stands_in);
+        let backlog = backlog.or(absent.then(|| now.instant + ABSENT_RETRY));
         let port = [self.port.poll_timeout(), backlog].into_iter().flatten().min();
         if std::mem::take(&mut self.rest_due) && self.rest.is_allowed() {
             let length = self.rest.begin(now.unix_ns, self.port.due());
@@ -206,15 +214,20 @@ impl<P: Port> Worker<P> {
 
     /// Receive, move, fire, send. True when anything was done.
     fn turn(&mut self, start: Now) -> bool {
-        let received = self.receive(start) | self.take_over(start);
+        self.stats.stage.set(Stage::Receiving);
+        let received = self.receive(start) | self.take_over(start) | self.stand_in(start);
         let now = self.clock.now();
+        self.stats.stage.set(Stage::Moving);
         self.engine.poll(now, &mut self.port);
         if received {
             self.rest.learn_intake(self.clock.now().unix_ns - start.unix_ns);
         }
+        self.stats.stage.set(Stage::Timers);
         self.engine.handle_timeouts(now, &mut self.port);
+        self.stats.stage.set(Stage::Commands);
         let asked = self.port.poll_outbound(&mut self.engine, now);
         self.pass_events();
+        self.stats.stage.set(Stage::Sending);
         let sent = self.transmit(now);
         received || asked || sent
     }
@@ -225,11 +238,9 @@ impl<P: Port> Worker<P> {
             let (engine, handover, stats) = (&mut self.engine, &self.handover, &self.stats);
             let drained = self.socket.recv(&mut self.pool, 1, &mut |datagram: RecvDatagram| {
                 let datagram = owned(datagram, now);
-                let Some(handover) = handover else { return engine.handle_datagram(now, datagram) };
-                match handover.steer(datagram) {
-                    Steered::Own(datagram) => engine.handle_datagram(now, datagram),
-                    Steered::Passed => stats.datagrams_passed.add(1),
-                    Steered::Lost => stats.datagrams_passed_lost.add(1),
+                match handover {
+                    None => engine.handle_datagram(now, datagram),
+                    Some(handover) => steer(engine, handover.ways(), stats, now, datagram),
                 }
             });
             if drained {
@@ -252,6 +263,24 @@ impl<P: Port> Worker<P> {
             taken = true;
         }
         taken
+    }
+
+    /// Reads the sockets of workers that stand still.
+    fn stand_in(&mut self, now: Now) -> bool {
+        let Some(handover) = self.handover.as_mut().filter(|handover| handover.stands_in()) else {
+            return false;
+        };
+        let (engine, stats, receives_max) =
+            (&mut self.engine, &self.stats, self.config.receives_max);
+        let (ways, sockets) = handover.absent_sockets();
+        let mut received = false;
+        for socket in sockets {
+            socket.recv(&mut self.pool, receives_max, &mut |datagram: RecvDatagram| {
+                received = true;
+                steer(engine, ways, stats, now, owned(datagram, now));
+            });
+        }
+        received
     }
 
     fn transmit(&mut self, now: Now) -> bool {
@@ -304,7 +333,21 @@ impl<P: Port> Worker<P> {
 
     fn publish(&mut self, now: Now) {
         self.published_ns = now.unix_ns;
-        self.stats.publish(self.engine.tally(), &self.socket.counts(), &self.pool);
+        let mut counts = self.socket.counts();
+        if let Some(handover) = &self.handover {
+            counts += handover.counts();
+        }
+        self.stats.publish(self.engine.tally(), &counts, &self.pool);
+    }
+}
+
+/// Gives a datagram to the worker that has its session.
+#[inline]
+fn steer(engine: &mut Engine, ways: &Ways, stats: &WorkerStats, now: Now, datagram: Datagram) {
+    match ways.steer(datagram) {
+        Steered::Own(datagram) => engine.handle_datagram(now, datagram),
+        Steered::Passed => stats.datagrams_passed.add(1),
+        Steered::Lost => stats.datagrams_passed_lost.add(1),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The cold thread: collects intervals, serves HTTP, waits for signals.
+//! The cold thread: collects intervals, serves HTTP, watches the workers, waits for signals.
 //!
 //! It runs on whichever thread calls [`Cold::run`], on a runtime of that one thread. It may block and
 //! allocate; the hot threads reach it only through counters and lock-free queues.
@@ -11,11 +11,13 @@ use std::time::{Duration, Instant};
 use netloop::Clock;
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::MissedTickBehavior;
 
 use crate::histograms::WriteError;
 use crate::http::{Surface, router};
 use crate::interval::IntervalConsumer;
 use crate::report::{Activity, Usage};
+use crate::watchdog::{LOOK, Watchdog};
 
 /// How often finished intervals are fetched: well within the second that fills the next one.
 const COLLECT: Duration = Duration::from_millis(100);
@@ -53,6 +55,7 @@ pub struct Cold {
     activity: Activity,
     clock: Clock,
     began: Instant,
+    watchdog: Option<Watchdog>,
 }
 
 impl Cold {
@@ -67,7 +70,14 @@ impl Cold {
     ) -> Self {
         let clock = Clock::new();
         let (activity, began) = (Activity::default(), clock.now().instant);
-        Self { surface, consumers, stop, usage, activity, clock, began }
+        Self { surface, consumers, stop, usage, activity, clock, began, watchdog: None }
+    }
+
+    /// Lets it watch the workers.
+    #[must_use]
+    pub fn watching(mut self, watchdog: Watchdog) -> Self {
+        self.watchdog = Some(watchdog);
+        self
     }
 
     /// Serves until a signal comes, `limit` is over or the stop flag is up. `each_second` is called with
@@ -91,6 +101,9 @@ impl Cold {
                 drop(tokio::spawn(
                     axum::serve(listener, router(Arc::clone(&self.surface))).into_future(),
                 ));
+            }
+            if let Some(watchdog) = self.watchdog.take() {
+                drop(tokio::spawn(watch(watchdog)));
             }
             let ended = ended(signals, limit);
             tokio::pin!(ended);
@@ -137,6 +150,16 @@ impl Cold {
             }
         }
         Ok(())
+    }
+}
+
+/// Looks until the runtime ends. Looks that were missed are not made up for: they would find nothing new.
+async fn watch(mut watchdog: Watchdog) {
+    let mut looks = tokio::time::interval(LOOK);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        looks.tick().await;
+        watchdog.look();
     }
 }
 

@@ -21,4 +21,5 @@ pub mod runtime;
 pub mod simulate;
 pub mod stats;
 pub mod tick;
+pub mod watchdog;
 pub mod world;

@@ -245,6 +245,21 @@ const METRICS: &[Metric] = &[
         to.count("direction=\"received\"", from.worker.datagrams_in.value());
         to.count("direction=\"sent\"", from.worker.datagrams_out.value());
     }),
+    gauge(
+        "pollux_workers_still",
+        "Workers that take no turns although they were woken.",
+        |from, to| {
+            to.count("", from.stats.watch.still.value());
+        },
+    ),
+    counter("pollux_worker_stalls_total", "Workers seen to stand still.", |from, to| {
+        to.count("", from.stats.watch.stalls.value());
+    }),
+    counter(
+        "pollux_worker_stand_ins_total",
+        "Workers whose socket the next one served, because they stood still.",
+        |from, to| to.count("", from.stats.watch.stood_in.value()),
+    ),
     counter(
         "pollux_datagrams_passed_total",
         "UDP datagrams of a session of another worker, by result.",

@@ -25,6 +25,7 @@ use crate::interval::exchange;
 use crate::report::{Report, Summary, Usage};
 use crate::stats::TwinStats;
 use crate::tick::{TickOptions, TickThread};
+use crate::watchdog::Watchdog;
 use crate::world::{LaneCapacities, Lanes, World, WorldOptions, lanes};
 
 mod workers;
@@ -98,8 +99,9 @@ impl Twin {
         let secrets = secrets()?;
         let shared = Shared { config, tls, now, seed: secrets.engine };
         let made = Workers::new(shared, sockets, ports, stats.workers())?;
-        let Workers { workers, wakers, addr: quic_addr, idle } = made;
         let capture = start_capture(effective, now, &stats, &mut tick_lanes)?;
+        let Workers { workers, wakers, posts, addr: quic_addr, idle } = made;
+        let cold = cold.watching(Watchdog::new(Arc::clone(&stats), posts));
         let options = WorldOptions::new(config, secrets.index);
         let world = World::new(options, Arc::clone(&stats), interval);
         let tick = TickOptions {
@@ -111,14 +113,18 @@ impl Twin {
         let place = |core| Place { core, priority: config.host.priority };
         let tick =
             TickThread::new(world, tick_lanes, producer, stats, wakers.clone(), tick, started);
+        // The twin goes on while one of its workers does.
+        let last = Arc::new(RaiseOnDrop(Arc::clone(&died)));
         let start = |(index, worker): (usize, Worker<RingPort>)| {
-            let core = config.net.core.map(|first| first + index);
-            Hot::start(&format!("net-{index}"), place(core), &died, move |stop| worker.run(stop))
+            let (core, last) = (config.net.core.map(|first| first + index), Arc::clone(&last));
+            Hot::start(&format!("net-{index}"), place(core), last, move |stop| worker.run(stop))
         };
         Ok(Self {
             workers: workers.into_iter().enumerate().map(start).collect::<Result<_, _>>()?,
-            tick: Hot::start("tick", place(config.tick.core), &died, move |stop| tick.run(stop))?,
             capture,
+            tick: Hot::start("tick", place(config.tick.core), RaiseOnDrop(died), move |stop| {
+                tick.run(stop);
+            })?,
             wakers,
             cold,
             surface,
@@ -201,17 +207,17 @@ impl Twin {
 }
 
 impl<T: Send + 'static> Hot<T> {
-    /// Starts a thread with a name of its own, in its place. `died` is raised when it ends unasked.
+    /// Starts a thread with a name of its own, in its place, which drops `ended` when it ends, by return or by panic.
     fn start(
         name: &str,
         place: Place,
-        died: &Arc<AtomicBool>,
+        ended: impl Send + 'static,
         run: impl FnOnce(&Stop) -> T + Send + 'static,
     ) -> std::io::Result<Self> {
         let stop = Stop::new();
-        let (until, died) = (stop.clone(), RaiseOnDrop(Arc::clone(died)));
+        let until = stop.clone();
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            let _died = died;
+            let _ended = ended;
             pin(place.core);
             if place.priority == Priority::Hot {
                 set_niceness(HOT_NICENESS);
@@ -223,7 +229,7 @@ impl<T: Send + 'static> Hot<T> {
     }
 }
 
-/// Raises its flag when the thread that holds it ends, by return or by panic.
+/// Raises its flag when the last thread that holds it ends.
 struct RaiseOnDrop(Arc<AtomicBool>);
 
 impl Drop for RaiseOnDrop {

@@ -45,6 +45,8 @@ pub struct TwinStats {
     pub commands: [Commands; 2],
     /// What became of the capture, if there is one.
     pub capture: Capture,
+    /// Written by the cold thread.
+    pub watch: Watch,
     /// Written by the tick thread: its systems, in the order of [`SYSTEMS`].
     pub systems: [System; SYSTEMS.len()],
 }
@@ -86,6 +88,18 @@ pub struct Capture {
     pub written_bytes: Counter,
     /// Cells of 64 bytes that came after the file had ended.
     pub unwritten_cells: Counter,
+}
+
+/// What the watchdog sees.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Watch {
+    /// Workers that stand still now.
+    pub still: Counter,
+    /// How often one was seen to.
+    pub stalls: Counter,
+    /// How often the next worker stood in for one.
+    pub stood_in: Counter,
 }
 
 /// The times of one system.

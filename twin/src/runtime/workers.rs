@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use netloop::{
-    Engine, Handover, Idle, IdleStrategy, Naming, Now, RingPort, ServerTls, SessionLimits, Socket,
-    SocketOptions, Waker, Worker, WorkerConfig, WorkerNumber, WorkerStats, wake_line,
+    Engine, Handover, Idle, IdleStrategy, Naming, Now, Posts, RingPort, ServerTls, SessionLimits,
+    Socket, SocketOptions, Waker, Worker, WorkerConfig, WorkerNumber, WorkerStats, wake_line,
 };
 
 use crate::config::Config;
@@ -19,6 +19,8 @@ pub(super) struct Workers {
     pub(super) workers: Vec<Worker<RingPort>>,
     /// Those of the workers, in order.
     pub(super) wakers: Vec<Waker>,
+    /// Where the watchdog sees and moves them.
+    pub(super) posts: Posts,
     pub(super) addr: SocketAddr,
     pub(super) idle: IdleStrategy,
 }
@@ -86,8 +88,8 @@ impl Workers {
         let rest = Duration::from_micros(config.idle.rest_us);
         let worker_config = WorkerConfig { rest, ..WorkerConfig::default() };
         let limits = limits(config);
+        let (posts, ways) = Handover::between(seed, &wakers, &sockets)?;
         let parts = sockets.into_iter().zip(ports).zip(sleepers).zip(stats);
-        let ways = Handover::between(seed, &wakers);
         let idle = Idle::new(strategy(config)).strategy();
         let make = |(index, ((((socket, port), sleeper), stats), way))| {
             let worker = WorkerNumber::new(index, count);
@@ -99,7 +101,7 @@ impl Workers {
             if count > 1 { made.sharing(way) } else { made }
         };
         let workers = (0..count).zip(parts.zip(ways)).map(make).collect();
-        Ok(Self { workers, wakers, addr, idle })
+        Ok(Self { workers, wakers, posts, addr, idle })
     }
 }
 
