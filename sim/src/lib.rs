@@ -14,8 +14,10 @@ mod network;
 mod plant;
 mod scenario;
 mod shrink;
+mod soak;
 mod worker;
 
 pub use plant::{Outcome, Violation, run};
 pub use scenario::{DevicePlan, Fault, Kind, Scenario};
 pub use shrink::shrink;
+pub use soak::{Args, soak};

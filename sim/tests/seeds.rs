@@ -1,5 +1,7 @@
 //! Hundreds of plants, each drawn from its number: none may break an invariant, and each runs the same way twice.
 
+#![allow(clippy::unwrap_used, reason = "a test panics where its set-up fails")]
+
 use std::sync::Mutex;
 
 use sim::{Outcome, Scenario, run};
