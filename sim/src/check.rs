@@ -16,6 +16,8 @@ pub(crate) struct Check {
     model: Model,
     /// The last number of T2 by session and sensor: the next one is its successor.
     t2: BTreeMap<(u32, Name), u32>,
+    /// The last number of T2 by sensor, whatever the session.
+    t2_last: BTreeMap<Name, u32>,
     /// How often the tick took a read of a device, by its number.
     reads: BTreeMap<(Name, u32), u32>,
     pub(crate) records: u64,
@@ -68,6 +70,7 @@ impl Check {
 
     /// T2 is complete and in order within its stream, and a session has one.
     fn follow(&mut self, session: u32, name: Name, seq: u32) {
+        self.t2_last.insert(name, seq);
         if let Some(last) = self.t2.insert((session, name), seq)
             && seq != last.wrapping_add(1)
         {
@@ -187,6 +190,15 @@ impl Check {
         for device in devices.iter().filter(|device| device.waiting_bytes() > 0) {
             let (number, bytes) = (device.plan.number, device.waiting_bytes());
             self.say(|| format!("device {number} has {bytes} bytes of T2 left"));
+        }
+        for device in devices.iter().filter(|device| device.done.offered_here[1] > 0) {
+            for sensor_id in 0..device.plan.sensors {
+                let name = (device_id(device.plan.number), sensor_id);
+                let (last, found) = (device.last_t2(), self.t2_last.get(&name).copied());
+                if found != Some(last) {
+                    self.say(|| format!("T2 of {name:?} ends with {found:?}, not {last}"));
+                }
+            }
         }
         if !lanes.is_empty() {
             self.say(|| "the rings are not empty".to_owned());

@@ -154,6 +154,11 @@ impl Device {
         self.waiting.len()
     }
 
+    /// The number of its last events on T2.
+    pub(crate) const fn last_t2(&self) -> u32 {
+        self.numbers[1].wrapping_sub(1)
+    }
+
     /// One turn. What it sends goes to `send`.
     pub(crate) fn turn(&mut self, now: Now, now_ns: u64, send: &mut dyn FnMut(SocketAddr, &[u8])) {
         let mut sink = Acks { done: &mut self.done, epoch: self.epoch };

@@ -12,12 +12,14 @@ mod device;
 mod model;
 mod network;
 mod plant;
+mod sabotage;
 mod scenario;
 mod shrink;
 mod soak;
 mod worker;
 
-pub use plant::{Outcome, Violation, run};
+pub use plant::{Outcome, Violation, run, run_sabotaged};
+pub use sabotage::Sabotage;
 pub use scenario::{DevicePlan, Fault, Kind, Scenario};
 pub use shrink::shrink;
 pub use soak::{Args, soak};

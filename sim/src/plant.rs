@@ -22,6 +22,7 @@ use crate::check::Check;
 use crate::crypto;
 use crate::device::Device;
 use crate::network::{Network, Way};
+use crate::sabotage::Sabotage;
 use crate::scenario::{Kind, Scenario};
 use crate::worker::Worker;
 
@@ -73,7 +74,14 @@ const DEVICES_EVERY: u64 = 50;
 /// Runs a scenario to its end, or to the first violation.
 #[must_use]
 pub fn run(scenario: &Scenario) -> Outcome {
+    run_sabotaged(scenario, None)
+}
+
+/// Runs a scenario whose checks are shown something else than what was, once.
+#[must_use]
+pub fn run_sabotaged(scenario: &Scenario, sabotage: Option<Sabotage>) -> Outcome {
     let mut plant = Plant::new(scenario);
+    plant.sabotage = sabotage;
     let violation = plant.run();
     let sessions = plant.devices.iter().map(|device| device.done.sessions).sum();
     Outcome {
@@ -108,6 +116,7 @@ struct Plant<'a> {
     consumer: IntervalConsumer,
     tick: u64,
     check: Check,
+    sabotage: Option<Sabotage>,
     hashes: Vec<u64>,
 }
 
@@ -145,6 +154,7 @@ impl<'a> Plant<'a> {
             consumer,
             tick: 0,
             check: Check::default(),
+            sabotage: None,
             hashes: Vec::new(),
         }
     }
@@ -339,6 +349,9 @@ impl<'a> Plant<'a> {
         });
         let ended = cells.last().is_some_and(|cell| Mark::of(cell).kind() == Some(MarkKind::Tick));
         assert!(ended, "the tap has room for a tick because the budgets are below it");
+        if self.sabotage.is_some_and(|sabotage| sabotage.strike(&mut self.cells)) {
+            self.sabotage = None;
+        }
         self.check.tick(&self.cells, &self.world, &self.lanes);
         if self.tick.is_multiple_of(DEVICES_EVERY) {
             self.check.devices(&self.devices, &self.world, &self.lanes);

@@ -4,7 +4,8 @@
 
 use std::sync::Mutex;
 
-use sim::{Outcome, Scenario, run};
+use sim::{Outcome, Sabotage, Scenario, run, run_sabotaged};
+use wire::Tier;
 
 /// Seeds of the gate; `scripts/sim.sh` runs others for hours.
 const SEEDS: u64 = 500;
@@ -67,4 +68,20 @@ fn different_seeds_are_different_runs() {
 fn a_scenario_takes_no_more_than_twenty_lines() {
     let longest = (0..2_000).map(|seed| Scenario::draw(seed, true).to_string().lines().count());
     assert!(longest.max() <= Some(20));
+}
+
+#[test]
+fn what_may_not_be_is_seen() {
+    let tiers = [Tier::T1, Tier::T2];
+    let of_both = [Sabotage::Lose, Sabotage::Repeat, Sabotage::Turn, Sabotage::Swap];
+    let planted = of_both.into_iter().flat_map(|of| tiers.map(of));
+    // What a read asks for is no value, and the order of reads is nobody's.
+    for sabotage in planted.chain([Sabotage::Lose(Tier::T3), Sabotage::Repeat(Tier::T3)]) {
+        let mut seen = 0;
+        for seed in 0..12 {
+            let scenario = Scenario::draw(seed, false);
+            seen += u32::from(run_sabotaged(&scenario, Some(sabotage)).violation.is_some());
+        }
+        assert!(seen >= 3, "{sabotage:?} was seen in {seen} of 12 plants");
+    }
 }
