@@ -8,7 +8,11 @@ use twin::world::{Lanes, World};
 use wire::{Command, Operation, Record, Tier};
 
 use crate::device::{Device, device_id, type_of};
-use crate::model::{Model, Name};
+use crate::model::{Fate, Model, Name};
+use crate::samples::Samples;
+
+/// The age of the world is looked at once in so many ticks.
+const AGE_EVERY: u64 = 8;
 
 /// Holds the twin against the model and the devices.
 #[derive(Debug, Default)]
@@ -22,6 +26,12 @@ pub(crate) struct Check {
     reads: BTreeMap<(Name, u32), u32>,
     pub(crate) records: u64,
     pub(crate) wrong: Option<String>,
+    /// Of T1 and T2, and the age of the world.
+    pub(crate) to_world: [Samples; 2],
+    pub(crate) age: Samples,
+    ticks: u64,
+    /// Devices have nothing more to say, so the world grows old.
+    pub(crate) leaving: bool,
 }
 
 impl Check {
@@ -32,7 +42,9 @@ impl Check {
     }
 
     /// Takes what the tick consumed, as the capture has it, and compares the world with it.
-    pub(crate) fn tick(&mut self, cells: &[Slot], world: &World, lanes: &Lanes) {
+    ///
+    /// `now_us` is the moment by the clocks of the devices, in microseconds since the Unix epoch.
+    pub(crate) fn tick(&mut self, cells: &[Slot], world: &World, lanes: &Lanes, now_us: u64) {
         let mut touched = Vec::new();
         let mut at = 0;
         while at < cells.len() {
@@ -40,7 +52,9 @@ impl Check {
             let slots = &cells[at + 1..at + 1 + mark.count as usize];
             at += 1 + slots.len();
             match (mark.kind(), mark.tier()) {
-                (Some(MarkKind::Chunk), Some(tier)) => self.take(tier, slots, &mut touched),
+                (Some(MarkKind::Chunk), Some(tier)) => {
+                    self.take(tier, slots, now_us, &mut touched);
+                }
                 (Some(MarkKind::Event | MarkKind::Tick), _) => {}
                 other => self.say(|| format!("the capture holds {other:?}")),
             }
@@ -49,9 +63,15 @@ impl Check {
         touched.dedup();
         self.compare(&touched, world);
         self.balance(world, lanes);
+        self.ticks += 1;
+        if self.ticks.is_multiple_of(AGE_EVERY) && !self.leaving {
+            for sensor in self.model.sensors.values() {
+                self.age.push(now_us.saturating_sub(sensor.ts_us));
+            }
+        }
     }
 
-    fn take(&mut self, tier: Tier, slots: &[Slot], touched: &mut Vec<Name>) {
+    fn take(&mut self, tier: Tier, slots: &[Slot], now_us: u64, touched: &mut Vec<Name>) {
         self.records += slots.len() as u64;
         for slot in slots {
             let record = Record::from_bytes(slot.record);
@@ -63,7 +83,9 @@ impl Check {
             if tier == Tier::T2 {
                 self.follow(slot.session, name, record.seq());
             }
-            self.model.push(tier, slot);
+            if self.model.push(tier, slot) == Fate::Applied {
+                self.to_world[tier.index()].push(now_us.saturating_sub(record.ts_us()));
+            }
             touched.push(name);
         }
     }

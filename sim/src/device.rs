@@ -18,6 +18,7 @@ use wire::{
 use crate::chance::Chance;
 use crate::crypto;
 use crate::network::TWIN;
+use crate::samples::Samples;
 use crate::scenario::DevicePlan;
 use crate::worker;
 
@@ -41,6 +42,8 @@ pub(crate) struct Done {
     /// What the twin did that it may not do.
     pub(crate) wrongs: Vec<String>,
     pub(crate) sessions: u64,
+    /// From the opening of a read to its ack.
+    pub(crate) read_us: Samples,
 }
 
 /// One device.
@@ -161,7 +164,8 @@ impl Device {
 
     /// One turn. What it sends goes to `send`.
     pub(crate) fn turn(&mut self, now: Now, now_ns: u64, send: &mut dyn FnMut(SocketAddr, &[u8])) {
-        let mut sink = Acks { done: &mut self.done, epoch: self.epoch };
+        let now_us = now.unix_ns / 1_000;
+        let mut sink = Acks { done: &mut self.done, epoch: self.epoch, now_us };
         self.engine.poll(now, &mut sink);
         self.engine.handle_timeouts(now, &mut sink);
         while let Some(event) = self.engine.poll_event() {
@@ -283,6 +287,7 @@ fn client(plan: &DevicePlan, epoch: u32, seed: [u8; 32], now: Now) -> Engine {
 struct Acks<'a> {
     done: &'a mut Done,
     epoch: u32,
+    now_us: u64,
 }
 
 impl Sink for Acks<'_> {
@@ -319,6 +324,7 @@ impl Sink for Acks<'_> {
         let ack = Record::from_bytes(end.record);
         match Command::decode(&ack).ok().and_then(|ack| ack.status()) {
             Some(status) if ack.seq() == end.hint => {
+                self.done.read_us.push(self.now_us.saturating_sub(ack.ts_us()));
                 if self.done.acks.insert(ack.seq(), status).is_some() {
                     self.done.wrongs.push(format!("read {} was answered twice", ack.seq()));
                 }

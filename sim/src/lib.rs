@@ -13,6 +13,7 @@ mod model;
 mod network;
 mod plant;
 mod sabotage;
+mod samples;
 mod scenario;
 mod shrink;
 mod soak;
@@ -20,6 +21,7 @@ mod worker;
 
 pub use plant::{Outcome, Violation, run, run_sabotaged};
 pub use sabotage::Sabotage;
+pub use samples::{Samples, Timing};
 pub use scenario::{DevicePlan, Fault, Kind, Scenario};
 pub use shrink::shrink;
 pub use soak::{Args, soak};

@@ -23,6 +23,7 @@ use crate::crypto;
 use crate::device::Device;
 use crate::network::{Network, Way};
 use crate::sabotage::Sabotage;
+use crate::samples::Timing;
 use crate::scenario::{Kind, Scenario};
 use crate::worker::Worker;
 
@@ -58,6 +59,8 @@ pub struct Outcome {
     pub records: u64,
     /// Sessions that devices opened.
     pub sessions: u64,
+    /// How long things took.
+    pub timing: Timing,
     /// Virtual time of the run, in microseconds.
     pub simulated_us: u64,
 }
@@ -83,6 +86,12 @@ pub fn run_sabotaged(scenario: &Scenario, sabotage: Option<Sabotage>) -> Outcome
     let mut plant = Plant::new(scenario);
     plant.sabotage = sabotage;
     let violation = plant.run();
+    let mut timing = Timing {
+        to_world: std::mem::take(&mut plant.check.to_world),
+        age: std::mem::take(&mut plant.check.age),
+        ..Timing::default()
+    };
+    plant.devices.iter().for_each(|device| timing.reads.add(&device.done.read_us));
     let sessions = plant.devices.iter().map(|device| device.done.sessions).sum();
     Outcome {
         violation,
@@ -91,6 +100,7 @@ pub fn run_sabotaged(scenario: &Scenario, sabotage: Option<Sabotage>) -> Outcome
         datagrams: [plant.network.sent, plant.network.lost],
         records: plant.check.records,
         sessions,
+        timing,
         simulated_us: plant.at_ns / 1_000,
     }
 }
@@ -168,6 +178,7 @@ impl<'a> Plant<'a> {
         self.check.healed(&self.devices, &self.world, unix_ns, tick_us);
         self.check.devices(&self.devices, &self.world, &self.lanes);
         self.devices.iter_mut().for_each(Device::leave);
+        self.check.leaving = true;
         let left = |plant: &Self| plant.workers.iter().all(|of| of.engine.open_sessions() == 0);
         let violation = self.run_to(until_ns + LEAVE_US * 1_000, left);
         if violation.is_some() || self.check.wrong.is_some() {
@@ -352,7 +363,8 @@ impl<'a> Plant<'a> {
         if self.sabotage.is_some_and(|sabotage| sabotage.strike(&mut self.cells)) {
             self.sabotage = None;
         }
-        self.check.tick(&self.cells, &self.world, &self.lanes);
+        let now_us = self.now().unix_ns / 1_000;
+        self.check.tick(&self.cells, &self.world, &self.lanes, now_us);
         if self.tick.is_multiple_of(DEVICES_EVERY) {
             self.check.devices(&self.devices, &self.world, &self.lanes);
             self.producer.swap(self.world.interval_mut(), self.at_ns);
