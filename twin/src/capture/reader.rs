@@ -42,7 +42,7 @@ pub enum Tail {
     Open,
     /// In a segment that is not whole, so many bytes of which were not used.
     Torn {
-        /// Bytes behind the last whole segment, as far as they were read.
+        /// Bytes behind the last whole segment.
         bytes: u64,
     },
 }
@@ -284,7 +284,9 @@ impl<R: std::io::Read> Reader<R> {
         Ok(true)
     }
 
+    /// Ends the file here, and counts what lies behind.
     fn tear(&mut self, bytes: u64) -> Result<bool, ReadError> {
+        let bytes = bytes + io::copy(&mut self.from, &mut io::sink())?;
         self.tail = Some(Tail::Torn { bytes });
         Ok(false)
     }
