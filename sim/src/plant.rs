@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use netloop::{Consumer, Due, Now, Slot, Steering};
-use twin::capture::{Mark, MarkKind, Tap, tap};
+use twin::capture::{
+    Header, Mark, MarkKind, Reader, Replay, SEGMENT_CELLS_MAX, Step, Tap, tap, write_segment,
+};
 use twin::config::Config;
 use twin::interval::{IntervalConsumer, IntervalProducer, exchange};
 use twin::stats::TwinStats;
@@ -66,7 +68,7 @@ pub struct Outcome {
 }
 
 /// Slots of the ring through which the checks see what a tick took.
-const TAP_CELLS: usize = 1 << 15;
+const TAP_CELLS: usize = SEGMENT_CELLS_MAX;
 /// Time moves on by as much at least.
 const STEP_NS: u64 = 5_000;
 /// How long devices may take to leave.
@@ -85,7 +87,7 @@ pub fn run(scenario: &Scenario) -> Outcome {
 pub fn run_sabotaged(scenario: &Scenario, sabotage: Option<Sabotage>) -> Outcome {
     let mut plant = Plant::new(scenario);
     plant.sabotage = sabotage;
-    let violation = plant.run();
+    let violation = plant.run().or_else(|| plant.replay());
     let mut timing = Timing {
         to_world: std::mem::take(&mut plant.check.to_world),
         age: std::mem::take(&mut plant.check.age),
@@ -122,6 +124,8 @@ struct Plant<'a> {
     lanes: Lanes,
     consumed: Consumer<Slot>,
     cells: Vec<Slot>,
+    /// Everything that was consumed, as a capture.
+    captured: Vec<u8>,
     producer: IntervalProducer,
     consumer: IntervalConsumer,
     tick: u64,
@@ -160,6 +164,7 @@ impl<'a> Plant<'a> {
             lanes,
             consumed,
             cells: Vec::new(),
+            captured: header(),
             producer,
             consumer,
             tick: 0,
@@ -194,6 +199,29 @@ impl<'a> Plant<'a> {
             self.check.devices(&self.devices, &self.world, &self.lanes);
             self.violation()
         })
+    }
+
+    /// What was captured makes the same world, tick by tick.
+    fn replay(&mut self) -> Option<Violation> {
+        let mut reader = Reader::open(&self.captured[..]).expect("its header was just written");
+        let mut replay = Replay::with_options(options(self.scenario));
+        let mut hashes = self.hashes.iter();
+        loop {
+            let step = reader.next_step();
+            let Ok(Some(Step::Tick(frame))) = step else {
+                if !matches!(step, Ok(None)) || hashes.next().is_some() {
+                    self.check.wrong = Some(format!("the capture ends with {step:?}"));
+                }
+                return self.violation();
+            };
+            replay.apply(&frame);
+            if replay.difference().is_some() || hashes.next() != Some(&replay.world().state_hash())
+            {
+                let tick = frame.tick;
+                self.check.wrong = Some(format!("the replay of tick {tick} has another world"));
+                return self.violation();
+            }
+        }
     }
 
     fn violation(&self) -> Option<Violation> {
@@ -358,6 +386,7 @@ impl<'a> Plant<'a> {
             cells.extend_from_slice(front);
             cells.extend_from_slice(back);
         });
+        write_segment(&mut self.captured, self.hashes.len() as u64 - 1, cells, &[]).expect(MEMORY);
         let ended = cells.last().is_some_and(|cell| Mark::of(cell).kind() == Some(MarkKind::Tick));
         assert!(ended, "the tap has room for a tick because the budgets are below it");
         if self.sabotage.is_some_and(|sabotage| sabotage.strike(&mut self.cells)) {
@@ -373,6 +402,14 @@ impl<'a> Plant<'a> {
             }
         }
     }
+}
+
+const MEMORY: &str = "memory takes all of it";
+
+fn header() -> Vec<u8> {
+    let mut bytes = Vec::new();
+    Header::of_this_build(0, String::new()).write(&mut bytes).expect(MEMORY);
+    bytes
 }
 
 fn options(scenario: &Scenario) -> WorldOptions {

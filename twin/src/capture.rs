@@ -20,7 +20,7 @@ mod tap;
 mod writer;
 
 pub use cell::{Mark, MarkKind};
-pub use file::{CAPTURE_VERSION, Header, HeaderError, SEGMENT_CELLS_MAX};
+pub use file::{CAPTURE_VERSION, Header, HeaderError, SEGMENT_CELLS_MAX, write_segment};
 pub use reader::{Frame, ReadError, Reader, Step, Tail};
 pub use replay::{Difference, Replay, ReplayError};
 pub use tap::{Tap, tap};

@@ -170,6 +170,21 @@ impl SegmentHeader {
     }
 }
 
+/// Writes a segment of cells, which may lie in two pieces.
+///
+/// # Errors
+/// The system.
+pub fn write_segment(
+    to: &mut impl Write,
+    number: u64,
+    front: &[Slot],
+    back: &[Slot],
+) -> io::Result<()> {
+    to.write_all(&SegmentHeader::of(number, front, back).encode())?;
+    to.write_all(bytemuck::cast_slice(front))?;
+    to.write_all(bytemuck::cast_slice(back))
+}
+
 fn segment_sum(number: u64, front: &[Slot], back: &[Slot]) -> u64 {
     let words = [number, (front.len() + back.len()) as u64];
     checksum(&[

@@ -134,12 +134,16 @@ impl Plant {
         slots: &[Slot],
         clock: &mut dyn FnMut() -> u64,
     ) {
-        for slots in slots.chunks(PART_RECORDS) {
-            self.resolve(slots);
-            if !self.part.misses.is_empty() {
-                self.resolve_misses(ecs, tier, slots);
+        for mut slots in slots.chunks(PART_RECORDS) {
+            while !slots.is_empty() {
+                self.resolve(slots);
+                let mut count = slots.len();
+                if !self.part.misses.is_empty() {
+                    count = self.resolve_misses(ecs, tier, slots);
+                }
+                self.fold_part(ecs, tier, &slots[..count], clock());
+                slots = &slots[count..];
             }
-            self.fold_part(ecs, tier, slots, clock());
         }
     }
 
@@ -160,9 +164,11 @@ impl Plant {
         }
     }
 
-    /// Looks the listed records up by key, spawns sensors that are new, and teaches the sessions' tables.
+    /// Looks the listed records up by key, spawns sensors that are new, and teaches the sessions' tables. Says how many of the
+    /// records have their rows now: it ends before one that begins its sensor's numbering anew, because those ahead of it
+    /// have to be folded first.
     #[cold]
-    fn resolve_misses(&mut self, ecs: &mut ecs::World, tier: Tier, slots: &[Slot]) {
+    fn resolve_misses(&mut self, ecs: &mut ecs::World, tier: Tier, slots: &[Slot]) -> usize {
         let mut part = std::mem::take(&mut self.part);
         part.keys.clear();
         part.keys.extend(part.misses.iter().map(|&at| name_of(&slots[at as usize])));
@@ -171,6 +177,10 @@ impl Plant {
         self.index.find_batch(&part.keys, &mut part.found);
         for (&at, &found) in part.misses.iter().zip(&part.found) {
             let slot = &slots[at as usize];
+            if at > 0 && self.begins_anew(ecs, slot, found) {
+                self.part = part;
+                return at as usize;
+            }
             match self.resolve_miss(ecs, slot, found) {
                 Ok(row) => {
                     self.sessions.insert(slot.session, slot.hint, row);
@@ -180,6 +190,16 @@ impl Plant {
             }
         }
         self.part = part;
+        slots.len()
+    }
+
+    /// Whether a session without a hello names a sensor that another one named last: no epoch tells whether the device has
+    /// booted since, so its numbers may have begun anew. PROTOCOL.md#sequence.
+    fn begins_anew(&self, ecs: &ecs::World, slot: &Slot, found: Option<RowRef>) -> bool {
+        slot.epoch == 0
+            && found.or_else(|| self.index.find(name_of(slot))).is_some_and(|row| {
+                row.sensor_type().is_some() && ecs.value::<Link>(row).0 != slot.session
+            })
     }
 
     fn resolve_miss(
@@ -195,11 +215,7 @@ impl Plant {
             Some(row) => row,
             None => self.spawn_sensor(ecs, slot, record)?,
         };
-        if slot.epoch == 0
-            && row.sensor_type().is_some()
-            && ecs.value::<Link>(row).0 != slot.session
-        {
-            // No hello tells whether the device has booted since its last session, so its numbers may have.
+        if self.begins_anew(ecs, slot, Some(row)) {
             ecs.value_mut::<Live>(row).restart(slot);
         }
         *ecs.value_mut(row) = Link(slot.session);

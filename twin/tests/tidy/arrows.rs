@@ -8,13 +8,14 @@ use toml::Table;
 use super::tree::{Finding, Tree};
 
 /// Folder of a manifest, and the crates of this house that it may depend on. The longest folder that fits decides.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("wire", &[]),
     ("wire/fuzz", &["wire"]),
     ("ecs", &[]),
     ("ecs/fuzz", &["ecs"]),
     ("netloop", &["wire"]),
     ("twin", &["netloop", "ecs", "wire"]),
+    ("twin/fuzz", &["twin", "netloop", "wire"]),
     ("sim", &["twin", "netloop", "ecs", "wire"]),
     ("bench", &["netloop", "ecs", "wire"]),
     ("bench/peers", &["netloop", "ecs", "wire"]),
