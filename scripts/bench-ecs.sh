@@ -16,7 +16,7 @@ usage: scripts/bench-ecs.sh [options]
   --cases A,B       only these cases (default: all of them)
   --quick           one round of 20 ms a case, outside results/ unless --out says otherwise
   --out DIR         folder of the result; must not exist
-Environment: POLLUX_TIMED_LANE, a prefix for each timed run, such as a lock or taskset (empty)
+Environment: POLLUX_TIMED_LANE, a prefix for each timed round, such as a lock or taskset (empty)
 TEXT
 }
 
@@ -93,25 +93,30 @@ libraries_of_round() { # N
 }
 
 run_once() { # ROUND LIBRARY
-  local raw="$OUT/raw/$1-$2" lane=()
-  read -ra lane <<<"${POLLUX_TIMED_LANE:-}"
+  local raw="$OUT/raw/$1-$2"
   local command=("$BINARIES/bench-$2" --round "$1" --budget-ms "$BUDGET_MS")
   [[ -z "$CASES" ]] || command+=(--cases "$CASES")
   cat /proc/loadavg >"$raw.loadavg"
-  "${lane[@]}" "${command[@]}" >"$raw.jsonl" || fail "$2 failed in round $1 (see $raw.jsonl)"
+  "${command[@]}" >"$raw.jsonl" || fail "$2 failed in round $1 (see $raw.jsonl)"
 }
 
+run_round() { # ROUND
+  local library
+  for library in $(libraries_of_round "$1"); do
+    run_once "$1" "$library"
+  done
+}
+
+# Each round is one command behind the prefix, so that a lock is held for all libraries of a round or for none.
 run_all() {
-  local libraries total done_runs=0 started=$SECONDS round library
-  read -ra libraries <<<"$LIBRARIES"
-  total=$((${#libraries[@]} * ROUNDS))
+  local lane=() started=$SECONDS round
+  read -ra lane <<<"${POLLUX_TIMED_LANE:-}"
+  export LIBRARIES BINARIES OUT BUDGET_MS CASES
+  export -f fail libraries_of_round run_once run_round
   for ((round = 1; round <= ROUNDS; round++)); do
-    for library in $(libraries_of_round "$round"); do
-      run_once "$round" "$library"
-      done_runs=$((done_runs + 1))
-      printf '[%d/%d] round %d %s, about %d s left\n' "$done_runs" "$total" "$round" "$library" \
-        $(((SECONDS - started) * (total - done_runs) / done_runs)) >&2
-    done
+    "${lane[@]}" bash -euc "run_round $round"
+    printf '[%d/%d] about %d s left\n' "$round" "$ROUNDS" \
+      $(((SECONDS - started) * (ROUNDS - round) / round)) >&2
   done
 }
 

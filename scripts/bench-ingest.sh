@@ -43,10 +43,10 @@ pollux_certs() { # DIR
   "$POLLUX" certs init --dir "$1"
 }
 
-# Sets COMMAND to a server that reports into DIR.
+# Sets COMMAND to a server that reports into DIR. It asks devices for nothing, because the peer does not either.
 pollux_serve() { # DIR SECONDS
   COMMAND=("$POLLUX" serve --set net.addr=127.0.0.1:0 --set http.addr=127.0.0.1:0 --set net.max_sessions=4096
-    --set "tls.cert=$CERTS/server.pem" --set "tls.key=$CERTS/server.key"
+    --set "tls.cert=$CERTS/server.pem" --set "tls.key=$CERTS/server.key" --set tls.client_auth=off
     --report "$1" --duration-s "$2" -o json)
 }
 
@@ -283,7 +283,7 @@ main() {
   mkdir -p "$CERTS" "$OUT"
   pollux_certs "$CERTS" >"$CERTS/init.log" 2>&1 || give_up "$CERTS/init.log" "certificates could not be made"
   printf '%s\n' "$INVOCATION" >"$OUT/command.txt"
-  python3 scripts/describe-host.py >"$OUT/host.json"
+  POLLUX="$POLLUX" python3 scripts/describe-host.py >"$OUT/host.json"
   write_readme
   run_all
   python3 scripts/summarize-ingest.py "$OUT"

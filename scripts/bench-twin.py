@@ -20,6 +20,8 @@ import subprocess
 import sys
 import time
 
+import verdict
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 POLLUX = ROOT / "target/release/pollux"
 BENCH = ROOT / "target/release/bench"
@@ -71,7 +73,7 @@ class Run:
             time.sleep(0.001)
 
     def simulate(self, load, seconds):
-        command = [POLLUX, "simulate", "--addr", self.address, "--ca", AUTHORITY, "-o", "json"]
+        command = [POLLUX, "simulate", "--addr", self.address, "--ca", AUTHORITY, *GATEWAY, "-o", "json"]
         command += ["--report", self.folder / "simulate", "--duration-s", str(seconds), *load]
         with open(self.folder / "simulate.log", "w", encoding="utf-8") as log:
             subprocess.run(command, stdout=subprocess.DEVNULL, stderr=log, check=True)
@@ -152,7 +154,7 @@ EXPERIMENTS = [start, memory, reaction, command, scale]
 
 
 def main():
-    global AUTHORITY, CERTIFICATES
+    global AUTHORITY, CERTIFICATES, GATEWAY
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one short run of each")
     parser.add_argument("--runs", type=int, default=5, metavar="N")
@@ -175,9 +177,11 @@ def main():
     certificates = ROOT / "target/bench-twin-certs"
     shutil.rmtree(certificates, ignore_errors=True)
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    subprocess.run([POLLUX, "certs", "init", "--dir", certificates], check=True, **quiet)
+    subprocess.run([POLLUX, "certs", "init", "--dir", certificates, "--gateway", "bench"], check=True, **quiet)
     AUTHORITY = certificates / "ca.pem"
-    CERTIFICATES = [f"tls.{part}={certificates}/server.{end}" for part, end in [("cert", "pem"), ("key", "key")]]
+    files = {"cert": "server.pem", "key": "server.key", "ca": "ca.pem", "crl": "crl.pem"}
+    CERTIFICATES = [f"tls.{key}={certificates}/{name}" for key, name in files.items()]
+    GATEWAY = ["--cert", certificates / "gateway-bench.pem", "--key", certificates / "gateway-bench.key"]
     write(out, arguments, measure(out, arguments))
 
 
@@ -207,7 +211,7 @@ def write(out, arguments, figures):
     for figure, of in summary.items():
         cells = [f"{of[key]:,.6g}" for key in ("median", "min", "max")]
         lines.append(f"| {figure} | {' | '.join(cells)} | {of['runs']} |")
-    (out / "summary.md").write_text("# Twin: summary\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    (out / "summary.md").write_text(f"# Twin: summary\n\n{verdict.of_folder(out)}\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
     (out / "README.md").write_text(README, encoding="utf-8")
     words = ["scripts/bench-twin.py"] + (["--quick"] if arguments.quick else [f"--runs {arguments.runs}"])
     (out / "command.txt").write_text(" ".join(words) + "\n", encoding="utf-8")

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Prints host.json: the machine, the kernel, the compiler and the revision that a result was measured with.
 
-Run it before the measurement, so that the load average is that of the others. What the host does not tell is null.
+Run it before the measurement, so that the load average is that of the others. What the host does not tell is null. The
+verdict of `pollux doctor` comes from the binary in POLLUX, or from the release build; without one it is null.
 """
 
 import json
@@ -42,6 +43,25 @@ def number(text):
     return int(text) if text and text.isdigit() else None
 
 
+def verdict():
+    """What the doctor says of this host, without the conditions that are met, or None."""
+    release = os.path.join(os.environ.get("CARGO_TARGET_DIR", "target"), "release", "pollux")
+    command = [os.environ.get("POLLUX") or release, "doctor", "-o", "json"]
+    try:
+        # Code 3 is a verdict too.
+        told = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        doctor = json.loads(told)["doctor"]
+    except (OSError, ValueError, KeyError):
+        return None
+    unmet = {check["id"]: check["found"] for check in doctor["checks"] if check["outcome"] == "unmet"}
+    return {
+        "qualifies": doctor["qualifies"],
+        "disqualified_by": doctor["disqualified_by"],
+        "unmet": unmet,
+        "unknown": doctor["unknown"],
+    }
+
+
 def main():
     """Collects and prints."""
     memory = field_of("/proc/meminfo", "MemTotal")
@@ -60,6 +80,7 @@ def main():
         "revision": output_of("git", "rev-parse", "HEAD"),
         "revision_dirty": None if dirty is None else bool(dirty),
         "load_average_before": list(os.getloadavg()),
+        "doctor": verdict(),
     }
     print(json.dumps(host, indent=2))
 

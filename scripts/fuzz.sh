@@ -50,7 +50,7 @@ for target in $(cargo fuzz list); do
   # Any bytes are operations; a few hundred of them reach every kind.
   mkdir -p "fuzz/corpus/$target"
   for seed in 1 2 3 4; do
-    head -c 600 <(for n in {1..600}; do printf "\\x$(printf %x $(((n * n * seed + n) % 251)))"; done) >"fuzz/corpus/$target/$seed"
+    head -c 600 <(for n in {1..600}; do printf '%b' "\\x$(printf %x $(((n * n * seed + n) % 251)))"; done) >"fuzz/corpus/$target/$seed"
   done
   fuzz "$target"
 done

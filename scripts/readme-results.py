@@ -14,6 +14,8 @@ import pathlib
 import re
 import sys
 
+import verdict
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -91,6 +93,7 @@ def table(folders):
         return
     hosts = "; ".join(dict.fromkeys(host_of(folder) for folder in folders))
     yield f"Medians, server and load on one machine over loopback QUIC with TLS: {hosts}."
+    yield from dict.fromkeys(verdict.of_folder(folder) for folder in folders)
 
 
 def split(text):

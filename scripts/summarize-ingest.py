@@ -12,6 +12,8 @@ import pathlib
 import statistics
 import sys
 
+import verdict
+
 SIDES = ("pollux", "peer")
 
 # Figures of one run: key, heading, format, and whether more is better (None: no ratio is formed).
@@ -220,7 +222,7 @@ def main(arguments):
         return 1
     summary = {"cases": cases, "across_wire_forms": across_wire_forms(cases)}
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    lines = ["# Ingest: summary", "", *table(cases), *notes(summary)]
+    lines = ["# Ingest: summary", "", verdict.of_folder(out), "", *table(cases), *notes(summary)]
     (out / "summary.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return 0
 

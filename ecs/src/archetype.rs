@@ -4,9 +4,11 @@
 //! rows leave. Several columns are lent at once, each at most once, so two writers of one column cannot exist.
 
 use crate::buffer::grown;
-use crate::column::{Column, Lent};
+use crate::column::Column;
 use crate::component::{COMPONENT_IDS, Component, ComponentKind, Signature};
 use crate::entity::Entity;
+use crate::held::Held;
+use crate::part::Grant;
 
 /// The most columns that a bundle or a query can name.
 pub(crate) const LENT_MAX: usize = 12;
@@ -19,24 +21,20 @@ const NO_COLUMN: u8 = u8::MAX;
 
 /// The table of one signature.
 pub struct Archetype {
-    head: Head,
-    columns: Box<[Column]>,
+    signature: Signature,
+    rows: usize,
+    entities: Held<Vec<Entity>>,
+    columns: Box<[Held<Column>]>,
+    position_by_id: [u8; COMPONENT_IDS],
     capacity_rows: usize,
     edge_by_id: [u32; COMPONENT_IDS],
 }
 
-/// What a table has beside its columns, and shows to everybody while they are lent.
-pub(crate) struct Head {
-    signature: Signature,
-    entities: Vec<Entity>,
-    position_by_id: [u8; COMPONENT_IDS],
-}
-
 impl Archetype {
     /// An empty table with a column for each of `kinds`, which ascend by id and come with their numbers of cursors.
-    pub(crate) fn new(kinds: impl Iterator<Item = (ComponentKind, usize)>) -> Self {
-        let columns: Box<[Column]> =
-            kinds.map(|(kind, cursors)| Column::new(kind, cursors)).collect();
+    pub(crate) fn new(kinds: impl Iterator<Item = (ComponentKind, u8)>) -> Self {
+        let columns: Box<[_]> =
+            kinds.map(|(kind, cursors)| Held::Own(Column::new(kind, cursors))).collect();
         let mut position_by_id = [NO_COLUMN; COMPONENT_IDS];
         let mut signature = Signature::EMPTY;
         for (position, column) in columns.iter().enumerate() {
@@ -44,8 +42,11 @@ impl Archetype {
             signature = signature.union(Signature::of_id(column.id()));
         }
         Self {
-            head: Head { signature, entities: Vec::new(), position_by_id },
+            signature,
+            rows: 0,
+            entities: Held::Own(Vec::new()),
             columns,
+            position_by_id,
             capacity_rows: 0,
             edge_by_id: [EDGE_UNKNOWN; COMPONENT_IDS],
         }
@@ -54,37 +55,37 @@ impl Archetype {
     /// The component ids that every entity here carries.
     #[must_use]
     pub fn signature(&self) -> Signature {
-        self.head.signature
+        self.signature
     }
 
     /// The entities, in row order.
     #[must_use]
     pub fn entities(&self) -> &[Entity] {
-        &self.head.entities
+        &self.entities
     }
 
     /// Number of rows.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.head.entities.len()
+        self.rows
     }
 
     /// Whether no entity is here at the moment.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.head.entities.is_empty()
+        self.rows == 0
     }
 
     /// The columns, ascending by component id, tags included.
     #[must_use]
-    pub fn columns(&self) -> &[Column] {
-        &self.columns
+    pub fn columns(&self) -> impl ExactSizeIterator<Item = &Column> + Clone {
+        self.columns.iter().map(|column| &**column)
     }
 
     /// The column of component `id`.
     #[must_use]
     pub fn column(&self, id: u16) -> Option<&Column> {
-        self.position(id).map(|position| &self.columns[position])
+        self.position(id).map(|position| &*self.columns[position])
     }
 
     /// The values of `T`, in row order. `None` if this archetype does not carry it; empty for a tag.
@@ -94,38 +95,55 @@ impl Archetype {
     }
 
     pub(crate) fn column_mut(&mut self, id: u16) -> Option<&mut Column> {
-        self.position(id).map(|position| &mut self.columns[position])
+        self.position(id).map(|position| &mut *self.columns[position])
     }
 
     /// Where the column of component `id` stands in [`Archetype::columns`].
     #[inline]
     pub(crate) fn position(&self, id: u16) -> Option<usize> {
-        self.head.position(id)
+        let position = *self.position_by_id.get(id as usize)?;
+        (position != NO_COLUMN).then_some(position as usize)
     }
 
-    /// What everybody may see, and the columns, to be lent apart.
-    pub(crate) fn split_mut(&mut self) -> (&Head, &mut [Column]) {
-        (&self.head, &mut self.columns)
+    /// The entities and the column of component `id`, side by side.
+    pub(crate) fn split_mut(&mut self, id: u16) -> Option<(&[Entity], &mut Column)> {
+        let position = self.position(id)?;
+        Some((&self.entities, &mut self.columns[position]))
     }
 
-    pub(crate) fn head(&self) -> &Head {
-        &self.head
+    /// The table with those columns that a system has declared, for the time of a parallel stage.
+    pub(crate) fn check_out(&mut self, grant: &Grant) -> Self {
+        let columns = self.columns.iter_mut().zip(self.signature.ids());
+        let columns = columns.map(|(column, id)| match Signature::of_id(id) {
+            id if grant.writes.contains(id) => column.take(),
+            id if grant.reads.contains(id) => column.share(),
+            _ => Held::Away,
+        });
+        Self { entities: self.entities.share(), columns: columns.collect(), ..*self }
     }
 
-    /// Lends the columns of `plan` together with the entities. Item `n` of the plan arrives at place `n`.
+    /// Takes back what [`Archetype::check_out`] has handed out.
+    pub(crate) fn check_in(&mut self, lent: Self) {
+        self.columns.iter_mut().zip(lent.columns).for_each(|(home, lent)| home.put_back(lent));
+    }
+
+    /// Owns everything again, after all that was handed out is back.
+    pub(crate) fn reclaim(&mut self) {
+        self.entities.reclaim();
+        self.columns.iter_mut().for_each(Held::reclaim);
+    }
+
+    /// Lends the entities and the columns of `plan`.
     #[inline]
-    pub(crate) fn lend<const N: usize>(
-        &mut self,
-        plan: &LendPlan,
-    ) -> (&[Entity], [Option<Lent<'_>>; N]) {
-        let mut lent = [const { None }; N];
-        let mut rest = self.columns.iter_mut();
-        let mut passed = 0;
-        for &(position, place) in plan.steps() {
-            lent[place as usize] = rest.nth((position - passed) as usize).map(Lent::Unique);
-            passed = position + 1;
-        }
-        (&self.head.entities, lent)
+    pub(crate) fn lend<const N: usize>(&mut self, plan: &LendPlan) -> Lent<'_, N> {
+        let positions: [usize; N] = std::array::from_fn(|place| usize::from(plan.0[place]));
+        let columns = if positions.contains(&usize::from(NO_COLUMN)) {
+            some_of(&mut self.columns, positions)
+        } else {
+            let columns = self.columns.get_disjoint_mut(positions);
+            columns.expect("columns of their own because a query names none twice").map(Some)
+        };
+        Lent { rows: self.rows, entities: &self.entities, columns }
     }
 
     /// Makes room for exactly `additional` more rows in every column, if it is not there.
@@ -133,7 +151,7 @@ impl Archetype {
         let wanted = self.len() + additional;
         if wanted > self.capacity_rows {
             self.capacity_rows = wanted;
-            self.head.entities.reserve_exact(additional);
+            self.entities.reserve_exact(additional);
             self.columns.iter_mut().for_each(|column| column.grow(wanted));
         }
     }
@@ -150,17 +168,24 @@ impl Archetype {
 
     /// Appends the entity of a row that the columns have received, or will before anyone looks.
     pub(crate) fn push_entity(&mut self, entity: Entity) {
-        self.head.entities.push(entity);
+        self.entities.push(entity);
+        self.rows += 1;
     }
 
-    /// Appends a row of `source` and returns where it stands: what both carry is copied, what is new is zeroed.
-    /// The caller pushes the entity.
+    /// Appends the entities of `rows` rows, which `name` pushes.
+    pub(crate) fn push_entities(&mut self, rows: usize, name: impl FnOnce(&mut Vec<Entity>)) {
+        name(&mut self.entities);
+        self.rows += rows;
+    }
+
+    /// Appends a row of `source` and returns where it stands: what both carry is copied. The caller writes
+    /// what is new, and pushes the entity.
     pub(crate) fn push_from(&mut self, source: &Self, row: usize) -> usize {
         self.make_room(1);
         for column in &mut self.columns {
             match source.column(column.id()) {
                 Some(old) => column.push_from(old, row),
-                None => column.push_zeroed(),
+                None => column.commit(1),
             }
         }
         self.len()
@@ -173,8 +198,9 @@ impl Archetype {
 
     /// Removes all rows. The memory stays.
     pub(crate) fn clear(&mut self) {
-        self.columns.iter_mut().for_each(Column::clear);
-        self.head.entities.clear();
+        self.columns.iter_mut().for_each(|column| column.clear());
+        self.entities.clear();
+        self.rows = 0;
     }
 
     /// Appends rows from the bytes of each column, in their order.
@@ -187,14 +213,16 @@ impl Archetype {
         for (column, bytes) in self.columns.iter_mut().zip(columns) {
             column.load(entities.len(), bytes);
         }
-        self.head.entities.extend_from_slice(entities);
+        self.entities.extend_from_slice(entities);
+        self.rows += entities.len();
     }
 
     /// Removes a row and returns the entity that now stands there, if the row was not the last.
     pub(crate) fn swap_remove(&mut self, row: usize) -> Option<Entity> {
         self.columns.iter_mut().for_each(|column| column.swap_remove(row));
-        self.head.entities.swap_remove(row);
-        self.head.entities.get(row).copied()
+        self.entities.swap_remove(row);
+        self.rows -= 1;
+        self.entities.get(row).copied()
     }
 
     /// The archetype reached by adding component `id`, or by removing it if it is here.
@@ -217,51 +245,44 @@ impl Archetype {
     /// Memory held, in bytes.
     pub(crate) fn memory_bytes(&self) -> usize {
         size_of::<Self>()
-            + self.head.entities.capacity() * size_of::<Entity>()
+            + self.entities.capacity() * size_of::<Entity>()
             + self.columns.len() * size_of::<Column>()
-            + self.columns.iter().map(Column::memory_bytes).sum::<usize>()
+            + self.columns().map(Column::memory_bytes).sum::<usize>()
     }
 }
 
-impl Head {
-    pub(crate) fn signature(&self) -> Signature {
-        self.signature
-    }
-
-    pub(crate) fn entities(&self) -> &[Entity] {
-        &self.entities
-    }
-
-    #[inline]
-    pub(crate) fn position(&self, id: u16) -> Option<usize> {
-        let position = *self.position_by_id.get(id as usize)?;
-        (position != NO_COLUMN).then_some(position as usize)
-    }
+/// An archetype as a walk receives it: the entities, and a column for each place of a [`LendPlan`].
+pub(crate) struct Lent<'a, const N: usize> {
+    pub(crate) rows: usize,
+    pub(crate) entities: &'a Held<Vec<Entity>>,
+    pub(crate) columns: [Option<&'a mut Held<Column>>; N],
 }
 
-/// Which columns to lend to which places, ascending by column, so that one pass over the columns serves all.
+/// The position of the column that each place receives, [`NO_COLUMN`] if there is none.
 #[derive(Clone, Copy, Debug)]
-pub struct LendPlan {
-    len: u8,
-    steps: [(u8, u8); LENT_MAX],
-}
+pub struct LendPlan([u8; LENT_MAX]);
 
 impl LendPlan {
     /// Plans to lend the column of `ids[n]` to place `n`; ids that the archetype does not carry are left out.
-    pub(crate) fn new(head: &Head, ids: impl Iterator<Item = Option<u16>>) -> Self {
-        let mut plan = Self { len: 0, steps: [(NO_COLUMN, 0); LENT_MAX] };
-        for (place, id) in ids.enumerate() {
-            if let Some(position) = id.and_then(|id| head.position(id)) {
-                plan.steps[plan.len as usize] = (position as u8, place as u8);
-                plan.len += 1;
-            }
+    pub(crate) fn new(table: &Archetype, ids: impl Iterator<Item = Option<u16>>) -> Self {
+        let mut plan = Self([NO_COLUMN; LENT_MAX]);
+        for (place, id) in plan.0.iter_mut().zip(ids) {
+            *place = id.and_then(|id| table.position(id)).map_or(NO_COLUMN, |at| at as u8);
         }
-        plan.steps[..plan.len as usize].sort_unstable();
         plan
     }
+}
 
-    #[inline]
-    pub(crate) fn steps(&self) -> &[(u8, u8)] {
-        &self.steps[..self.len as usize]
+/// The columns at `positions`, where there are any.
+fn some_of<const N: usize>(
+    columns: &mut [Held<Column>],
+    positions: [usize; N],
+) -> [Option<&mut Held<Column>>; N] {
+    let mut lent = [const { None }; N];
+    for (at, column) in columns.iter_mut().enumerate() {
+        if let Some(place) = positions.iter().position(|&position| position == at) {
+            lent[place] = Some(column);
+        }
     }
+    lent
 }

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-pub(crate) const WORD_BITS: usize = u64::BITS as usize;
+const WORD_BITS: usize = u64::BITS as usize;
 
 /// Rows of a group: where a set can be cut in two.
 pub(crate) const GROUP_ROWS: usize = WORD_BITS * WORD_BITS;
@@ -20,7 +20,7 @@ pub struct Bits {
 
 /// The bits of [`GROUP_ROWS`] rows.
 #[derive(Clone, Copy, Debug)]
-struct Group {
+pub(crate) struct Group {
     summary: u64,
     words: [u64; WORD_BITS],
 }
@@ -33,6 +33,20 @@ impl Group {
     fn add(&mut self, word: usize, bits: u64) {
         self.words[word % WORD_BITS] |= bits;
         self.summary |= 1 << (word % WORD_BITS);
+    }
+
+    /// Keeps the bits that `other` has too.
+    fn keep(&mut self, other: &Self) {
+        for word in SetBits(self.summary) {
+            self.words[word] &= other.words[word];
+            self.summary ^= u64::from(self.words[word] == 0) << word;
+        }
+    }
+
+    /// The set rows, ascending, counted from the first of the group.
+    #[inline]
+    pub(crate) fn rows(&self) -> GroupRows<'_> {
+        GroupRows { group: self, words: SetBits(self.summary), base: 0, bits: SetBits(0) }
     }
 }
 
@@ -58,28 +72,21 @@ impl Bits {
         self.as_mut().set(row);
     }
 
-    /// Sets the bits of `rows`.
-    pub(crate) fn set_range(&mut self, rows: Range<usize>) {
-        self.as_mut().set_range(rows);
-    }
-
     /// Adds the rows of `other`, which has no more of them; visits only its set words.
     pub(crate) fn merge(&mut self, other: &Self) {
-        for (word, bits) in other.set_words() {
-            self.groups[word / WORD_BITS].add(word, bits);
+        for (group, other) in self.groups.iter_mut().zip(&other.groups) {
+            SetBits(other.summary).for_each(|word| group.add(word, other.words[word]));
         }
     }
 
     /// Clears the bit of `row`, and says whether it was set.
-    pub(crate) fn unset(&mut self, row: usize) -> bool {
+    fn unset(&mut self, row: usize) -> bool {
         let set = self.contains(row);
         if set {
             let group = &mut self.groups[row / GROUP_ROWS];
             let word = row / WORD_BITS % WORD_BITS;
             group.words[word] &= !(1 << (row % WORD_BITS));
-            if group.words[word] == 0 {
-                group.summary &= !(1 << word);
-            }
+            group.summary &= !(u64::from(group.words[word] == 0) << word);
         }
         set
     }
@@ -88,48 +95,48 @@ impl Bits {
     #[must_use]
     #[inline]
     pub fn contains(&self, row: usize) -> bool {
-        self.word(row / WORD_BITS) >> (row % WORD_BITS) & 1 == 1
+        let group = self.groups.get(row / GROUP_ROWS);
+        group.is_some_and(|group| {
+            group.words[row / WORD_BITS % WORD_BITS] >> (row % WORD_BITS) & 1 == 1
+        })
     }
 
     /// The last row takes the place of `row`, and its bit comes along.
     pub(crate) fn swap_remove(&mut self, row: usize, last: usize) {
         let moved = self.unset(last);
-        if row != last {
-            if moved {
-                self.set(row);
-            } else {
-                self.unset(row);
-            }
+        if row != last && !moved {
+            self.unset(row);
+        } else if row != last {
+            self.set(row);
         }
     }
 
-    /// The set words in ascending order, each with its position.
-    pub(crate) fn set_words(&self) -> impl Iterator<Item = (usize, u64)> {
-        self.groups.iter().enumerate().flat_map(|(number, group)| {
-            SetBits(group.summary).map(move |word| (number * WORD_BITS + word, group.words[word]))
-        })
-    }
-
-    /// The word at `position`; zero beyond the capacity.
-    #[inline]
-    pub(crate) fn word(&self, position: usize) -> u64 {
-        let group = self.groups.get(position / WORD_BITS);
-        group.map_or(0, |group| group.words[position % WORD_BITS])
+    /// The rows that are set here and in all of `others`, by group, each with its first row.
+    pub(crate) fn common<'b>(
+        &self,
+        others: impl Iterator<Item = &'b Self> + Clone,
+    ) -> impl Iterator<Item = (usize, Group)> {
+        let set = self.groups.iter().enumerate().filter(|(_, group)| group.summary != 0);
+        let common = set.map(move |(number, group)| {
+            let mut group = *group;
+            others.clone().for_each(|other| group.keep(&other.groups[number]));
+            (number * GROUP_ROWS, group)
+        });
+        common.filter(|(_, group)| group.summary != 0)
     }
 
     /// The set rows, ascending.
     pub fn rows(&self) -> impl Iterator<Item = usize> {
-        self.set_words()
-            .flat_map(|(word, bits)| SetBits(bits).map(move |bit| word * WORD_BITS + bit))
+        let groups = (0..).step_by(GROUP_ROWS).zip(&self.groups);
+        groups.flat_map(|(first, group)| group.rows().map(move |row| first + row))
     }
 
     /// Calls `visit` with each set row, ascending, and clears it.
     pub(crate) fn drain(&mut self, mut visit: impl FnMut(usize)) {
-        for (number, group) in self.groups.iter_mut().enumerate() {
+        for (first, group) in (0..).step_by(GROUP_ROWS).zip(&mut self.groups) {
             for word in SetBits(std::mem::take(&mut group.summary)) {
-                let first = number * GROUP_ROWS + word * WORD_BITS;
                 let bits = std::mem::take(&mut group.words[word]);
-                SetBits(bits).for_each(|bit| visit(first + bit));
+                SetBits(bits).for_each(|bit| visit(first + word * WORD_BITS + bit));
             }
         }
     }
@@ -137,7 +144,7 @@ impl Bits {
     /// Number of set rows.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.set_words().map(|(_, bits)| bits.count_ones() as usize).sum()
+        self.rows().count()
     }
 
     /// Memory held, in bytes.
@@ -182,18 +189,16 @@ impl<'w> BitsMut<'w> {
         BitsMut { groups: self.groups }
     }
 
-    /// Cuts the bits of the first `rows` off, which are a multiple of [`GROUP_ROWS`].
+    /// Cuts the bits of the first `rows` off, which are all or a multiple of [`GROUP_ROWS`].
     pub(crate) fn split_off_front(&mut self, rows: usize) -> BitsMut<'w> {
-        debug_assert!(rows.is_multiple_of(GROUP_ROWS), "a cut between groups");
-        let (groups, rest) = std::mem::take(&mut self.groups).split_at_mut(rows / GROUP_ROWS);
-        self.groups = rest;
-        BitsMut { groups }
+        let groups = rows.div_ceil(GROUP_ROWS);
+        BitsMut { groups: self.groups.split_off_mut(..groups).expect("groups of all rows") }
     }
 }
 
 /// The positions of the set bits of one word, ascending.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct SetBits(pub(crate) u64);
+struct SetBits(u64);
 
 impl Iterator for SetBits {
     type Item = usize;
@@ -203,6 +208,31 @@ impl Iterator for SetBits {
         let bit = self.0.trailing_zeros() as usize;
         self.0 &= self.0.wrapping_sub(1);
         (bit < WORD_BITS).then_some(bit)
+    }
+}
+
+/// The set rows of one group, ascending.
+#[derive(Clone)]
+pub(crate) struct GroupRows<'b> {
+    group: &'b Group,
+    words: SetBits,
+    /// The first row of the word at hand.
+    base: usize,
+    bits: SetBits,
+}
+
+impl Iterator for GroupRows<'_> {
+    type Item = usize;
+
+    #[inline]
+    fn next(&mut self) -> Option<usize> {
+        loop {
+            if let Some(bit) = self.bits.next() {
+                return Some(self.base + bit);
+            }
+            let word = self.words.next()?;
+            (self.base, self.bits) = (word * WORD_BITS, SetBits(self.group.words[word]));
+        }
     }
 }
 
@@ -231,7 +261,7 @@ mod tests {
         for (start, end) in [(0, 0), (0, 1), (0, 64), (63, 65), (5, 9), (64, 128), (1, 9_000)] {
             let mut bits = Bits::default();
             bits.grow(9_000);
-            bits.set_range(start..end);
+            bits.as_mut().set_range(start..end);
             check(&bits, &(start..end).collect());
         }
     }

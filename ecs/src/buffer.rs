@@ -64,6 +64,25 @@ impl Buffer {
         &mut bytemuck::cast_slice_mut(&mut self.blocks)[self.start_bytes..]
     }
 
+    /// One row of `size` bytes.
+    #[inline]
+    pub(crate) fn row(&self, row: usize, size: usize) -> &[u8] {
+        &bytemuck::cast_slice(&self.blocks)[self.start_bytes + row * size..][..size]
+    }
+
+    /// One row of `size` bytes, to write.
+    #[inline]
+    pub(crate) fn row_mut(&mut self, row: usize, size: usize) -> &mut [u8] {
+        &mut bytemuck::cast_slice_mut(&mut self.blocks)[self.start_bytes + row * size..][..size]
+    }
+
+    /// Two rows of `size` bytes, the former one first.
+    #[inline]
+    pub(crate) fn rows_mut(&mut self, [one, other]: [usize; 2], size: usize) -> [&mut [u8]; 2] {
+        let (head, tail) = self.bytes_mut().split_at_mut(other * size);
+        [&mut head[one * size..][..size], &mut tail[..size]]
+    }
+
     /// Makes room for `bytes` in all, of which the first `used` are kept. New memory is written here, so that the tick
     /// meets no page fault later.
     pub(crate) fn grow(&mut self, bytes: usize, used: usize) {

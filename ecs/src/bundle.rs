@@ -116,10 +116,10 @@ macro_rules! bundle {
             }
 
             fn spare<'a>(archetype: &'a mut Archetype, rows: usize) -> Self::Spare<'a> {
-                let plan = LendPlan::new(archetype.head(), [$(Some($T::ID)),+].into_iter());
-                let (_, [$($v),+]) = archetype.lend(&plan);
+                let plan = LendPlan::new(archetype, [$(Some($T::ID)),+].into_iter());
+                let [$($v),+] = archetype.lend(&plan).columns;
                 ($({
-                    let spare = $v.expect(CARRIED).unique().spare_mut::<$T>();
+                    let spare = $v.expect(CARRIED).spare_mut::<$T>();
                     let rows = if size_of::<$T>() == 0 { 0 } else { rows };
                     &mut spare[..rows]
                 },)+)
@@ -141,15 +141,4 @@ macro_rules! bundle {
 const CARRIED: &str =
     "a column of each component because the archetype was chosen by the bundle's signature";
 
-bundle!(A a);
-bundle!(A a, B b);
-bundle!(A a, B b, C c);
-bundle!(A a, B b, C c, D d);
-bundle!(A a, B b, C c, D d, E e);
-bundle!(A a, B b, C c, D d, E e, F f);
-bundle!(A a, B b, C c, D d, E e, F f, G g);
-bundle!(A a, B b, C c, D d, E e, F f, G g, H h);
-bundle!(A a, B b, C c, D d, E e, F f, G g, H h, I i);
-bundle!(A a, B b, C c, D d, E e, F f, G g, H h, I i, J j);
-bundle!(A a, B b, C c, D d, E e, F f, G g, H h, I i, J j, K k);
-bundle!(A a, B b, C c, D d, E e, F f, G g, H h, I i, J j, K k, L l);
+for_tuples!(bundle);

@@ -5,6 +5,7 @@
 //! the column and those of each cursor, follow their rows wherever these go.
 
 use std::any::TypeId;
+use std::ops::Range;
 
 use crate::bits::{Bits, BitsMut};
 use crate::buffer::Buffer;
@@ -21,24 +22,16 @@ pub struct Column {
     cursors: Vec<Bits>,
 }
 
-/// A column as a walk receives it.
-pub enum Lent<'w> {
-    /// Others may read it at the same time.
-    Shared(&'w Column),
-    /// Nobody else sees it.
-    Unique(&'w mut Column),
-}
-
 impl Column {
     /// An empty column that `cursors` cursors follow.
-    pub(crate) fn new(kind: ComponentKind, cursors: usize) -> Self {
+    pub(crate) fn new(kind: ComponentKind, cursors: u8) -> Self {
         Self {
             kind,
             len: 0,
             version: 0,
             buffer: Buffer::new(usize::from(kind.id)),
             dirty: Bits::default(),
-            cursors: vec![Bits::default(); cursors],
+            cursors: vec![Bits::default(); usize::from(cursors)],
         }
     }
 
@@ -121,7 +114,7 @@ impl Column {
     pub(crate) fn commit(&mut self, rows: usize) {
         self.touch();
         if self.kind.track == Track::Rows {
-            self.dirty.set_range(self.len..self.len + rows);
+            self.mark(self.len..self.len + rows);
         }
         self.len += rows;
     }
@@ -143,28 +136,12 @@ impl Column {
     pub(crate) fn push_from(&mut self, source: &Self, row: usize) {
         debug_assert_eq!(self.kind.type_id, source.kind.type_id);
         let size = self.kind.row_bytes;
-        copy_row(
-            &mut self.buffer.bytes_mut()[self.len * size..][..size],
-            &source.bytes()[row * size..][..size],
-        );
+        copy_row(self.buffer.row_mut(self.len, size), source.buffer.row(row, size));
         self.touch();
         if self.kind.track == Track::Rows {
-            let to = std::iter::once(&mut self.dirty).chain(&mut self.cursors);
-            for (to, from) in to.zip(std::iter::once(&source.dirty).chain(&source.cursors)) {
-                if from.contains(row) {
-                    to.set(self.len);
-                }
-            }
+            self.push_bits(source, row);
         }
         self.len += 1;
-    }
-
-    /// Appends a zeroed row, which counts as written.
-    #[inline]
-    pub(crate) fn push_zeroed(&mut self) {
-        let size = self.kind.row_bytes;
-        self.buffer.bytes_mut()[self.len * size..][..size].fill(0);
-        self.commit(1);
     }
 
     /// Removes a row; the last one takes its place, and so do its bits.
@@ -173,15 +150,37 @@ impl Column {
         let size = self.kind.row_bytes;
         let last = self.len - 1;
         if row != last {
-            let (head, tail) = self.buffer.bytes_mut().split_at_mut(last * size);
-            copy_row(&mut head[row * size..][..size], &tail[..size]);
+            let [to, from] = self.buffer.rows_mut([row, last], size);
+            copy_row(to, from);
         }
         self.touch();
         if self.kind.track == Track::Rows {
-            self.dirty.swap_remove(row, last);
-            self.cursors.iter_mut().for_each(|cursor| cursor.swap_remove(row, last));
+            self.remove_bits(row, last);
         }
         self.len = last;
+    }
+
+    // The bits of rows are calls of their own, so that they take no registers from rows that have none.
+
+    #[inline(never)]
+    fn mark(&mut self, rows: Range<usize>) {
+        self.dirty.as_mut().set_range(rows);
+    }
+
+    #[inline(never)]
+    fn push_bits(&mut self, source: &Self, row: usize) {
+        let to = std::iter::once(&mut self.dirty).chain(&mut self.cursors);
+        for (to, from) in to.zip(std::iter::once(&source.dirty).chain(&source.cursors)) {
+            if from.contains(row) {
+                to.set(self.len);
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn remove_bits(&mut self, row: usize, last: usize) {
+        self.dirty.swap_remove(row, last);
+        self.cursors.iter_mut().for_each(|cursor| cursor.swap_remove(row, last));
     }
 
     /// Makes room for `rows` rows in all.
@@ -197,7 +196,7 @@ impl Column {
     pub(crate) fn add_cursor(&mut self, capacity_rows: usize) {
         let mut cursor = Bits::default();
         cursor.grow(capacity_rows);
-        cursor.set_range(0..self.len);
+        cursor.as_mut().set_range(0..self.len);
         self.cursors.push(cursor);
     }
 
@@ -222,11 +221,11 @@ impl Column {
     }
 
     /// The bytes of `rows`, to be replaced from outside. The rows count as written.
-    pub(crate) fn rows_mut(&mut self, rows: std::ops::Range<usize>) -> &mut [u8] {
+    pub(crate) fn rows_mut(&mut self, rows: Range<usize>) -> &mut [u8] {
         assert!(rows.end <= self.len, "rows {rows:?} of {}", self.len);
         self.touch();
         if self.kind.track == Track::Rows {
-            self.dirty.set_range(rows.clone());
+            self.mark(rows.clone());
         }
         let size = self.kind.row_bytes;
         &mut self.buffer.bytes_mut()[rows.start * size..rows.end * size]
@@ -271,44 +270,20 @@ impl Column {
     }
 }
 
-/// Copies one row. Rows of the usual sizes are moved by words, because the call of a general copy costs more than they.
+/// Copies one row. Rows of the usual sizes are moved by registers, because the call of a general copy costs more than they.
 #[inline]
 fn copy_row(to: &mut [u8], from: &[u8]) {
-    match (to.as_chunks_mut::<4>(), from.as_chunks::<4>()) {
-        ((to, []), (from, [])) if to.len() <= 4 => {
-            to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+    #[inline]
+    fn copy<const N: usize>(to: &mut [u8], from: &[u8]) {
+        if let (Some(to), Some(from)) = (to.first_chunk_mut::<N>(), from.first_chunk()) {
+            *to = *from;
         }
+    }
+    match from.len() {
+        4 => copy::<4>(to, from),
+        8 => copy::<8>(to, from),
+        16 => copy::<16>(to, from),
+        64 => copy::<64>(to, from),
         _ => to.copy_from_slice(from),
-    }
-}
-
-impl<'w> Lent<'w> {
-    /// The column, to read.
-    #[inline]
-    pub(crate) fn shared(self) -> &'w Column {
-        match self {
-            Self::Shared(column) => column,
-            Self::Unique(column) => column,
-        }
-    }
-
-    /// The column, to write.
-    #[inline]
-    pub(crate) fn unique(self) -> &'w mut Column {
-        match self {
-            Self::Unique(column) => column,
-            Self::Shared(_) => {
-                unreachable!("columns that a query writes are lent to its system alone")
-            }
-        }
-    }
-
-    /// The same column for a shorter time.
-    #[inline]
-    pub(crate) fn reborrow(&mut self) -> Lent<'_> {
-        match self {
-            Self::Shared(column) => Lent::Shared(column),
-            Self::Unique(column) => Lent::Unique(column),
-        }
     }
 }

@@ -88,6 +88,12 @@ impl CommandBuffer {
         self.commands.is_empty()
     }
 
+    /// Whether its system is the last one of its stage.
+    #[inline]
+    pub(crate) fn is_last(&self) -> bool {
+        self.turn + 1 == self.turns
+    }
+
     fn push<B: Bundle>(
         &mut self,
         entity: Entity,
@@ -120,10 +126,19 @@ impl CommandBuffer {
     }
 }
 
+impl AsMut<Self> for CommandBuffer {
+    fn as_mut(&mut self) -> &mut Self {
+        self
+    }
+}
+
 /// Applies the buffers of one stage in the order of their turns. Returns how many commands found nobody.
-pub(crate) fn apply_stage(world: &mut World, stage: &mut [CommandBuffer]) -> u64 {
+#[cold]
+pub(crate) fn apply_stage(world: &mut World, stage: &mut [impl AsMut<CommandBuffer>]) -> u64 {
     let turns = stage.len();
-    let names = stage.iter().map(|buffer| buffer.spawned).max().unwrap_or(0) * turns;
-    world.reserve_upcoming(names, |position| position / turns < stage[position % turns].spawned);
-    stage.iter_mut().map(|buffer| buffer.apply(world)).sum()
+    let names = stage.iter_mut().map(|buffer| buffer.as_mut().spawned).max().unwrap_or(0) * turns;
+    world.reserve_upcoming(names, |position| {
+        position / turns < stage[position % turns].as_mut().spawned
+    });
+    stage.iter_mut().map(|buffer| buffer.as_mut().apply(world)).sum()
 }

@@ -93,6 +93,21 @@ impl Entities {
         Entity { index, generation: 0 }
     }
 
+    /// Gives out names for rows in a row, the first of which stands at `first`, and appends them to `names`.
+    pub(crate) fn allocate_rows(&mut self, first: Location, rows: usize, names: &mut Vec<Entity>) {
+        let at = |row: usize| Location { row: first.row + row as u32, ..first };
+        let reused = rows.min(self.free.len());
+        names.extend((0..reused).map(|row| self.allocate(at(row))));
+        let [fresh, end] = [0, rows - reused].map(|more| {
+            u32::try_from(self.places.len() + more)
+                .expect("fewer than 2^32 indices because a place takes 12 bytes of memory")
+        });
+        self.make_room(rows - reused);
+        self.places.extend((reused..rows).map(|row| Place { generation: 0, location: at(row) }));
+        names.extend((fresh..end).map(|index| Entity { index, generation: 0 }));
+        self.live += rows - reused;
+    }
+
     /// Takes a name back and says where it stood. `None` if it names nobody.
     pub(crate) fn free(&mut self, entity: Entity) -> Option<Location> {
         let location = self.location(entity)?;
@@ -119,10 +134,7 @@ impl Entities {
 
     /// Whether the name waits for its entity.
     pub(crate) fn is_reserved(&self, entity: Entity) -> bool {
-        let place = self.places.get(entity.index as usize);
-        place.is_some_and(|place| {
-            place.generation == entity.generation && place.location == Location::RESERVED
-        })
+        self.known(entity) == Some(Location::RESERVED)
     }
 
     /// The entity of a reserved name comes to stand at `location`.
@@ -143,7 +155,7 @@ impl Entities {
     }
 
     /// Reserves those of the next `count` upcoming names that `used` picks; the others stay free.
-    pub(crate) fn reserve_upcoming(&mut self, count: usize, used: impl Fn(usize) -> bool) {
+    pub(crate) fn reserve_upcoming(&mut self, count: usize, mut used: impl FnMut(usize) -> bool) {
         let freed = count.min(self.free.len());
         let (first, end) = (self.free.len() - freed, self.free.len());
         let mut kept = first;
@@ -180,9 +192,14 @@ impl Entities {
     /// Where `entity` stands. `None` if it names nobody.
     #[inline]
     pub(crate) fn location(&self, entity: Entity) -> Option<Location> {
+        self.known(entity).filter(|location| location.is_row())
+    }
+
+    /// As [`Entities::location`], or a place in an archetype that no world has.
+    #[inline]
+    pub(crate) fn known(&self, entity: Entity) -> Option<Location> {
         let place = self.places.get(entity.index as usize)?;
-        let found = place.generation == entity.generation && place.location.is_row();
-        found.then_some(place.location)
+        (place.generation == entity.generation).then_some(place.location)
     }
 
     /// Records that a live entity now stands elsewhere.

@@ -54,7 +54,7 @@ impl<T: Component> Filter for Changed<T> {
 }
 
 macro_rules! filter {
-    ($($F:ident)*) => {
+    ($($F:ident $f:ident),*) => {
         impl<$($F: Filter),*> Filter for ($($F,)*) {
             const WITH: Signature = Signature::EMPTY$(.union($F::WITH))*;
             const WITHOUT: Signature = Signature::EMPTY$(.union($F::WITHOUT))*;
@@ -64,9 +64,4 @@ macro_rules! filter {
 }
 
 filter!();
-filter!(A);
-filter!(A B);
-filter!(A B C);
-filter!(A B C D);
-filter!(A B C D E);
-filter!(A B C D E F);
+for_tuples!(filter);

@@ -1,17 +1,17 @@
 //! One number for many bytes: checksums of snapshots, and the hash by which two worlds are compared.
 //!
-//! Four chains of multiply and fold run side by side, so that the bytes come in at the speed of memory. It guards against
+//! Four chains of folded products run side by side, so that the bytes come in at the speed of memory. It guards against
 //! accidents, not against people: who can choose the bytes can choose the number.
 
 use crate::world::World;
 
-/// Multipliers: odd, without a pattern, one for each chain (the fractional parts of the golden ratio and of the roots of
-/// 2, 3 and 5).
-const MULTIPLIERS: [u64; 4] =
+/// Odd numbers without a pattern, one for each chain (the fractional parts of the golden ratio and of the roots of 2, 3 and
+/// 5).
+const SEEDS: [u64; 4] =
     [0x9e37_79b9_7f4a_7c15, 0x6a09_e667_f3bc_c909, 0xbb67_ae85_84ca_a73b, 0x3c6e_f372_fe94_f82b];
 
 /// Bytes that go into the chains at once.
-const BLOCK_BYTES: usize = 32;
+const BLOCK_BYTES: usize = 64;
 
 /// The state of a hash over bytes that come in pieces.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +27,7 @@ impl Fold {
     /// The hash of nothing.
     #[must_use]
     pub const fn new() -> Self {
-        Self(MULTIPLIERS)
+        Self(SEEDS)
     }
 
     /// Takes bytes in. Pieces that end within a block are padded with zeros, so cuts must be part of the protocol.
@@ -45,30 +45,37 @@ impl Fold {
 
     #[inline]
     fn write_block(&mut self, block: &[u8; BLOCK_BYTES]) {
-        for (chain, word) in block.as_chunks::<8>().0.iter().enumerate() {
-            let word = u64::from_le_bytes(*word);
-            self.0[chain] = fold(self.0[chain] ^ word, MULTIPLIERS[chain]);
+        for (chain, half) in block.as_chunks::<16>().0.iter().enumerate() {
+            let half = u128::from_le_bytes(*half);
+            self.add(chain, half as u64, (half >> 64) as u64);
         }
     }
 
     /// Takes a number in.
     pub fn write_u64(&mut self, value: u64) {
-        self.0[0] = fold(self.0[0] ^ value, MULTIPLIERS[0]);
+        self.add(0, value, 0);
+    }
+
+    /// The rotation keeps the order of the blocks in the chain, and is all that a block waits for.
+    #[inline]
+    fn add(&mut self, chain: usize, low: u64, high: u64) {
+        let product = fold(low ^ SEEDS[chain], high ^ SEEDS[(chain + 1) % 4]);
+        self.0[chain] = self.0[chain].rotate_left(29).wrapping_add(product);
     }
 
     /// The hash of all that came in.
     #[must_use]
     pub fn finish(self) -> u64 {
-        let chains = self.0.iter().zip(MULTIPLIERS);
-        chains.fold(0, |sum, (&chain, multiplier)| fold(sum ^ chain, multiplier))
+        let chains = self.0.iter().zip(SEEDS);
+        chains.fold(0, |sum, (&chain, seed)| fold(sum ^ chain, seed).wrapping_add(seed))
     }
 }
 
-/// The halves of a product, folded; the addition keeps a chain from staying at zero.
+/// The halves of a product, folded.
 #[inline]
-const fn fold(value: u64, multiplier: u64) -> u64 {
-    let product = value as u128 * multiplier as u128;
-    ((product >> 64) as u64 ^ product as u64).wrapping_add(multiplier)
+const fn fold(one: u64, other: u64) -> u64 {
+    let product = one as u128 * other as u128;
+    (product >> 64) as u64 ^ product as u64
 }
 
 /// The hash of a world, kept up to date: columns whose version stands still are not read again.

@@ -85,6 +85,9 @@
 
 #![deny(unsafe_code)]
 
+#[macro_use]
+mod tuples;
+
 mod archetype;
 mod bits;
 mod buffer;
@@ -96,8 +99,8 @@ mod entity;
 mod events;
 mod filter;
 mod hash;
+mod held;
 mod key_index;
-mod lend;
 mod parallel;
 mod part;
 mod prefetch;
@@ -123,8 +126,7 @@ pub use events::{EventReader, Events};
 pub use filter::{Changed, Filter, With, Without};
 pub use hash::{Fold, WorldHash};
 pub use key_index::{IndexError, KeyIndex, SensorKey};
-pub use lend::Lend;
-pub use part::{Part, PartColumns, PartResources};
+pub use part::{Lend, Part, PartColumns, PartResources};
 pub use prefetch::prefetch_read;
 pub use query::{CHUNK_ROWS, Chunk, Query, Rows};
 pub use schedule::{Schedule, ScheduleBuilder, ScheduleError};

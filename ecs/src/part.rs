@@ -6,12 +6,11 @@
 use std::any::{Any, TypeId, type_name};
 
 use crate::archetype::Archetype;
-use crate::column::{Column, Lent};
 use crate::commands::Commands;
 use crate::component::Signature;
 use crate::entity::Entities;
-use crate::lend::{Grant, Lend, Shell, Source, Tables};
-use crate::resource::{Hold, Resources};
+use crate::resource::Resources;
+use crate::world::World;
 
 /// What a system works on.
 pub struct Part<'w> {
@@ -25,26 +24,30 @@ pub struct Part<'w> {
 
 /// The columns of a part.
 pub struct PartColumns<'w> {
-    world_id: u64,
-    entities: &'w Entities,
-    tables: Columns<'w>,
-    grant: Grant,
-}
-
-enum Columns<'w> {
-    Whole(&'w mut [Archetype]),
-    Lent(Vec<Shell<'w>>),
+    pub(crate) world_id: u64,
+    pub(crate) entities: &'w Entities,
+    pub(crate) archetypes: &'w mut [Archetype],
+    pub(crate) grant: &'w Grant,
 }
 
 /// The resources of a part.
 pub struct PartResources<'w> {
-    shelf: Shelf<'w>,
-    grant: &'w ResourceGrant,
+    pub(crate) resources: &'w mut Resources,
+    pub(crate) grant: &'w ResourceGrant,
 }
 
-enum Shelf<'w> {
-    Whole(&'w mut Resources),
-    Lent(Vec<(TypeId, Hold<'w>)>),
+/// Something that lends columns to queries: a [`World`], or the [`Part`] of one that a system holds.
+pub trait Lend {
+    /// What there is.
+    #[doc(hidden)]
+    fn lend(&mut self) -> PartColumns<'_>;
+}
+
+/// Components that may be read, and those that may be written as well.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Grant {
+    pub(crate) reads: Signature,
+    pub(crate) writes: Signature,
 }
 
 /// Resources that may be read, and those that may be written as well.
@@ -56,29 +59,24 @@ pub(crate) struct ResourceGrant {
     pub(crate) all: bool,
 }
 
-/// A world, taken apart for lending.
-pub(crate) struct Lender<'w> {
-    pub(crate) world_id: u64,
-    pub(crate) entities: &'w Entities,
-    pub(crate) archetypes: &'w mut [Archetype],
-    pub(crate) resources: &'w mut Resources,
-}
-
-impl<'w> Lend<'w> for PartColumns<'w> {
+impl Lend for World {
     #[inline]
-    fn source(&mut self) -> Source<'_, 'w> {
-        let tables = match &mut self.tables {
-            Columns::Whole(archetypes) => Tables::Whole(archetypes),
-            Columns::Lent(shells) => Tables::Lent(shells),
-        };
-        Source { world_id: self.world_id, entities: self.entities, tables, grant: self.grant }
+    fn lend(&mut self) -> PartColumns<'_> {
+        self.columns(&Grant::ALL).0
     }
 }
 
-impl<'w> Lend<'w> for Part<'w> {
+impl Lend for Part<'_> {
     #[inline]
-    fn source(&mut self) -> Source<'_, 'w> {
-        self.columns.source()
+    fn lend(&mut self) -> PartColumns<'_> {
+        self.columns.lend()
+    }
+}
+
+impl Lend for PartColumns<'_> {
+    #[inline]
+    fn lend(&mut self) -> PartColumns<'_> {
+        PartColumns { archetypes: self.archetypes, ..*self }
     }
 }
 
@@ -89,14 +87,9 @@ impl PartResources<'_> {
     /// If the system did not declare that it reads or writes it.
     #[must_use]
     pub fn of<R: Any + Send + Sync>(&self) -> Option<&R> {
-        assert!(self.grant.allows::<R>(false), "{} is not declared to be read", type_name::<R>());
-        match &self.shelf {
-            Shelf::Whole(resources) => resources.find(),
-            Shelf::Lent(holds) => {
-                let (_, hold) = holds.iter().find(|(id, _)| *id == TypeId::of::<R>())?;
-                hold.shared().downcast_ref()
-            }
-        }
+        let declared = self.grant.reads(TypeId::of::<R>());
+        assert!(declared, "{} is not declared to be read", type_name::<R>());
+        self.resources.find()
     }
 
     /// The resource of type `R`, to write.
@@ -104,14 +97,42 @@ impl PartResources<'_> {
     /// # Panics
     /// If the system did not declare that it writes it.
     pub fn of_mut<R: Any + Send + Sync>(&mut self) -> Option<&mut R> {
-        assert!(self.grant.allows::<R>(true), "{} is not declared to be written", type_name::<R>());
-        match &mut self.shelf {
-            Shelf::Whole(resources) => resources.find_mut(),
-            Shelf::Lent(holds) => {
-                let (_, hold) = holds.iter_mut().find(|(id, _)| *id == TypeId::of::<R>())?;
-                hold.unique()?.downcast_mut()
-            }
+        let declared = self.grant.writes(TypeId::of::<R>());
+        assert!(declared, "{} is not declared to be written", type_name::<R>());
+        self.resources.find_mut()
+    }
+}
+
+impl Grant {
+    /// Everything.
+    pub(crate) const ALL: Self = Self { reads: Signature::ALL, writes: Signature::ALL };
+
+    /// The components that cannot be touched by holders of both grants at the same time.
+    pub(crate) fn conflicts(self, other: Self) -> Signature {
+        let mine = self.writes.intersection(other.reads.union(other.writes));
+        mine.union(other.writes.intersection(self.reads))
+    }
+
+    pub(crate) fn union(self, other: Self) -> Self {
+        Self { reads: self.reads.union(other.reads), writes: self.writes.union(other.writes) }
+    }
+
+    /// Refuses a walk that reaches beyond the grant.
+    #[inline]
+    pub(crate) fn check(self, asked: Self) {
+        let readable = self.reads.union(self.writes);
+        if !(readable.contains(asked.reads) && self.writes.contains(asked.writes)) {
+            self.refuse(asked);
         }
+    }
+
+    #[cold]
+    fn refuse(self, asked: Self) -> ! {
+        let reads = asked.reads.difference(self.reads.union(self.writes));
+        let writes = asked.writes.difference(self.writes);
+        panic!(
+            "a query reads components {reads:?} and writes {writes:?} that its system did not declare"
+        )
     }
 }
 
@@ -119,117 +140,17 @@ impl ResourceGrant {
     /// Everything.
     pub(crate) const ALL: Self = Self { reads: Vec::new(), writes: Vec::new(), all: true };
 
-    fn allows<R: Any>(&self, write: bool) -> bool {
-        let holds = |list: &[(TypeId, _)]| list.iter().any(|(id, _)| *id == TypeId::of::<R>());
-        self.all || holds(&self.writes) || !write && holds(&self.reads)
+    pub(crate) fn writes(&self, resource: TypeId) -> bool {
+        self.all || self.writes.iter().any(|&(id, _)| id == resource)
+    }
+
+    pub(crate) fn reads(&self, resource: TypeId) -> bool {
+        self.writes(resource) || self.reads.iter().any(|&(id, _)| id == resource)
     }
 
     /// Some resource that cannot be used under both grants at the same time.
     pub(crate) fn conflict(&self, other: &Self) -> Option<&'static str> {
-        let touches = |grant: &Self, id| {
-            grant.writes.iter().chain(&grant.reads).any(|&(touched, _)| touched == id)
-        };
-        let mine = self.writes.iter().find(|&&(id, _)| touches(other, id));
-        mine.or_else(|| other.writes.iter().find(|&&(id, _)| touches(self, id)))
-            .map(|(_, name)| *name)
-    }
-}
-
-impl<'w> Lender<'w> {
-    /// All of the world for one system.
-    #[inline]
-    pub(crate) fn whole(
-        self,
-        grant: Grant,
-        resources: &'w ResourceGrant,
-        commands: Commands<'w>,
-    ) -> Part<'w> {
-        let tables = Columns::Whole(self.archetypes);
-        Part {
-            columns: PartColumns {
-                world_id: self.world_id,
-                entities: self.entities,
-                tables,
-                grant,
-            },
-            commands,
-            resources: PartResources { shelf: Shelf::Whole(self.resources), grant: resources },
-        }
-    }
-
-    /// A part for each of several systems whose grants do not conflict.
-    pub(crate) fn cut<'g>(
-        self,
-        grants: &[(Grant, &'g ResourceGrant)],
-    ) -> Vec<(PartColumns<'w>, PartResources<'g>)>
-    where
-        'w: 'g,
-    {
-        let Self { world_id, entities, archetypes, resources } = self;
-        let mut shells: Vec<Vec<Shell<'w>>> = grants.iter().map(|_| Vec::new()).collect();
-        for archetype in archetypes {
-            let (head, columns) = archetype.split_mut();
-            for shells in &mut shells {
-                shells.push(Shell::new(head, columns.len()));
-            }
-            for (position, column) in columns.iter_mut().enumerate() {
-                lend_column(column, position, grants, &mut shells);
-            }
-        }
-        let mut shelves: Vec<Vec<(TypeId, Hold<'w>)>> = grants.iter().map(|_| Vec::new()).collect();
-        for (id, hold) in resources.lend_all() {
-            lend_resource(id, hold, grants, &mut shelves);
-        }
-        let parts = shells.into_iter().zip(shelves).zip(grants);
-        parts
-            .map(|((shells, holds), &(grant, resources))| {
-                let tables = Columns::Lent(shells);
-                let columns = PartColumns { world_id, entities, tables, grant };
-                (columns, PartResources { shelf: Shelf::Lent(holds), grant: resources })
-            })
-            .collect()
-    }
-}
-
-/// Gives a column to the one system that writes it, or shares it among those that read it.
-fn lend_column<'w>(
-    column: &'w mut Column,
-    position: usize,
-    grants: &[(Grant, &ResourceGrant)],
-    shells: &mut [Vec<Shell<'w>>],
-) {
-    let id = Signature::of_id(column.id());
-    let mut put = |system: usize, lent| {
-        let shell =
-            shells[system].last_mut().expect("a shell for each system because it was made above");
-        shell.put(position, lent);
-    };
-    if let Some(writer) = grants.iter().position(|(grant, _)| grant.writes.contains(id)) {
-        return put(writer, Lent::Unique(column));
-    }
-    let column: &'w Column = column;
-    for (system, (grant, _)) in grants.iter().enumerate() {
-        if grant.reads.contains(id) {
-            put(system, Lent::Shared(column));
-        }
-    }
-}
-
-/// Gives a resource to the one system that writes it, or shares it among those that read it.
-fn lend_resource<'w>(
-    id: TypeId,
-    hold: Hold<'w>,
-    grants: &[(Grant, &ResourceGrant)],
-    shelves: &mut [Vec<(TypeId, Hold<'w>)>],
-) {
-    let names = |list: &[(TypeId, _)]| list.iter().any(|&(named, _)| named == id);
-    if let Some(writer) = grants.iter().position(|(_, grant)| names(&grant.writes)) {
-        return shelves[writer].push((id, hold));
-    }
-    let shared = hold.into_shared();
-    for (system, (_, grant)) in grants.iter().enumerate() {
-        if names(&grant.reads) {
-            shelves[system].push((id, Hold::Shared(shared)));
-        }
+        let mine = self.writes.iter().find(|&&(id, _)| other.reads(id));
+        mine.or_else(|| other.writes.iter().find(|&&(id, _)| self.reads(id))).map(|&(_, name)| name)
     }
 }

@@ -8,12 +8,13 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use crate::archetype::LendPlan;
-use crate::bits::{GROUP_ROWS, SetBits, WORD_BITS};
+use crate::archetype::{Archetype, LendPlan};
+use crate::bits::{GROUP_ROWS, Group, GroupRows};
+use crate::column::Column;
 use crate::component::Signature;
 use crate::filter::Filter;
-use crate::lend::{Grant, Lend, Source, Table};
 use crate::parallel::map_in_order;
+use crate::part::{Grant, Lend, PartColumns};
 use crate::term::Terms;
 use crate::view::View;
 
@@ -24,8 +25,8 @@ pub struct Query<Q: Terms, F: Filter = ()> {
     seen: usize,
     /// Those that match, ascending, and how to lend each.
     matches: Vec<(u32, LendPlan)>,
-    /// The chosen rows of the archetype at hand, as set words with their positions. Kept for its memory.
-    chosen: Vec<(u32, u64)>,
+    /// The chosen rows: their archetype, the first row of a group, and the group. Kept for its memory.
+    chosen: Vec<(u32, usize, Group)>,
     /// The table of the last view, emptied. Kept for its memory.
     spare: Vec<Option<Q::Slices<'static>>>,
     filter: PhantomData<fn() -> F>,
@@ -70,27 +71,25 @@ impl<Q: Terms, F: Filter> Query<Q, F> {
         }
     }
 
-    /// Visits each matching archetype that has rows, in order of index.
+    /// Visits each matching archetype that has rows, in order of index. With a [`Changed`](crate::Changed) filter, it visits
+    /// the runs of [`CHUNK_ROWS`] rows in which one is chosen.
     #[inline]
-    pub fn chunks<'w>(&mut self, from: &mut impl Lend<'w>, mut visit: impl FnMut(Chunk<'_, Q>)) {
-        let mut source = self.refresh(from);
+    pub fn chunks(&mut self, from: &mut impl Lend, mut visit: impl FnMut(Chunk<'_, Q>)) {
+        if !F::CHANGED.is_empty() {
+            return self.walk(from, visit);
+        }
+        let PartColumns { archetypes, .. } = self.refresh(from);
         for &(archetype, ref plan) in &self.matches {
-            let table = source.tables.table(archetype);
-            let mut rows = Rows::all(table.len());
-            if !F::CHANGED.is_empty() {
-                self.chosen.clear();
-                choose(&table, F::CHANGED, &mut self.chosen);
-                rows = Rows::chosen(&self.chosen, 0);
-            }
-            if !rows.is_empty() {
-                visit(Chunk { archetype, first_row: 0, slices: Q::slices(table, plan), rows });
+            let table = &mut archetypes[archetype as usize];
+            if !table.is_empty() {
+                visit(Chunk::new(archetype, table, plan));
             }
         }
     }
 
     /// Visits each matching row, in row order of each archetype in turn.
     #[inline]
-    pub fn each<'w>(&mut self, from: &mut impl Lend<'w>, mut visit: impl FnMut(Q::Row<'_>)) {
+    pub fn each(&mut self, from: &mut impl Lend, mut visit: impl FnMut(Q::Row<'_>)) {
         self.chunks(from, |chunk| chunk.each(&mut visit));
     }
 
@@ -99,38 +98,15 @@ impl<Q: Terms, F: Filter> Query<Q, F> {
     ///
     /// The threads are started for this walk and end with it, which costs some ten microseconds each. A walk of one
     /// chunk, or with one thread, starts none.
-    pub fn par_chunks<'w, R: Send>(
+    pub fn par_chunks<R: Send>(
         &mut self,
-        from: &mut impl Lend<'w>,
+        from: &mut impl Lend,
         threads: usize,
         map: impl Fn(Chunk<'_, Q>) -> R + Sync,
         reduce: impl FnMut(R),
     ) {
-        let mut source = self.refresh(from);
-        self.chosen.clear();
-        let mut chosen_ends = Vec::with_capacity(self.matches.len());
-        for &(archetype, _) in &self.matches {
-            if !F::CHANGED.is_empty() {
-                choose(&source.tables.table(archetype), F::CHANGED, &mut self.chosen);
-            }
-            chosen_ends.push(self.chosen.len());
-        }
         let mut chunks = Vec::new();
-        let picked = source.tables.pick(self.matches.iter().map(|&(archetype, _)| archetype));
-        let mut chosen = self.chosen.as_slice();
-        let mut passed = 0;
-        for ((table, (archetype, plan)), end) in picked.zip(&self.matches).zip(chosen_ends) {
-            let words = chosen.split_off(..end - passed).expect("words of this archetype");
-            passed = end;
-            let len = table.len();
-            let whole = Chunk {
-                archetype: *archetype,
-                first_row: 0,
-                slices: Q::slices(table, plan),
-                rows: Rows::all(len),
-            };
-            whole.cut(len, (!F::CHANGED.is_empty()).then_some(words), &mut chunks);
-        }
+        self.walk(from, |chunk| chunks.push(chunk));
         map_in_order(chunks, threads, map, reduce);
     }
 
@@ -138,42 +114,83 @@ impl<Q: Terms, F: Filter> Query<Q, F> {
     /// not consulted: a view chooses by archetype alone.
     ///
     /// Once the query has seen all archetypes, this does not allocate.
-    pub fn view<'a, 'w>(&'a mut self, from: &'a mut impl Lend<'w>) -> View<'a, Q>
-    where
-        'w: 'a,
-    {
-        let source = self.refresh(from);
-        View::new(source.entities, source.tables, &self.matches, &mut self.spare)
+    pub fn view<'a>(&'a mut self, from: &'a mut impl Lend) -> View<'a, Q> {
+        let PartColumns { entities, archetypes, .. } = self.refresh(from);
+        View::new(entities, archetypes, &self.matches, &mut self.spare)
     }
 
     /// Indices of the matching archetypes, ascending, those without rows included.
-    pub fn archetypes<'w>(&mut self, from: &mut impl Lend<'w>) -> impl Iterator<Item = u32> {
+    pub fn archetypes(&mut self, from: &mut impl Lend) -> impl Iterator<Item = u32> {
         self.refresh(from);
         self.matches.iter().map(|&(archetype, _)| archetype)
     }
 
+    /// Visits the matching rows in chunks of at most [`CHUNK_ROWS`].
+    fn walk<'a>(&'a mut self, from: &'a mut impl Lend, mut visit: impl FnMut(Chunk<'a, Q>)) {
+        let PartColumns { archetypes, .. } = self.refresh(from);
+        self.choose(archetypes);
+        let mut chosen = self.chosen.as_slice();
+        let (mut archetypes, mut passed) = (archetypes.iter_mut(), 0);
+        for &(archetype, ref plan) in &self.matches {
+            let table = archetypes.nth((archetype - passed) as usize).expect("it was seen before");
+            passed = archetype + 1;
+            let rows = table.len();
+            let mut rest = Chunk::new(archetype, table, plan);
+            for first_row in (0..rows).step_by(CHUNK_ROWS) {
+                let len = CHUNK_ROWS.min(rows - first_row);
+                let mut chunk = rest.cut(len);
+                if !F::CHANGED.is_empty() {
+                    let Some(((_, _, group), tail)) =
+                        chosen.split_first().filter(|((index, first, _), _)| {
+                            (*index, *first) == (archetype, first_row)
+                        })
+                    else {
+                        continue;
+                    };
+                    chosen = tail;
+                    chunk.rows = Rows(Choice::Group(group.rows()));
+                }
+                visit(chunk);
+            }
+        }
+    }
+
+    /// Looks up the rows of which every component of the filter was written.
+    fn choose(&mut self, archetypes: &[Archetype]) {
+        self.chosen.clear();
+        for &(archetype, _) in &self.matches {
+            let mut changed = F::CHANGED.ids().map(|id| {
+                let dirty = archetypes[archetype as usize].column(id).and_then(Column::dirty);
+                dirty.expect("bits because the filter requires the component and its Track::Rows")
+            });
+            let Some(first) = changed.next() else { return };
+            let common = first.common(changed);
+            self.chosen.extend(common.map(|(first_row, group)| (archetype, first_row, group)));
+        }
+    }
+
     /// Looks at the archetypes that appeared since the last walk, if it may walk here at all.
     #[inline]
-    fn refresh<'a, 'w>(&mut self, from: &'a mut impl Lend<'w>) -> Source<'a, 'w> {
-        let source = from.source();
-        source.grant.check(Self::GRANT);
-        if self.world_id != source.world_id || self.seen != source.tables.len() {
-            self.learn(&source);
+    fn refresh<'a>(&mut self, from: &'a mut impl Lend) -> PartColumns<'a> {
+        let columns = from.lend();
+        columns.grant.check(Self::GRANT);
+        if self.world_id != columns.world_id || self.seen != columns.archetypes.len() {
+            self.learn(&columns);
         }
-        source
+        columns
     }
 
     #[cold]
-    fn learn(&mut self, source: &Source<'_, '_>) {
-        if self.world_id != source.world_id {
-            (self.world_id, self.seen) = (source.world_id, 0);
+    fn learn(&mut self, columns: &PartColumns<'_>) {
+        if self.world_id != columns.world_id {
+            (self.world_id, self.seen) = (columns.world_id, 0);
             self.matches.clear();
         }
-        for head in source.tables.heads_from(self.seen) {
-            let signature = head.signature();
+        for table in &columns.archetypes[self.seen..] {
+            let signature = table.signature();
             if signature.contains(Self::REQUIRED) && !signature.intersects(F::WITHOUT) {
                 let ids = Q::COMPONENTS.iter().map(|component| component.map(|(id, _)| id));
-                self.matches.push((self.seen as u32, LendPlan::new(head, ids)));
+                self.matches.push((self.seen as u32, LendPlan::new(table, ids)));
             }
             self.seen += 1;
         }
@@ -184,7 +201,7 @@ impl<Q: Terms, F: Filter> Query<Q, F> {
 pub struct Chunk<'w, Q: Terms> {
     /// Index of the archetype.
     pub archetype: u32,
-    /// The row of the archetype with which the slices begin; 0 unless the walk is parallel.
+    /// The row of the archetype with which the slices begin.
     pub first_row: u32,
     /// A slice for each term, over all rows of the archetype, or those of this chunk.
     pub slices: Q::Slices<'w>,
@@ -202,61 +219,36 @@ impl<'w, Q: Terms> Chunk<'w, Q> {
     pub fn each(self, mut visit: impl FnMut(Q::Row<'_>)) {
         let Self { mut slices, rows, .. } = self;
         match rows.0 {
-            Choice::All(all) => all.for_each(|row| visit(Q::row(&mut slices, row))),
-            Choice::Words { .. } => rows.for_each(|row| visit(Q::row(&mut slices, row))),
+            Choice::All(rows) => rows.for_each(|row| visit(Q::row(&mut slices, row))),
+            Choice::Group(rows) => rows.for_each(|row| visit(Q::row(&mut slices, row))),
         }
     }
 
-    /// Cuts a whole archetype of `len` rows into chunks. `chosen` are the rows to visit, unless all are.
-    fn cut(self, len: usize, mut chosen: Option<&'w [(u32, u64)]>, chunks: &mut Vec<Self>) {
-        let Self { archetype, mut slices, .. } = self;
-        let mut push = |first_row: usize, len: usize, slices| {
-            let rows = chosen.as_mut().map_or(Rows::all(len), |words| {
-                let end = (first_row + len).div_ceil(WORD_BITS) as u32;
-                let here = words.partition_point(|&(word, _)| word < end);
-                Rows::chosen(words.split_off(..here).unwrap_or_default(), first_row)
-            });
-            if !rows.is_empty() {
-                chunks.push(Self { archetype, first_row: first_row as u32, slices, rows });
-            }
-        };
-        let mut first_row = 0;
-        while len - first_row > CHUNK_ROWS {
-            push(first_row, CHUNK_ROWS, Q::split_off_front(&mut slices, CHUNK_ROWS));
-            first_row += CHUNK_ROWS;
-        }
-        push(first_row, len - first_row, slices);
+    /// All rows of an archetype.
+    #[inline]
+    fn new(archetype: u32, table: &'w mut Archetype, plan: &LendPlan) -> Self {
+        let rows = Rows(Choice::All(0..table.len()));
+        Self { archetype, first_row: 0, slices: Q::slices(table, plan), rows }
+    }
+
+    /// Cuts the first `rows` off.
+    fn cut(&mut self, rows: usize) -> Self {
+        let slices = Q::split_off_front(&mut self.slices, rows);
+        let first_row = self.first_row;
+        self.first_row += rows as u32;
+        let rows = Rows(Choice::All(0..rows));
+        Self { archetype: self.archetype, first_row, slices, rows }
     }
 }
 
-/// Row numbers in ascending order.
+/// Row numbers in ascending order, counted from the first of a chunk.
 #[derive(Clone)]
 pub struct Rows<'w>(Choice<'w>);
 
 #[derive(Clone)]
 enum Choice<'w> {
     All(Range<usize>),
-    Words { rest: &'w [(u32, u64)], bits: SetBits, base: usize, first_row: usize },
-}
-
-impl<'w> Rows<'w> {
-    fn all(len: usize) -> Self {
-        Self(Choice::All(0..len))
-    }
-
-    /// The rows of `words`, counted from `first_row`, which none of them precedes.
-    fn chosen(words: &'w [(u32, u64)], first_row: usize) -> Self {
-        Self(Choice::Words { rest: words, bits: SetBits(0), base: 0, first_row })
-    }
-
-    /// Whether no row is left.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        match &self.0 {
-            Choice::All(rows) => rows.is_empty(),
-            Choice::Words { rest, bits, .. } => rest.is_empty() && bits.0 == 0,
-        }
-    }
+    Group(GroupRows<'w>),
 }
 
 impl Iterator for Rows<'_> {
@@ -266,26 +258,7 @@ impl Iterator for Rows<'_> {
     fn next(&mut self) -> Option<usize> {
         match &mut self.0 {
             Choice::All(rows) => rows.next(),
-            Choice::Words { rest, bits, base, first_row } => loop {
-                if let Some(bit) = bits.next() {
-                    return Some(*base + bit);
-                }
-                let (&(word, set), tail) = rest.split_first()?;
-                (*rest, *bits) = (tail, SetBits(set));
-                *base = word as usize * WORD_BITS - *first_row;
-            },
-        }
-    }
-}
-
-/// Adds the rows of which every component of `changed` was written, as set words with their positions.
-fn choose(table: &Table<'_, '_>, changed: Signature, chosen: &mut Vec<(u32, u64)>) {
-    let mut ids = changed.ids();
-    let Some(first) = ids.next() else { return };
-    for (word, bits) in table.dirty(first).set_words() {
-        let bits = ids.clone().fold(bits, |bits, id| bits & table.dirty(id).word(word));
-        if bits != 0 {
-            chosen.push((word as u32, bits));
+            Choice::Group(rows) => rows.next(),
         }
     }
 }

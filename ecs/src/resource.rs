@@ -5,80 +5,72 @@
 
 use std::any::{Any, TypeId};
 
+use crate::held::Held;
+use crate::part::ResourceGrant;
+
+type Place = Held<Box<dyn Any + Send + Sync>>;
+
 #[derive(Default)]
 pub(crate) struct Resources {
     /// A place for each type that was ever put, in order of arrival. A handful: a linear search finds it.
-    places: Vec<(TypeId, Option<Box<dyn Any + Send + Sync>>)>,
+    places: Vec<(TypeId, Place)>,
 }
 
 impl Resources {
     /// Puts `value` in its place and returns what stood there.
     pub(crate) fn put<R: Any + Send + Sync>(&mut self, value: Box<R>) -> Option<Box<R>> {
-        if let Some(place) = self.place_mut::<R>() {
-            return place.replace(value).map(downcast);
+        let old = self.take();
+        match self.place_mut::<R>() {
+            Some(place) => *place = Held::Own(value),
+            None => self.places.push((TypeId::of::<R>(), Held::Own(value))),
         }
-        self.places.push((TypeId::of::<R>(), Some(value)));
-        None
+        old
     }
 
     /// Takes the value out and keeps its place.
     pub(crate) fn take<R: Any + Send + Sync>(&mut self) -> Option<Box<R>> {
-        self.place_mut::<R>()?.take().map(downcast)
+        let Held::Own(value) = self.place_mut::<R>()?.take() else { return None };
+        value.downcast().ok()
     }
 
     pub(crate) fn find<R: Any + Send + Sync>(&self) -> Option<&R> {
-        let (_, place) = self.places.iter().find(|(id, _)| *id == TypeId::of::<R>())?;
-        place.as_deref()?.downcast_ref()
+        match self.places.iter().find(|(id, _)| *id == TypeId::of::<R>())? {
+            (_, Held::Away) => None,
+            (_, place) => place.downcast_ref(),
+        }
     }
 
     pub(crate) fn find_mut<R: Any + Send + Sync>(&mut self) -> Option<&mut R> {
-        self.place_mut::<R>()?.as_deref_mut()?.downcast_mut()
-    }
-
-    /// Everything, with its type, to be lent to systems.
-    pub(crate) fn lend_all(&mut self) -> impl Iterator<Item = (TypeId, Hold<'_>)> {
-        let places = self.places.iter_mut();
-        places.filter_map(|(id, place)| Some((*id, Hold::Unique(place.as_deref_mut()?))))
-    }
-
-    fn place_mut<R: Any + Send + Sync>(
-        &mut self,
-    ) -> Option<&mut Option<Box<dyn Any + Send + Sync>>> {
-        self.places.iter_mut().find(|(id, _)| *id == TypeId::of::<R>()).map(|(_, place)| place)
-    }
-}
-
-/// A resource as a system receives it.
-pub(crate) enum Hold<'w> {
-    /// Others may read it at the same time.
-    Shared(&'w (dyn Any + Send + Sync)),
-    /// Nobody else sees it.
-    Unique(&'w mut (dyn Any + Send + Sync)),
-}
-
-impl<'w> Hold<'w> {
-    pub(crate) fn shared(&self) -> &(dyn Any + Send + Sync) {
-        match self {
-            Self::Shared(value) => *value,
-            Self::Unique(value) => &**value,
+        match self.place_mut::<R>()? {
+            Held::Own(value) => value.downcast_mut(),
+            _ => None,
         }
     }
 
-    pub(crate) fn unique(&mut self) -> Option<&mut (dyn Any + Send + Sync)> {
-        match self {
-            Self::Shared(_) => None,
-            Self::Unique(value) => Some(&mut **value),
+    /// Hands out what a system has declared.
+    pub(crate) fn check_out(&mut self, grant: &ResourceGrant) -> Self {
+        let lent = self.places.iter_mut().map(|(id, place)| match () {
+            () if grant.writes(*id) => (*id, place.take()),
+            () if grant.reads(*id) => (*id, place.share()),
+            () => (*id, Held::Away),
+        });
+        Self { places: lent.collect() }
+    }
+
+    /// Takes back what [`Resources::check_out`] has handed out.
+    pub(crate) fn check_in(&mut self, lent: Self) {
+        for ((_, place), (_, lent)) in self.places.iter_mut().zip(lent.places) {
+            place.put_back(lent);
         }
     }
 
-    pub(crate) fn into_shared(self) -> &'w (dyn Any + Send + Sync) {
-        match self {
-            Self::Shared(value) => value,
-            Self::Unique(value) => value,
-        }
+    /// Owns everything again, after all that was handed out is back.
+    pub(crate) fn reclaim(&mut self) {
+        self.places.iter_mut().for_each(|(_, place)| place.reclaim());
     }
-}
 
-fn downcast<R: Any + Send + Sync>(value: Box<dyn Any + Send + Sync>) -> Box<R> {
-    value.downcast().expect("the type of its place because places are keyed by type")
+    fn place_mut<R: Any>(&mut self) -> Option<&mut Place> {
+        let mut places = self.places.iter_mut();
+        places.find(|(id, _)| *id == TypeId::of::<R>()).map(|(_, place)| place)
+    }
 }

@@ -10,14 +10,13 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
-use crate::commands::{CommandBuffer, Commands, apply_stage};
+use crate::commands::{CommandBuffer, apply_stage};
 use crate::component::Signature;
 use crate::parallel::map_in_order;
-use crate::part::Part;
 use crate::system::{Body, Context, System, SystemFn};
-use crate::world::World;
+use crate::world::{Share, World};
 
 /// Why a schedule was not built.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -96,9 +95,6 @@ pub struct ScheduleBuilder<C: Context = ()> {
 pub struct Schedule<C: Context = ()> {
     /// Stage by stage.
     systems: Vec<System<C>>,
-    /// Of each system.
-    buffers: Vec<CommandBuffer>,
-    stages: Vec<Range<usize>>,
     skipped_commands: u64,
 }
 
@@ -145,16 +141,18 @@ impl<C: Context> ScheduleBuilder<C> {
     /// [`ScheduleError`]: names that are taken, unknown names, an order that nobody has asked for.
     pub fn build(self) -> Result<Schedule<C>, ScheduleError> {
         let levels = self.levels()?;
-        let mut systems: Vec<_> = levels.into_iter().zip(self.systems).collect();
-        systems.sort_by_key(|&(level, _)| level);
-        let mut stages = Vec::new();
-        let mut buffers = Vec::with_capacity(systems.len());
-        for stage in systems.chunk_by(|(one, _), (other, _)| one == other) {
-            stages.push(buffers.len()..buffers.len() + stage.len());
-            buffers.extend((0..stage.len()).map(|turn| CommandBuffer::of_turn(turn, stage.len())));
+        let mut systems = self.systems;
+        for (system, stage) in systems.iter_mut().zip(levels) {
+            system.stage = stage;
         }
-        let systems = systems.into_iter().map(|(_, system)| system).collect();
-        Ok(Schedule { systems, buffers, stages, skipped_commands: 0 })
+        systems.sort_by_key(|system| system.stage);
+        for stage in systems.chunk_by_mut(|one, other| one.stage == other.stage) {
+            let turns = stage.len();
+            for (turn, system) in stage.iter_mut().enumerate() {
+                system.buffer = CommandBuffer::of_turn(turn, turns);
+            }
+        }
+        Ok(Schedule { systems, skipped_commands: 0 })
     }
 
     /// The stage of each system: behind everything that it has to wait for.
@@ -227,21 +225,21 @@ impl<C: Context> Schedule<C> {
         mut clock: impl FnMut(&mut C::Of<'c>) -> u64,
     ) {
         let mut start_ns = clock(context);
-        for stage in &self.stages {
-            let mut commanded = false;
-            let systems = self.systems[stage.clone()].iter_mut();
-            for (system, buffer) in systems.zip(&mut self.buffers[stage.clone()]) {
-                if !system.is_due(tick) {
-                    continue;
-                }
-                run_system(system, buffer, world, context);
-                commanded |= !buffer.is_empty();
+        let (mut first, mut commanded) = (0, false);
+        for at in 0..self.systems.len() {
+            let system = &mut self.systems[at];
+            if system.is_due(tick) {
+                run_system(system, world, context);
+                commanded |= !system.buffer.is_empty();
                 let end_ns = clock(context);
                 system.account(end_ns.saturating_sub(start_ns));
                 start_ns = end_ns;
             }
-            if commanded {
-                self.skipped_commands += apply_stage(world, &mut self.buffers[stage.clone()]);
+            if system.buffer.is_last() {
+                let stage = std::mem::replace(&mut first, at + 1)..=at;
+                if std::mem::take(&mut commanded) {
+                    self.skipped_commands += apply_stage(world, &mut self.systems[stage]);
+                }
             }
         }
     }
@@ -259,19 +257,17 @@ impl<C: Context> Schedule<C> {
         threads: usize,
         clock: &(impl Fn() -> u64 + Sync),
     ) {
-        for stage in &self.stages {
-            let systems = self.systems[stage.clone()].iter_mut();
-            let jobs = systems.zip(&mut self.buffers[stage.clone()]);
-            let mut due: Vec<_> = jobs.filter(|(system, _)| system.is_due(tick)).collect();
-            if let [(system, buffer)] = &mut due[..] {
+        for stage in self.systems.chunk_by_mut(|one, other| one.stage == other.stage) {
+            let mut due: Vec<_> = stage.iter_mut().filter(|system| system.is_due(tick)).collect();
+            if let [system] = &mut due[..] {
                 let start_ns = clock();
-                run_system(system, buffer, world, context);
+                run_system(system, world, context);
                 system.account(clock().saturating_sub(start_ns));
             } else {
                 run_side_by_side(due, world, threads, clock);
             }
-            if self.buffers[stage.clone()].iter().any(|buffer| !buffer.is_empty()) {
-                self.skipped_commands += apply_stage(world, &mut self.buffers[stage.clone()]);
+            if stage.iter().any(|system| !system.buffer.is_empty()) {
+                self.skipped_commands += apply_stage(world, stage);
             }
         }
     }
@@ -296,46 +292,37 @@ impl<C: Context> Schedule<C> {
 
 /// Runs one system on all of the world.
 #[inline]
-fn run_system<C: Context>(
-    system: &mut System<C>,
-    buffer: &mut CommandBuffer,
-    world: &mut World,
-    context: &mut C::Of<'_>,
-) {
-    match &mut system.body {
+fn run_system<C: Context>(system: &mut System<C>, world: &mut World, context: &mut C::Of<'_>) {
+    let System { body, grant, resources, buffer, .. } = system;
+    match body {
         Body::Exclusive(body) => body(world, context),
-        Body::Part(body) => {
-            let lender = world.lender();
-            let commands = Commands::new(lender.entities, buffer);
-            body(&mut lender.whole(system.grant, &system.resources, commands));
-        }
+        Body::Part(body) => body(&mut world.part(grant, resources, buffer)),
     }
 }
 
-/// Runs the systems of one stage, each on its own part of the world.
+/// Runs the systems of one stage, each on its own part of the world. If one panics, the world is whole before the panic goes
+/// on.
 fn run_side_by_side<C: Context>(
-    jobs: Vec<(&mut System<C>, &mut CommandBuffer)>,
+    systems: Vec<&mut System<C>>,
     world: &mut World,
     threads: usize,
     clock: &(impl Fn() -> u64 + Sync),
 ) {
-    let lender = world.lender();
-    let entities = lender.entities;
-    let grants: Vec<_> =
-        jobs.iter().map(|(system, _)| (system.grant, system.resources.clone())).collect();
-    let lent: Vec<_> = grants.iter().map(|(grant, resources)| (*grant, resources)).collect();
-    let jobs: Vec<_> = jobs.into_iter().zip(lender.cut(&lent)).collect();
-    let run =
-        |((system, buffer), (columns, resources)): ((&mut System<C>, &mut CommandBuffer), _)| {
-            let commands = Commands::new(entities, buffer);
-            let Body::Part(body) = &mut system.body else {
-                unreachable!("an exclusive system is alone in its stage")
-            };
-            let start_ns = clock();
-            body(&mut Part { columns, commands, resources });
-            system.account(clock().saturating_sub(start_ns));
+    let share = |system: &&mut System<C>| world.check_out(&system.grant, &system.resources);
+    let mut shares: Vec<Share> = systems.iter().map(share).collect();
+    let run = |(system, share): (&mut System<C>, &mut Share)| {
+        let System { body, grant, resources, buffer, .. } = &mut *system;
+        let Body::Part(body) = body else {
+            unreachable!("an exclusive system is alone in its stage")
         };
-    map_in_order(jobs, threads, run, |()| ());
+        let start_ns = clock();
+        body(&mut world.part_of(share, grant, resources, buffer));
+        system.account(clock().saturating_sub(start_ns));
+    };
+    let jobs = systems.into_iter().zip(&mut shares).collect();
+    let done = catch_unwind(AssertUnwindSafe(|| map_in_order(jobs, threads, run, |()| ())));
+    world.check_in(shares);
+    done.unwrap_or_else(|panic| resume_unwind(panic));
 }
 
 /// A table: one line a system, stage by stage, with what it touches and its times in nanoseconds.
@@ -347,14 +334,12 @@ impl<C: Context> fmt::Display for Schedule<C> {
             "{:5} {:width$} {:>6} {:>10} {:>10} {:>10}  touches",
             "stage", "system", "every", "runs", "mean_ns", "max_ns"
         )?;
-        for (number, stage) in self.stages.iter().enumerate() {
-            for system in &self.systems[stage.clone()] {
-                let times = system.times();
-                let mean_ns = times.total_ns.checked_div(times.runs).unwrap_or(0);
-                write!(f, "{number:5} {:width$} {:>6}", system.name, system.every_ticks)?;
-                write!(f, " {:>10} {mean_ns:>10} {:>10}  ", times.runs, times.max_ns)?;
-                writeln!(f, "{}", Touches(system))?;
-            }
+        for system in &self.systems {
+            let times = system.times();
+            let mean_ns = times.total_ns.checked_div(times.runs).unwrap_or(0);
+            write!(f, "{:5} {:width$} {:>6}", system.stage, system.name, system.every_ticks)?;
+            write!(f, " {:>10} {mean_ns:>10} {:>10}  ", times.runs, times.max_ns)?;
+            writeln!(f, "{}", Touches(system))?;
         }
         Ok(())
     }

@@ -14,57 +14,23 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use bytemuck::{Pod, Zeroable};
+use bytemuck::Pod;
 
 use crate::component::{ComponentKind, Signature};
 use crate::entity::Entity;
 use crate::hash::Fold;
 use crate::world::World;
 
-const MAGIC: [u8; 8] = *b"ecsworld";
-const FORM: u32 = 1;
-/// Reads differently in the other byte order.
-const BYTE_ORDER: u32 = 0x0102_0304;
+/// The first word: a name, the number of this form, and another number in the other byte order.
+const MAGIC: u64 = 0x6563_7377_6f72_6c02;
 /// Every section begins at a multiple of this.
 const SECTION_BYTES: usize = 16;
-
-/// The first bytes of a snapshot. All counts are of items, not bytes.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
-struct Head {
-    magic: [u8; 8],
-    form: u32,
-    byte_order: u32,
-    kinds: u32,
-    archetypes: u32,
-    places: u32,
-    free: u32,
-}
-
-/// One component of the schema.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
-struct Kind {
-    id: u32,
-    row_bytes: u32,
-    /// A hash of its name: a component that was given another meaning is refused.
-    name: u64,
-}
-
-/// One archetype: the bits of its signature, and its rows.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
-struct Table {
-    signature: [u64; 2],
-    rows: u64,
-    zero: u64,
-}
 
 /// Why bytes were not taken as a world. The world is as it was before.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RestoreError {
     /// They do not begin as a snapshot of this form and byte order does.
-    #[error("not a snapshot of form {FORM} in the byte order of this machine")]
+    #[error("not a snapshot of this form in the byte order of this machine")]
     Form,
     /// They end early, or go on behind the end.
     #[error("a snapshot of {expected} bytes has {found}")]
@@ -81,7 +47,7 @@ pub enum RestoreError {
     #[error("component {id} is unknown here, or has another name or size")]
     Schema {
         /// The number of the component.
-        id: u32,
+        id: u64,
     },
     /// The parts contradict each other: a row without a name, a name twice, an archetype twice.
     #[error("the parts of the snapshot contradict each other: {0}")]
@@ -125,7 +91,7 @@ pub struct Snapshot {
     bytes: Vec<u8>,
     /// The structure that is being copied: world, spawns, moves.
     structure: (u64, u64, u64),
-    sections: Sections,
+    plan: Plan,
     step: Step,
     restarts: u64,
 }
@@ -144,16 +110,27 @@ enum Step {
     Done,
 }
 
-/// Where the sections lie.
+/// What the head says: `MAGIC`, the numbers of components, archetypes, names and free names; of each component its id, its
+/// size and a hash of its name; of each archetype its signature in two words, and its rows. All are words of 8 bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Sections {
-    kinds: usize,
-    tables: usize,
-    generations: usize,
+struct Plan {
+    kinds: Vec<[u64; 3]>,
+    tables: Vec<Table>,
+    places: usize,
     free: usize,
-    /// For each archetype: its entities, then its columns.
-    rows: Vec<Vec<usize>>,
-    checksum: usize,
+    /// Where the generations of the names begin, the free names, and the checksum.
+    generations_at: usize,
+    free_at: usize,
+    checksum_at: usize,
+}
+
+/// One archetype.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Table {
+    signature: Signature,
+    rows: usize,
+    /// Where its entities begin, then its columns.
+    starts: Vec<usize>,
 }
 
 impl Snapshot {
@@ -217,32 +194,21 @@ impl Snapshot {
 
     fn write_head(&mut self, world: &World) -> usize {
         self.structure = world.structure();
-        let (head, kinds, tables) = describe(world);
-        let layout = tables
-            .iter()
-            .map(|table| (Signature::from_parts(table.signature), table.rows as usize));
-        let row_bytes = |id| {
-            kinds
-                .iter()
-                .find(|kind| kind.id == u32::from(id))
-                .map_or(0, |kind| kind.row_bytes as usize)
-        };
-        let sections = Sections::of(&head, layout, row_bytes)
-            .expect("sizes that fit because the world is in memory");
-        if self.sections != sections {
+        let head = head_of(world);
+        let head: &[u8] = bytemuck::cast_slice(&head);
+        let plan = Plan::of(head).expect("a head that makes sense because the world does");
+        if self.plan != plan {
             // Fresh zeroed memory comes from the system without being written, and the gaps between sections stay zero.
-            self.bytes = vec![0; sections.checksum + size_of::<u64>()];
-            self.sections = sections;
+            self.bytes = vec![0; plan.checksum_at + size_of::<u64>()];
+            self.plan = plan;
         }
-        put(&mut self.bytes, 0, &[head]);
-        put(&mut self.bytes, self.sections.kinds, &kinds);
-        put(&mut self.bytes, self.sections.tables, &tables);
-        put(&mut self.bytes, self.sections.free, world.entity_table().free_indices());
-        self.sections.generations
+        put(&mut self.bytes, 0, head);
+        put(&mut self.bytes, self.plan.free_at, world.entity_table().free_indices());
+        self.plan.generations_at
     }
 
     fn write_names(&mut self, world: &World, names: Range<usize>) {
-        let first = self.sections.generations + names.start * 4;
+        let first = self.plan.generations_at + names.start * 4;
         let to = &mut self.bytes[first..first + names.len() * 4];
         let generations = names.map(|index| world.entity_table().generation(index));
         for (to, generation) in to.as_chunks_mut::<4>().0.iter_mut().zip(generations) {
@@ -260,25 +226,21 @@ impl Snapshot {
         let Some(table) = world.archetypes().get(archetype) else {
             return (Step::Checksum(0, Fold::new()), 0);
         };
-        let row_bytes: usize = size_of::<Entity>()
-            + table.columns().iter().map(crate::Column::row_bytes).sum::<usize>();
+        let row_bytes: usize =
+            size_of::<Entity>() + table.columns().map(crate::Column::row_bytes).sum::<usize>();
         let end = table.len().min(row.saturating_add((budget / row_bytes).max(1)));
-        let sections = &self.sections.rows[archetype];
-        put(&mut self.bytes, sections[0] + row * size_of::<Entity>(), &table.entities()[row..end]);
-        for (column, section) in table.columns().iter().zip(&sections[1..]) {
+        let starts = &self.plan.tables[archetype].starts;
+        put(&mut self.bytes, starts[0] + row * size_of::<Entity>(), &table.entities()[row..end]);
+        for (column, start) in table.columns().zip(&starts[1..]) {
             let size = column.row_bytes();
-            put(&mut self.bytes, section + row * size, &column.bytes()[row * size..end * size]);
+            put(&mut self.bytes, start + row * size, &column.bytes()[row * size..end * size]);
         }
-        let step = if end == table.len() {
-            Step::Rows(archetype + 1, 0)
-        } else {
-            Step::Rows(archetype, end)
-        };
-        (step, (end - row) * row_bytes)
+        let next = if end == table.len() { (archetype + 1, 0) } else { (archetype, end) };
+        (Step::Rows(next.0, next.1), (end - row) * row_bytes)
     }
 
     fn write_checksum(&mut self, from: usize, mut hash: Fold, budget: usize) -> (Step, usize) {
-        let checksum = self.sections.checksum;
+        let checksum = self.plan.checksum_at;
         // Whole blocks of the hash, so that cuts leave no trace in it.
         let end = checksum.min(from.saturating_add(budget.min(checksum).next_multiple_of(64)));
         hash.write(&self.bytes[from..end]);
@@ -290,35 +252,25 @@ impl Snapshot {
     }
 }
 
-/// Head, schema and archetypes of a world.
-fn describe(world: &World) -> (Head, Vec<Kind>, Vec<Table>) {
-    let kinds: Vec<Kind> = world.kinds().map(kind_of).collect();
-    let tables: Vec<Table> = world
-        .archetypes()
-        .iter()
-        .map(|archetype| Table {
-            signature: archetype.signature().to_parts(),
-            rows: archetype.len() as u64,
-            zero: 0,
-        })
-        .collect();
-    let entities = world.entity_table();
-    let head = Head {
-        magic: MAGIC,
-        form: FORM,
-        byte_order: BYTE_ORDER,
-        kinds: kinds.len() as u32,
-        archetypes: tables.len() as u32,
-        places: entities.places() as u32,
-        free: entities.free_indices().len() as u32,
-    };
-    (head, kinds, tables)
+fn head_of(world: &World) -> Vec<u64> {
+    let names = world.entity_table();
+    let kinds: Vec<[u64; 3]> = world.kinds().map(kind_of).collect();
+    let counts =
+        [kinds.len(), world.archetypes().len(), names.places(), names.free_indices().len()];
+    let mut head = vec![MAGIC];
+    head.extend(counts.map(|count| count as u64));
+    head.extend(kinds.as_flattened());
+    for archetype in world.archetypes() {
+        let [low, high] = archetype.signature().to_parts();
+        head.extend([low, high, archetype.len() as u64]);
+    }
+    head
 }
 
-fn kind_of(kind: &ComponentKind) -> Kind {
+fn kind_of(kind: &ComponentKind) -> [u64; 3] {
     let mut name = Fold::new();
     name.write(kind.name.as_bytes());
-    Kind { id: u32::from(kind.id), row_bytes: kind.row_bytes as u32, name: name.finish() }
+    [u64::from(kind.id), kind.row_bytes as u64, name.finish()]
 }
 
 fn put<T: Pod>(bytes: &mut [u8], at: usize, values: &[T]) {
@@ -326,111 +278,115 @@ fn put<T: Pod>(bytes: &mut [u8], at: usize, values: &[T]) {
     bytes[at..at + values.len()].copy_from_slice(values);
 }
 
-impl Sections {
-    /// Where the sections of a snapshot lie; `None` if their sizes do not fit into memory.
-    fn of(
-        head: &Head,
-        tables: impl Iterator<Item = (Signature, usize)>,
-        row_bytes: impl Fn(u16) -> usize,
-    ) -> Option<Self> {
-        let mut end = 0_usize;
-        let mut section = |items: usize, size: usize| {
-            let start = end;
-            let bytes = items.checked_mul(size)?;
-            end = end.checked_add(bytes)?.checked_next_multiple_of(SECTION_BYTES)?;
-            Some(start)
+fn read<T: Pod>(bytes: &[u8], at: usize, count: usize) -> Vec<T> {
+    let items = bytes[at..at + count * size_of::<T>()].chunks_exact(size_of::<T>());
+    items.map(bytemuck::pod_read_unaligned).collect()
+}
+
+impl Plan {
+    /// Reads the head at the start of `bytes`, and finds the place of each section behind it.
+    fn of(bytes: &[u8]) -> Result<Self, RestoreError> {
+        let short = |expected| RestoreError::Length { expected, found: bytes.len() };
+        let mut end = 0;
+        let mut word = || {
+            let word = bytes.get(end..end + 8).ok_or(short(end + 8))?;
+            end += 8;
+            Ok::<u64, RestoreError>(bytemuck::pod_read_unaligned(word))
         };
-        section(1, size_of::<Head>())?;
-        let kinds = section(head.kinds as usize, size_of::<Kind>())?;
-        let table_section = section(head.archetypes as usize, size_of::<Table>())?;
-        let generations = section(head.places as usize, 4)?;
-        let free = section(head.free as usize, 4)?;
-        let mut rows = Vec::new();
-        for (signature, len) in tables {
-            let mut starts = vec![section(len, size_of::<Entity>())?];
-            for id in signature.ids() {
-                starts.push(section(len, row_bytes(id))?);
-            }
-            rows.push(starts);
+        if word()? != MAGIC {
+            return Err(RestoreError::Form);
         }
-        end.checked_add(size_of::<u64>())?;
-        Some(Self { kinds, tables: table_section, generations, free, rows, checksum: end })
+        let [kinds, tables, places, free] = [word()?, word()?, word()?, word()?];
+        let mut three = |_| Ok([word()?, word()?, word()?]);
+        let kinds = (0..kinds).map(&mut three).collect::<Result<Vec<_>, RestoreError>>()?;
+        let tables = (0..tables).map(three).collect::<Result<Vec<_>, RestoreError>>()?;
+        let mut section = |items: u64, size: u64| {
+            let start = end.next_multiple_of(SECTION_BYTES);
+            let bytes = items.checked_mul(size).filter(|&bytes| bytes < 1 << 48);
+            end = start + bytes.ok_or(short(usize::MAX))? as usize;
+            Ok::<usize, RestoreError>(start)
+        };
+        let (generations_at, free_at) = (section(places, 4)?, section(free, 4)?);
+        let mut plan = Self {
+            places: places as usize,
+            free: free as usize,
+            generations_at,
+            free_at,
+            ..Self::default()
+        };
+        for [low, high, rows] in tables {
+            let signature = Signature::from_parts([low, high]);
+            let mut starts = vec![section(rows, size_of::<Entity>() as u64)?];
+            for id in signature.ids() {
+                let kind = kinds.iter().find(|kind| kind[0] == u64::from(id));
+                let why = "an archetype of a component that is not in the schema";
+                let [_, row_bytes, _] = kind.ok_or(RestoreError::Contradiction(why))?;
+                starts.push(section(rows, *row_bytes)?);
+            }
+            plan.tables.push(Table { signature, rows: rows as usize, starts });
+        }
+        plan.kinds = kinds;
+        plan.checksum_at = end.next_multiple_of(SECTION_BYTES);
+        Ok(plan)
     }
 }
 
 /// A snapshot whose bytes were checked, ready to be put into the world that it was checked against.
 pub(crate) struct Checked<'b> {
     bytes: &'b [u8],
+    plan: Plan,
     pub(crate) generations: Vec<u32>,
     pub(crate) free: Vec<u32>,
-    /// For each archetype its signature, its entities, and the place of each column.
-    pub(crate) tables: Vec<(Signature, Vec<Entity>, Vec<usize>)>,
 }
 
 impl<'b> Checked<'b> {
     /// Looks at everything that could be wrong.
     pub(crate) fn new(bytes: &'b [u8], world: &World) -> Result<Self, RestoreError> {
-        let short = |expected| RestoreError::Length { expected, found: bytes.len() };
-        let head: Head = read(bytes, 0).ok_or_else(|| short(size_of::<Head>()))?;
-        if (head.magic, head.form, head.byte_order) != (MAGIC, FORM, BYTE_ORDER) {
-            return Err(RestoreError::Form);
+        let plan = Plan::of(bytes)?;
+        let known: Vec<[u64; 3]> = world.kinds().map(kind_of).collect();
+        if let Some(&[id, ..]) = plan.kinds.iter().find(|kind| !known.contains(kind)) {
+            return Err(RestoreError::Schema { id });
         }
-        let start =
-            Sections::of(&head, std::iter::empty(), |_| 0).ok_or_else(|| short(usize::MAX))?;
-        if start.checksum > bytes.len() {
-            return Err(short(start.checksum));
-        }
-        let kinds: Vec<Kind> =
-            read_all(bytes, start.kinds, head.kinds).ok_or_else(|| short(start.tables))?;
-        check_schema(&kinds, world)?;
-        let tables: Vec<Table> = read_all(bytes, start.tables, head.archetypes)
-            .ok_or_else(|| short(start.generations))?;
-        check_tables(&tables, &kinds)?;
-        let layout = tables
-            .iter()
-            .map(|table| (Signature::from_parts(table.signature), table.rows as usize));
-        let row_bytes = |id: u16| {
-            kinds
-                .iter()
-                .find(|kind| kind.id == u32::from(id))
-                .map_or(0, |kind| kind.row_bytes as usize)
-        };
-        let sections = Sections::of(&head, layout, row_bytes).ok_or_else(|| short(usize::MAX))?;
-        let expected = sections.checksum + size_of::<u64>();
+        let expected = plan.checksum_at + size_of::<u64>();
         if bytes.len() != expected {
-            return Err(short(expected));
+            return Err(RestoreError::Length { expected, found: bytes.len() });
         }
         let mut hash = Fold::new();
-        hash.write(&bytes[..sections.checksum]);
-        if read(bytes, sections.checksum) != Some(hash.finish()) {
+        hash.write(&bytes[..plan.checksum_at]);
+        if read::<u64>(bytes, plan.checksum_at, 1) != [hash.finish()] {
             return Err(RestoreError::Checksum);
         }
-        let whole = "sections within the bytes because their length was compared";
-        let generations = read_all(bytes, sections.generations, head.places).expect(whole);
-        let free = read_all(bytes, sections.free, head.free).expect(whole);
-        let tables = tables.iter().zip(sections.rows).map(|(table, mut starts)| {
-            let entities = read_all(bytes, starts.remove(0), table.rows as u32).expect(whole);
-            (Signature::from_parts(table.signature), entities, starts)
-        });
-        let checked = Self { bytes, generations, free, tables: tables.collect() };
+        let generations = read(bytes, plan.generations_at, plan.places);
+        let free = read(bytes, plan.free_at, plan.free);
+        let checked = Self { bytes, plan, generations, free };
         checked.check_names()?;
         Ok(checked)
     }
 
-    /// The bytes of the columns of one table, in their order.
-    pub(crate) fn columns(&self, starts: &[usize]) -> impl Iterator<Item = &'b [u8]> {
-        starts.iter().map(|&start| &self.bytes[start..])
+    /// The archetypes: signature, entities, and the bytes of each column on.
+    pub(crate) fn tables(
+        &self,
+    ) -> impl Iterator<Item = (Signature, Vec<Entity>, impl Iterator<Item = &'b [u8]>)> {
+        self.plan.tables.iter().map(|table| {
+            let entities = read(self.bytes, table.starts[0], table.rows);
+            let columns = table.starts[1..].iter().map(|&start| &self.bytes[start..]);
+            (table.signature, entities, columns)
+        })
     }
 
-    /// Each row has a name, and no name is used twice.
+    /// Each row has a name, no name is used twice, and no archetype comes twice.
     fn check_names(&self) -> Result<(), RestoreError> {
+        let mut seen = BTreeSet::new();
+        if !self.plan.tables.iter().all(|table| seen.insert(table.signature)) {
+            return Err(RestoreError::Contradiction("an archetype twice"));
+        }
         let mut used = vec![false; self.generations.len()];
         let mut claim = |index: u32, why| {
             let used = used.get_mut(index as usize).ok_or(RestoreError::Contradiction(why))?;
             let fresh = !std::mem::replace(used, true);
             fresh.then_some(()).ok_or(RestoreError::Contradiction(why))
         };
-        for entity in self.tables.iter().flat_map(|(_, entities, _)| entities) {
+        for entity in self.tables().flat_map(|(_, entities, _)| entities) {
             claim(entity.index(), "an entity stands in no place of its own")?;
             if self.generations[entity.index() as usize] != entity.generation() {
                 return Err(RestoreError::Contradiction("an entity of another generation"));
@@ -440,50 +396,10 @@ impl<'b> Checked<'b> {
     }
 }
 
-fn check_schema(kinds: &[Kind], world: &World) -> Result<(), RestoreError> {
-    let known: Vec<Kind> = world.kinds().map(kind_of).collect();
-    if !kinds.is_sorted_by(|one, other| one.id < other.id) {
-        return Err(RestoreError::Contradiction("components out of order"));
-    }
-    let unknown = kinds.iter().find(|kind| !known.contains(kind));
-    unknown.map_or(Ok(()), |kind| Err(RestoreError::Schema { id: kind.id }))
-}
-
-fn check_tables(tables: &[Table], kinds: &[Kind]) -> Result<(), RestoreError> {
-    let known = kinds
-        .iter()
-        .fold(Signature::EMPTY, |set, kind| set.union(Signature::of_id(kind.id as u16)));
-    let mut seen = BTreeSet::new();
-    for table in tables {
-        let signature = Signature::from_parts(table.signature);
-        if !known.contains(signature) {
-            return Err(RestoreError::Contradiction(
-                "an archetype of a component that is not in the schema",
-            ));
-        }
-        if !seen.insert(signature) {
-            return Err(RestoreError::Contradiction("an archetype twice"));
-        }
-        if table.rows > u64::from(u32::MAX) {
-            return Err(RestoreError::Contradiction("more rows than names"));
-        }
-    }
-    Ok(())
-}
-
-fn read<T: Pod>(bytes: &[u8], at: usize) -> Option<T> {
-    let end = at.checked_add(size_of::<T>())?;
-    bytes.get(at..end).map(bytemuck::pod_read_unaligned)
-}
-
-fn read_all<T: Pod>(bytes: &[u8], at: usize, count: u32) -> Option<Vec<T>> {
-    let end = at.checked_add((count as usize).checked_mul(size_of::<T>())?)?;
-    let items = bytes.get(at..end)?.chunks_exact(size_of::<T>());
-    Some(items.map(bytemuck::pod_read_unaligned).collect())
-}
-
 #[cfg(test)]
 mod tests {
+    use bytemuck::Zeroable;
+
     use super::*;
     use crate::component::Component;
 

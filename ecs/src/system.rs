@@ -6,10 +6,10 @@
 use std::any::{Any, TypeId, type_name};
 use std::fmt;
 
+use crate::commands::CommandBuffer;
 use crate::component::Signature;
 use crate::filter::Filter;
-use crate::lend::Grant;
-use crate::part::{Part, ResourceGrant};
+use crate::part::{Grant, Part, ResourceGrant};
 use crate::query::Query;
 use crate::term::Terms;
 use crate::world::World;
@@ -68,7 +68,7 @@ impl<Q: Terms + 'static, F: Filter> Param for Query<Q, F> {
     }
 }
 
-/// A function that can be a system: `FnMut(&mut Part, &mut Query<…>, …)` with up to six queries.
+/// A function that can be a system: `FnMut(&mut Part, &mut Query<…>, …)` with up to twelve queries.
 pub trait SystemFn<P>: Send + 'static {
     #[doc(hidden)]
     fn accesses() -> Vec<Access>;
@@ -81,10 +81,10 @@ pub trait SystemFn<P>: Send + 'static {
 pub(crate) type PartBody = Box<dyn FnMut(&mut Part<'_>) + Send>;
 
 macro_rules! system_fn {
-    ($($P:ident $p:ident)*) => {
-        impl<Body, $($P: Param),*> SystemFn<($($P,)*)> for Body
+    ($($P:ident $p:ident),*) => {
+        impl<Func, $($P: Param),*> SystemFn<($($P,)*)> for Func
         where
-            Body: FnMut(&mut Part<'_>, $(&mut $P),*) + Send + 'static,
+            Func: FnMut(&mut Part<'_>, $(&mut $P),*) + Send + 'static,
         {
             fn accesses() -> Vec<Access> {
                 vec![$($P::ACCESS),*]
@@ -99,12 +99,7 @@ macro_rules! system_fn {
 }
 
 system_fn!();
-system_fn!(A a);
-system_fn!(A a B b);
-system_fn!(A a B b C c);
-system_fn!(A a B b C c D d);
-system_fn!(A a B b C c D d E e);
-system_fn!(A a B b C c D d E e F f);
+for_tuples!(system_fn);
 
 /// What runs.
 pub(crate) enum Body<C: Context> {
@@ -125,6 +120,8 @@ pub struct System<C: Context = ()> {
     pub(crate) resources: ResourceGrant,
     pub(crate) after: Vec<&'static str>,
     pub(crate) every_ticks: u64,
+    pub(crate) stage: usize,
+    pub(crate) buffer: CommandBuffer,
     times: Times,
 }
 
@@ -147,8 +144,18 @@ impl<C: Context> System<C> {
             grant = grant.union(access.grant);
             names.extend(access.names.iter().flatten());
         }
-        let (resources, after, times) = (ResourceGrant::default(), Vec::new(), Times::default());
-        Self { name, body, grant, names, resources, after, every_ticks: 1, times }
+        Self {
+            name,
+            body,
+            grant,
+            names,
+            resources: ResourceGrant::default(),
+            after: Vec::new(),
+            every_ticks: 1,
+            stage: 0,
+            buffer: CommandBuffer::default(),
+            times: Times::default(),
+        }
     }
 
     /// Makes the system run only at ticks that are multiples of `ticks`.
@@ -236,6 +243,12 @@ impl<C: Context> System<C> {
     pub(crate) fn list(&self, set: Signature) -> String {
         let names: Vec<String> = set.ids().map(|id| self.component_name(self, id)).collect();
         names.join(" ")
+    }
+}
+
+impl<C: Context> AsMut<CommandBuffer> for System<C> {
+    fn as_mut(&mut self) -> &mut CommandBuffer {
+        &mut self.buffer
     }
 }
 

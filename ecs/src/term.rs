@@ -7,12 +7,19 @@
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
-use crate::archetype::LendPlan;
+use crate::archetype::{Archetype, LendPlan, Lent};
 use crate::bits::BitsMut;
-use crate::column::Lent;
+use crate::column::Column;
 use crate::component::{Component, Signature, Track};
 use crate::entity::Entity;
-use crate::lend::Table;
+use crate::held::Held;
+
+/// What a term takes its slice from.
+pub struct Source<'w> {
+    rows: usize,
+    entities: &'w Held<Vec<Entity>>,
+    column: Option<&'w mut Held<Column>>,
+}
 
 /// One thing that a query asks for: `&T`, `&mut T`, [`Tracked<T>`], an [`Option`] of these, or [`Entity`].
 pub trait Term {
@@ -36,7 +43,7 @@ pub trait Term {
 
     /// All rows of an archetype that matched.
     #[doc(hidden)]
-    fn slice<'w>(entities: &'w [Entity], column: Option<Lent<'w>>) -> Self::Slice<'w>;
+    fn slice<'w>(from: Source<'w>) -> Self::Slice<'w>;
 
     /// One row of a slice.
     #[doc(hidden)]
@@ -71,8 +78,8 @@ impl<T: Component> Term for &T {
     const REQUIRED: Signature = Signature::of::<T>();
 
     #[inline]
-    fn slice<'w>(entities: &'w [Entity], column: Option<Lent<'w>>) -> &'w [T] {
-        &column.expect(MATCHED).shared().values()[..entities.len()]
+    fn slice<'w>(from: Source<'w>) -> &'w [T] {
+        &from.column.expect(MATCHED).values()[..from.rows]
     }
 
     #[inline]
@@ -97,8 +104,8 @@ impl<T: Component> Term for &mut T {
     const REQUIRED: Signature = Signature::of::<T>();
 
     #[inline]
-    fn slice<'w>(entities: &'w [Entity], column: Option<Lent<'w>>) -> &'w mut [T] {
-        &mut column.expect(MATCHED).unique().values_mut().0[..entities.len()]
+    fn slice<'w>(from: Source<'w>) -> &'w mut [T] {
+        &mut from.column.expect(MATCHED).values_mut().0[..from.rows]
     }
 
     #[inline]
@@ -140,9 +147,9 @@ impl<T: Component> Term for Tracked<T> {
     const REQUIRED: Signature = Signature::of::<T>();
 
     #[inline]
-    fn slice<'w>(entities: &'w [Entity], column: Option<Lent<'w>>) -> TrackedSlice<'w, T> {
-        let (values, dirty) = column.expect(MATCHED).unique().values_mut();
-        TrackedSlice { values: &mut values[..entities.len()], dirty }
+    fn slice<'w>(from: Source<'w>) -> TrackedSlice<'w, T> {
+        let (values, dirty) = from.column.expect(MATCHED).values_mut();
+        TrackedSlice { values: &mut values[..from.rows], dirty }
     }
 
     #[inline]
@@ -244,8 +251,8 @@ impl<Q: Term> Term for Option<Q> {
     const REQUIRED: Signature = Signature::EMPTY;
 
     #[inline]
-    fn slice<'w>(entities: &'w [Entity], column: Option<Lent<'w>>) -> Self::Slice<'w> {
-        column.map(|column| Q::slice(entities, Some(column)))
+    fn slice<'w>(from: Source<'w>) -> Self::Slice<'w> {
+        from.column.is_some().then(|| Q::slice(from))
     }
 
     #[inline]
@@ -266,8 +273,8 @@ impl Term for Entity {
     const REQUIRED: Signature = Signature::EMPTY;
 
     #[inline]
-    fn slice<'w>(entities: &'w [Entity], _: Option<Lent<'w>>) -> &'w [Entity] {
-        entities
+    fn slice<'w>(from: Source<'w>) -> &'w [Entity] {
+        from.entities
     }
 
     #[inline]
@@ -305,7 +312,7 @@ pub trait Terms {
 
     /// Lends the columns of one archetype.
     #[doc(hidden)]
-    fn slices<'a>(table: Table<'a, '_>, plan: &LendPlan) -> Self::Slices<'a>;
+    fn slices<'a>(table: &'a mut Archetype, plan: &LendPlan) -> Self::Slices<'a>;
 
     /// One row of each slice.
     #[doc(hidden)]
@@ -335,9 +342,9 @@ macro_rules! terms {
             const REQUIRED: Signature = Signature::EMPTY$(.union($T::REQUIRED))+;
 
             #[inline]
-            fn slices<'a>(table: Table<'a, '_>, plan: &LendPlan) -> Self::Slices<'a> {
-                let (entities, [$($v),+]) = table.lend(plan);
-                ($($T::slice(entities, $v),)+)
+            fn slices<'a>(table: &'a mut Archetype, plan: &LendPlan) -> Self::Slices<'a> {
+                let Lent { rows, entities, columns: [$($v),+] } = table.lend(plan);
+                ($($T::slice(Source { rows, entities, column: $v }),)+)
             }
 
             #[inline]
@@ -354,15 +361,4 @@ macro_rules! terms {
     };
 }
 
-terms!(A a);
-terms!(A a, B b);
-terms!(A a, B b, C c);
-terms!(A a, B b, C c, D d);
-terms!(A a, B b, C c, D d, E e);
-terms!(A a, B b, C c, D d, E e, F f);
-terms!(A a, B b, C c, D d, E e, F f, G g);
-terms!(A a, B b, C c, D d, E e, F f, G g, H h);
-terms!(A a, B b, C c, D d, E e, F f, G g, H h, I i);
-terms!(A a, B b, C c, D d, E e, F f, G g, H h, I i, J j);
-terms!(A a, B b, C c, D d, E e, F f, G g, H h, I i, J j, K k);
-terms!(A a, B b, C c, D d, E e, F f, G g, H h, I i, J j, K k, L l);
+for_tuples!(terms);

@@ -3,9 +3,8 @@
 //! Opening a view raises the version of every column that it may write. The table of slices is borrowed from the query
 //! and handed back when the view ends, so that a view per tick does not allocate.
 
-use crate::archetype::LendPlan;
+use crate::archetype::{Archetype, LendPlan};
 use crate::entity::{Entities, Entity, Location};
-use crate::lend::{Table, Tables};
 use crate::term::Terms;
 
 /// Slices of every matching archetype, by archetype index.
@@ -16,21 +15,19 @@ pub struct View<'w, Q: Terms> {
 }
 
 impl<'w, Q: Terms> View<'w, Q> {
-    #[inline(never)]
-    pub(crate) fn new<'a>(
+    /// Lends the columns of all matches, and nothing of the archetypes between them.
+    pub(crate) fn new(
         entities: &'w Entities,
-        tables: Tables<'w, 'a>,
+        archetypes: &'w mut [Archetype],
         matches: &[(u32, LendPlan)],
         spare: &'w mut Vec<Option<Q::Slices<'static>>>,
     ) -> Self {
         let mut slices = emptied(std::mem::take(spare));
-        match tables {
-            Tables::Whole(archetypes) => {
-                resolve::<Q>(archetypes.iter_mut().map(Table::Whole), matches, &mut slices);
-            }
-            Tables::Lent(shells) => {
-                resolve::<Q>(shells.iter_mut().map(Table::Lent), matches, &mut slices);
-            }
+        let mut archetypes = archetypes.iter_mut();
+        for &(archetype, ref plan) in matches {
+            let between = archetype as usize - slices.len();
+            slices.extend((0..between).map(|_| None));
+            slices.push(archetypes.nth(between).map(|table| Q::slices(table, plan)));
         }
         Self { entities, slices, spare }
     }
@@ -62,28 +59,8 @@ impl<'w, Q: Terms> View<'w, Q> {
     #[must_use]
     #[inline]
     pub fn entity(&mut self, entity: Entity) -> Option<Q::Row<'_>> {
-        let Location { archetype, row } = self.entities.location(entity)?;
+        let Location { archetype, row } = self.entities.known(entity)?;
         self.row(archetype, row)
-    }
-}
-
-/// Adds the slices of each table up to the last that matches.
-#[inline]
-fn resolve<'w, 'a: 'w, Q: Terms>(
-    tables: impl Iterator<Item = Table<'w, 'a>>,
-    matches: &[(u32, LendPlan)],
-    slices: &mut Vec<Option<Q::Slices<'w>>>,
-) {
-    let mut matches = matches.iter();
-    let mut next = matches.next();
-    for (index, table) in tables.enumerate() {
-        let Some((archetype, plan)) = next else { return };
-        if *archetype as usize == index {
-            slices.push(Some(Q::slices(table, plan)));
-            next = matches.next();
-        } else {
-            slices.push(None);
-        }
     }
 }
 

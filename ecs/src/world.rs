@@ -13,10 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::archetype::Archetype;
 use crate::bundle::Bundle;
 use crate::commands::{CommandBuffer, Commands, apply_stage};
-use crate::component::{COMPONENT_IDS, Component, ComponentKind, Signature, Track};
+use crate::component::{Component, ComponentKind, Signature, Track};
 use crate::entity::{Entities, Entity, Location};
-use crate::lend::Grant;
-use crate::part::{Lender, Part, ResourceGrant};
+use crate::part::{Grant, Part, PartColumns, PartResources, ResourceGrant};
 use crate::resource::Resources;
 use crate::snapshot::{Checked, RestoreError};
 
@@ -72,17 +71,22 @@ pub struct World {
     entities: Entities,
     archetypes: Vec<Archetype>,
     archetype_by_signature: BTreeMap<Signature, u32>,
-    kinds: [Option<ComponentKind>; COMPONENT_IDS],
+    /// The component types behind their ids, each with the number of its cursors.
+    kinds: BTreeMap<u16, (ComponentKind, u8)>,
     /// The last bundle spawned and its archetype: spawns come in runs.
     last_bundle: Option<(TypeId, u32)>,
     relocations: u64,
     /// Names that were given out or taken back without a move.
     spawns: u64,
-    /// Cursors on each component, so that new archetypes know them.
-    cursors: [u8; COMPONENT_IDS],
     resources: Resources,
     /// The buffer of [`World::defer`], kept for its memory.
     deferred: CommandBuffer,
+}
+
+/// What a system of a parallel stage holds.
+pub(crate) struct Share {
+    archetypes: Vec<Archetype>,
+    resources: Resources,
 }
 
 impl Default for World {
@@ -102,11 +106,10 @@ impl World {
             entities: Entities::default(),
             archetypes: Vec::new(),
             archetype_by_signature: BTreeMap::new(),
-            kinds: [None; COMPONENT_IDS],
+            kinds: BTreeMap::new(),
             last_bundle: None,
             relocations: 0,
             spawns: 0,
-            cursors: [0; COMPONENT_IDS],
             resources: Resources::default(),
             deferred: CommandBuffer::default(),
         }
@@ -245,10 +248,10 @@ impl World {
     pub fn insert<B: Bundle>(&mut self, entity: Entity, bundle: B) -> Result<(), NoSuchEntity> {
         let mut location = self.entities.location(entity).ok_or(NoSuchEntity)?;
         let signature = self.archetypes[location.archetype as usize].signature();
-        self.register_kinds(B::KINDS);
         let added = B::SIGNATURE.difference(signature);
         if !added.is_empty() {
-            let target = self.neighbour(location.archetype, added, signature.union(added));
+            let whole = signature.union(added);
+            let target = self.neighbour(location.archetype, added, whole, B::KINDS);
             location = self.move_row(entity, location, target);
         }
         bundle.write(&mut self.archetypes[location.archetype as usize], location.row as usize);
@@ -264,8 +267,12 @@ impl World {
             [] => T::zeroed(),
             values => values[location.row as usize],
         };
-        let target =
-            self.neighbour(location.archetype, removed, archetype.signature().difference(removed));
+        let target = self.neighbour(
+            location.archetype,
+            removed,
+            archetype.signature().difference(removed),
+            &[],
+        );
         self.move_row(entity, location, target);
         Some(value)
     }
@@ -360,7 +367,7 @@ impl World {
     pub fn add_cursor<T: Component>(&mut self) -> Cursor<T> {
         const { assert!(matches!(T::TRACK, Track::Rows), "only Track::Rows remembers rows") };
         self.register_kinds(&[ComponentKind::of::<T>()]);
-        let cursors = &mut self.cursors[T::ID as usize];
+        let (_, cursors) = self.kinds.get_mut(&T::ID).expect("a kind that is known by now");
         let index = *cursors;
         *cursors = cursors.checked_add(1).expect("fewer than 255 cursors on one component");
         self.archetypes.iter_mut().for_each(|archetype| archetype.add_cursor(T::ID));
@@ -379,10 +386,8 @@ impl World {
     ) {
         assert!(cursor.world_id == self.id, "a cursor on {} of another world", T::NAME);
         for archetype in &mut self.archetypes {
-            let Some(position) = archetype.position(T::ID) else { continue };
-            let (head, columns) = archetype.split_mut();
-            let entities = head.entities();
-            columns[position].drain_cursor::<T>(usize::from(cursor.index), |row, value| {
+            let Some((entities, column)) = archetype.split_mut(T::ID) else { continue };
+            column.drain_cursor::<T>(usize::from(cursor.index), |row, value| {
                 visit(entities[row], value);
             });
         }
@@ -442,9 +447,9 @@ impl World {
         let checked = Checked::new(bytes, self)?;
         self.archetypes.iter_mut().for_each(Archetype::clear);
         self.entities.reset(&checked.generations, &checked.free);
-        for (signature, entities, starts) in &checked.tables {
-            let index = self.archetype_of(*signature);
-            self.archetypes[index as usize].load(entities, checked.columns(starts));
+        for (signature, entities, columns) in checked.tables() {
+            let index = self.archetype_of(signature);
+            self.archetypes[index as usize].load(&entities, columns);
             for (row, &entity) in entities.iter().enumerate() {
                 self.entities.occupy(entity, Location { archetype: index, row: row as u32 });
             }
@@ -506,7 +511,7 @@ impl World {
 
     /// The components that the world knows, ascending by id.
     pub(crate) fn kinds(&self) -> impl Iterator<Item = &ComponentKind> {
-        self.kinds.iter().flatten()
+        self.kinds.values().map(|(kind, _)| kind)
     }
 
     /// Stands still as long as no entity comes, goes or moves.
@@ -545,39 +550,79 @@ impl World {
     /// ```
     pub fn defer<R>(&mut self, work: impl FnOnce(&mut Part<'_>) -> R) -> R {
         let mut buffer = std::mem::take(&mut self.deferred);
-        let lender = self.lender();
-        let commands = Commands::new(lender.entities, &mut buffer);
-        let grant = Grant { reads: Signature::ALL, writes: Signature::ALL };
-        let answer = work(&mut lender.whole(grant, &ResourceGrant::ALL, commands));
+        let answer = work(&mut self.part(&Grant::ALL, &ResourceGrant::ALL, &mut buffer));
         apply_stage(self, std::slice::from_mut(&mut buffer));
         self.deferred = buffer;
         answer
     }
 
     /// Reserves those of the next `count` upcoming names that `used` picks.
-    pub(crate) fn reserve_upcoming(&mut self, count: usize, used: impl Fn(usize) -> bool) {
+    pub(crate) fn reserve_upcoming(&mut self, count: usize, used: impl FnMut(usize) -> bool) {
         self.spawns += count as u64;
         self.entities.reserve_upcoming(count, used);
     }
 
+    /// The columns under a grant, and the resources beside them.
     #[inline]
-    pub(crate) fn lender(&mut self) -> Lender<'_> {
-        Lender {
-            world_id: self.id,
-            entities: &self.entities,
-            archetypes: &mut self.archetypes,
-            resources: &mut self.resources,
+    pub(crate) fn columns<'w>(
+        &'w mut self,
+        grant: &'w Grant,
+    ) -> (PartColumns<'w>, &'w mut Resources) {
+        let Self { id, ref entities, ref mut archetypes, ref mut resources, .. } = *self;
+        (PartColumns { world_id: id, entities, archetypes, grant }, resources)
+    }
+
+    /// All of the world for one system.
+    #[inline]
+    pub(crate) fn part<'w>(
+        &'w mut self,
+        grant: &'w Grant,
+        resource_grant: &'w ResourceGrant,
+        buffer: &'w mut CommandBuffer,
+    ) -> Part<'w> {
+        let (columns, resources) = self.columns(grant);
+        let commands = Commands::new(columns.entities, buffer);
+        Part { columns, commands, resources: PartResources { resources, grant: resource_grant } }
+    }
+
+    /// Hands out what a system of a parallel stage has declared. Until [`World::check_in`] the rest of the world rests.
+    pub(crate) fn check_out(&mut self, grant: &Grant, resources: &ResourceGrant) -> Share {
+        let archetypes = self.archetypes.iter_mut().map(|archetype| archetype.check_out(grant));
+        Share { archetypes: archetypes.collect(), resources: self.resources.check_out(resources) }
+    }
+
+    /// What was handed out, as the part of a world.
+    pub(crate) fn part_of<'w>(
+        &'w self,
+        share: &'w mut Share,
+        grant: &'w Grant,
+        resource_grant: &'w ResourceGrant,
+        buffer: &'w mut CommandBuffer,
+    ) -> Part<'w> {
+        let Self { id, ref entities, .. } = *self;
+        let Share { archetypes, resources } = share;
+        Part {
+            columns: PartColumns { world_id: id, entities, archetypes, grant },
+            commands: Commands::new(entities, buffer),
+            resources: PartResources { resources, grant: resource_grant },
         }
     }
 
-    pub(crate) fn parts_mut(&mut self) -> (&Entities, &mut [Archetype]) {
-        (&self.entities, &mut self.archetypes)
+    /// Takes back all that was handed out.
+    pub(crate) fn check_in(&mut self, shares: Vec<Share>) {
+        for share in shares {
+            self.resources.check_in(share.resources);
+            let homes = self.archetypes.iter_mut().zip(share.archetypes);
+            homes.for_each(|(home, lent)| home.check_in(lent));
+        }
+        self.resources.reclaim();
+        self.archetypes.iter_mut().for_each(Archetype::reclaim);
     }
 
     /// Learns the component types behind their ids; an id of two types is refused.
     fn register_kinds(&mut self, kinds: &[ComponentKind]) {
         for kind in kinds {
-            let known = self.kinds[kind.id as usize].get_or_insert(*kind);
+            let (known, _) = self.kinds.entry(kind.id).or_insert((*kind, 0));
             assert!(
                 known.type_id == kind.type_id,
                 "component id {} belongs to {} and was claimed by {}",
@@ -595,28 +640,32 @@ impl World {
         }
         let index = u32::try_from(self.archetypes.len())
             .expect("fewer than 2^32 archetypes because each takes a kilobyte of memory");
-        let kinds = signature.ids().map(|id| {
-            let kind = self.kinds[id as usize];
-            let cursors = usize::from(self.cursors[id as usize]);
-            (kind.expect("a known kind because bundles register before use"), cursors)
-        });
+        let kinds = signature.ids().map(|id| self.kinds[&id]);
         self.archetypes.push(Archetype::new(kinds));
         self.archetype_by_signature.insert(signature, index);
         index
     }
 
     /// The archetype of `signature`, which differs from that of `from` by `changed`. One component is one edge.
-    fn neighbour(&mut self, from: u32, changed: Signature, signature: Signature) -> u32 {
-        let Some(id) = changed.only_id() else {
-            return self.archetype_of(signature);
-        };
-        if let Some(known) = self.archetypes[from as usize].edge(id) {
-            return known;
-        }
-        let target = self.archetype_of(signature);
-        self.archetypes[from as usize].set_edge(id, target);
-        self.archetypes[target as usize].set_edge(id, from);
-        target
+    /// `kinds` are what it may have to learn for that.
+    fn neighbour(
+        &mut self,
+        from: u32,
+        changed: Signature,
+        signature: Signature,
+        kinds: &[ComponentKind],
+    ) -> u32 {
+        let edge = changed.only_id();
+        let known = edge.and_then(|id| self.archetypes[from as usize].edge(id));
+        known.unwrap_or_else(|| {
+            self.register_kinds(kinds);
+            let target = self.archetype_of(signature);
+            if let Some(id) = edge {
+                self.archetypes[from as usize].set_edge(id, target);
+                self.archetypes[target as usize].set_edge(id, from);
+            }
+            target
+        })
     }
 
     /// Moves an entity to archetype `target`, keeps what both carry, and says where it stands now.
@@ -647,10 +696,8 @@ impl World {
 fn commit_rows(archetype: &mut Archetype, entities: &mut Entities, index: u32, rows: usize) {
     let start = archetype.len();
     archetype.commit(rows);
-    for row in start..start + rows {
-        let location = Location { archetype: index, row: row as u32 };
-        archetype.push_entity(entities.allocate(location));
-    }
+    let first = Location { archetype: index, row: start as u32 };
+    archetype.push_entities(rows, |names| entities.allocate_rows(first, rows, names));
 }
 
 /// Writes bundles into `room` spare rows. Returns how many arrived, and the first for which there was no room.

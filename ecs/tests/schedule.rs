@@ -104,8 +104,8 @@ type Rows = (Vec<Entity>, Vec<Vec<u8>>, Vec<u64>);
 fn bytes(world: &World) -> Vec<Rows> {
     let of = |archetype: &ecs::Archetype| {
         let columns = archetype.columns();
-        let bytes = columns.iter().map(|column| column.bytes().to_vec()).collect();
-        (archetype.entities().to_vec(), bytes, columns.iter().map(ecs::Column::version).collect())
+        let bytes = columns.clone().map(|column| column.bytes().to_vec()).collect();
+        (archetype.entities().to_vec(), bytes, columns.map(ecs::Column::version).collect())
     };
     world.archetypes().iter().map(of).collect()
 }
@@ -365,4 +365,22 @@ fn panic_on_a_thread_arrives_at_the_caller() {
         chunk.each(|(age,)| assert!(age.0 != 5_000, "row {} is bad", age.0));
     };
     Query::<(&Age,)>::new().par_chunks(&mut world, 2, check, |()| ());
+}
+
+#[test]
+fn panic_of_a_system_leaves_the_world_whole() {
+    let mut world = World::new();
+    let tank = world.spawn((Level(1.0), Inflow(2.0), Age(3)));
+    world.put_resource(Box::new(7_u64));
+    let mut builder = ScheduleBuilder::<()>::new();
+    builder.add("bad", |_: &mut Part<'_>, _: &mut Query<(&mut Level, &Inflow)>| panic!("bad"));
+    builder.add("good", |_: &mut Part<'_>, _: &mut Query<(&Inflow,)>| {}).writes::<u64>();
+    let mut schedule = builder.build().unwrap();
+    let run = || schedule.run_parallel(&mut world, &mut (), 0, 2, &|| 0);
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err());
+    assert_eq!(world.component(tank), Some(&Level(1.0)));
+    assert_eq!(world.component(tank), Some(&Inflow(2.0)));
+    assert_eq!(world.resource(), Some(&7_u64));
+    world.spawn((Level(0.0), Inflow(0.0), Age(0)));
+    assert_eq!(world.len(), 2);
 }

@@ -170,11 +170,8 @@ fn batch_that_panics_leaves_the_world_as_it_was() {
 fn erased_columns_show_the_bytes_of_the_rows() {
     let mut world = World::new();
     world.spawn_batch((0..3).map(|n| (Key([n; 20]), Pump, Level(f64::from(n)))));
-    let columns: Vec<(u16, &[u8])> = world.archetypes()[0]
-        .columns()
-        .iter()
-        .map(|column| (column.id(), column.bytes()))
-        .collect();
+    let columns: Vec<(u16, &[u8])> =
+        world.archetypes()[0].columns().map(|column| (column.id(), column.bytes())).collect();
     let levels = [0.0f64, 1.0, 2.0].map(f64::to_ne_bytes).concat();
     let keys = [[0u8; 20], [1; 20], [2; 20]].concat();
     assert_eq!(columns, [(0, &[][..]), (1, &levels[..]), (2, &keys[..])]);
@@ -265,7 +262,7 @@ fn untracked_column_keeps_version_zero() {
     let mut world = World::new();
     let entity = world.spawn((Key([0; 20]), Level(0.0)));
     world.component_mut::<Key>(entity).unwrap();
-    let columns = world.archetypes()[0].columns();
+    let columns: Vec<_> = world.archetypes()[0].columns().collect();
     assert_eq!(columns[1].version(), 0);
     assert!(columns[0].version() > 0);
     assert!(columns[0].dirty().is_none());

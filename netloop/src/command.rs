@@ -2,7 +2,7 @@
 //! their ack. PROTOCOL.md#t3.
 
 use quinn_proto::{Dir, ReadError, StreamId, VarInt};
-use wire::{CloseCode, Command, RECORD_BYTES, Record};
+use wire::{CloseCode, Command, Operation, RECORD_BYTES, Record};
 
 use crate::{
     SessionId, Sink, Slot,
@@ -90,8 +90,9 @@ impl Session {
         }
         let stream = self.connection.streams().open(Dir::Bi).ok_or(CommandError::NoStream)?;
         let mut send = self.connection.send_stream(stream);
-        // Commands overtake everything else that this side sends.
-        let _ = send.set_priority(1);
+        // Commands overtake everything else that this side sends, and a stop overtakes commands.
+        let stops = request.kind() >> 5 == Operation::Stop as u8;
+        let _ = send.set_priority(1 + i32::from(stops));
         let written = send.write(request.as_bytes());
         if written != Ok(RECORD_BYTES) || send.finish().is_err() {
             let _ = send.reset(VarInt::from_u32(CloseCode::Busy as u32));

@@ -17,11 +17,12 @@ use quinn_proto::{
     ClientConfig, ConnectionEvent, ConnectionHandle, DatagramEvent, EcnCodepoint, Endpoint,
     EndpointConfig, Incoming, ServerConfig, Transmit, VarInt, crypto,
 };
-use wire::{CloseCode, Hello, Record};
+use wire::{CloseCode, Hello, Record, Token};
 
 use crate::{
-    Answer, CloseReason, EngineTally, Naming, Now, SessionEvent, SessionId, SessionLimits, Sink,
-    WorkerNumber,
+    Answer, CloseReason, EngineTally, Naming, Now, Refusal, SessionEvent, SessionId, SessionLimits,
+    Sink, WorkerNumber,
+    audit::Audit,
     command::Commands,
     session::{Outcome, Phase, Service, Session},
     tokens::{WallTime, token_key},
@@ -31,7 +32,7 @@ use crate::{
 /// Sans-IO QUIC with the sessions of one role.
 pub struct Engine {
     worker: WorkerNumber,
-    endpoint: Endpoint,
+    pub(crate) endpoint: Endpoint,
     client: Option<Client>,
     wall: WallTime,
     limits: SessionLimits,
@@ -51,7 +52,8 @@ pub struct Engine {
     responses: VecDeque<(Transmit, Vec<u8>)>,
     scratch: Vec<u8>,
     events: VecDeque<SessionEvent>,
-    tally: EngineTally,
+    pub(crate) tally: EngineTally,
+    pub(crate) audit: Audit,
     keys_seed: u64,
     accepting: bool,
 }
@@ -59,6 +61,7 @@ pub struct Engine {
 struct Client {
     config: ClientConfig,
     hello: Option<Hello>,
+    token: Option<Token>,
 }
 
 struct Arrived {
@@ -130,7 +133,17 @@ impl Engine {
     ) -> Self {
         let mut config = ClientConfig::new(crypto);
         config.transport_config(limits.transport());
-        Self::new(None, Some(Client { config, hello }), limits, now, naming.into())
+        Self::new(None, Some(Client { config, hello, token: None }), limits, now, naming.into())
+    }
+
+    /// A client that proves by a token who it is, in each hello.
+    ///
+    /// # Panics
+    /// The engine has the server's role.
+    #[must_use]
+    pub fn with_token(mut self, token: Token) -> Self {
+        self.client.as_mut().expect("only clients show a token").token = Some(token);
+        self
     }
 
     fn new(
@@ -154,10 +167,12 @@ impl Engine {
         config
             .max_udp_payload_size(limits.mtu_bytes.max(1472))
             .expect("at least 1200 bytes because of the maximum");
+        let server = server.map(Arc::new);
         let keys_seed = u64::from_le_bytes(*seed.first_chunk().expect("8 of 32 bytes"));
         Self {
             worker: naming.worker,
-            endpoint: Endpoint::new(Arc::new(config), server.map(Arc::new), true, Some(seed)),
+            endpoint: Endpoint::new(Arc::new(config), server.clone(), true, Some(seed)),
+            audit: Audit::new(server),
             client,
             wall,
             sessions: Vec::new(),
@@ -334,6 +349,7 @@ impl Engine {
             commands: &mut self.commands,
             keys_seed: self.keys_seed,
             keys_max: self.limits.keys_max,
+            trust: &self.audit.trust,
             unix_ns: now.unix_ns,
         };
         Some((session, service))
@@ -355,6 +371,9 @@ impl Engine {
         self.tally.no_handler += std::mem::take(&mut session.no_handler);
         self.tally.busy += std::mem::take(&mut session.busy);
         self.tally.bad_control += std::mem::take(&mut session.bad_control);
+        for (total, forbidden) in self.tally.forbidden.iter_mut().zip(&mut session.forbidden) {
+            *total += std::mem::take(forbidden);
+        }
         self.tally.unfinished += u64::from(outcome.unfinished);
         if outcome.unfinished && !session.unfinished {
             session.unfinished = true;
@@ -366,6 +385,9 @@ impl Engine {
         if let Some(code) = outcome.refused {
             self.close(now, id, code);
         }
+        if let Some(refusal) = outcome.turned_away {
+            self.turn_away(now, id, refusal);
+        }
     }
 
     fn handle_outcome(&mut self, place: u32, outcome: &Outcome) {
@@ -373,14 +395,20 @@ impl Engine {
         let id = session.id;
         if outcome.opened {
             self.tally.opened += 1;
+            self.audit.watch(session);
             let remote = session.remote();
             if let Some(client) = &self.client {
-                session.open_control(client.hello.as_ref());
+                session.open_control(client.hello.as_ref(), client.token.as_ref());
             }
             self.events.push_back(SessionEvent::Opened { session: id, remote });
         }
         if let Some(hello) = outcome.hello {
             self.events.push_back(SessionEvent::Hello { session: id, hello });
+        }
+        if let Some(refusal) = outcome.alert.and_then(Refusal::of_alert)
+            && session.phase == Phase::Handshake
+        {
+            self.tally.handshakes_turned_away[refusal as usize] += 1;
         }
         if let Some(reason) = outcome.lost {
             self.handle_closed(place, reason);
@@ -411,6 +439,7 @@ impl Engine {
 
     /// Fires the timers that are due. Call it after [`Engine::poll`], with a `now` taken after the socket was drained.
     pub fn handle_timeouts<S: Sink>(&mut self, now: Now, sink: &mut S) {
+        self.audit(now);
         let mut due = std::mem::take(&mut self.due);
         self.wheel.poll(now.instant, &mut |place| due.push(place));
         for place in due.drain(..) {
@@ -516,10 +545,10 @@ impl Engine {
         !self.dirty.is_empty() || !self.responses.is_empty()
     }
 
-    /// True when records wait in QUIC for room in the sink.
+    /// True when records wait in QUIC for room in the sink, or sessions to be verified again.
     #[must_use]
     pub fn is_backlogged(&self) -> bool {
-        !self.unfinished.is_empty()
+        !self.unfinished.is_empty() || self.audit.is_running()
     }
 
     /// Answers a command of the peer by its token.

@@ -9,7 +9,8 @@ use wire::{
 };
 
 use crate::{
-    Answer, Sink,
+    Answer, Refusal, Sink, Trust,
+    identity::Scope,
     session::{Outcome, Phase, Service, Session, Stamp},
 };
 
@@ -53,6 +54,8 @@ enum Read {
     End,
     /// The peer reset it.
     Reset,
+    /// Nothing was read, because the peer has not proved who it is.
+    Waiting,
     /// The form is broken: stop it with this code.
     Bad(CloseCode),
 }
@@ -82,6 +85,7 @@ impl Session {
             match read {
                 Read::Blocked => self.inbound[at].readable = false,
                 Read::Unfinished => unfinished = true,
+                Read::Waiting => {}
                 Read::End => self.handle_end(at),
                 Read::Reset => drop(self.inbound.swap_remove(at)),
                 Read::Bad(code) => {
@@ -91,7 +95,7 @@ impl Session {
                     }
                 }
             }
-            if matches!(read, Read::Blocked | Read::Unfinished) {
+            if matches!(read, Read::Blocked | Read::Unfinished | Read::Waiting) {
                 at += 1;
             }
         }
@@ -106,13 +110,21 @@ impl Session {
         budget: &mut usize,
     ) -> Read {
         let read = match self.inbound[at].kind {
-            StreamKind::Opening | StreamKind::Control => self.read_control(at, outcome),
+            StreamKind::Opening | StreamKind::Control => {
+                self.read_control(at, service.trust, outcome)
+            }
+            _ if self.scope == Scope::Nobody => return Read::Waiting,
             StreamKind::Records => return self.read_records(at, service, budget),
             StreamKind::Command => return self.read_command(at, service),
         };
         if self.inbound[at].kind == StreamKind::Records {
             // The first bytes were no magic: the stream is T2, and its tail is the front of its records.
             self.inbound[at].ended = matches!(read, Read::End);
+            if self.scope == Scope::Nobody {
+                // Whoever opens without a hello shows no token.
+                outcome.turned_away = Some(Refusal::Token);
+                return Read::Waiting;
+            }
             return self.read_records(at, service, budget);
         }
         read
@@ -136,10 +148,10 @@ impl Session {
         end
     }
 
-    fn read_control(&mut self, at: usize, outcome: &mut Outcome) -> Read {
+    fn read_control(&mut self, at: usize, trust: &Trust, outcome: &mut Outcome) -> Read {
         loop {
             let end = self.fill_tail(at, SHORT_READ_BYTES);
-            if let Err(code) = self.decode_control(at, outcome) {
+            if let Err(code) = self.decode_control(at, trust, outcome) {
                 return Read::Bad(code);
             }
             match end {
@@ -151,7 +163,12 @@ impl Session {
     }
 
     /// Decodes what the tail holds: the hello, then frames.
-    fn decode_control(&mut self, at: usize, outcome: &mut Outcome) -> Result<(), CloseCode> {
+    fn decode_control(
+        &mut self,
+        at: usize,
+        trust: &Trust,
+        outcome: &mut Outcome,
+    ) -> Result<(), CloseCode> {
         let stream = &mut self.inbound[at];
         if stream.kind == StreamKind::Opening {
             let seen = stream.tail.len().min(MAGIC.len());
@@ -162,8 +179,9 @@ impl Session {
             match Hello::decode(&stream.tail) {
                 Ok(None) => return Ok(()),
                 Ok(Some((hello, took))) => {
-                    stream.tail.drain(..took);
+                    let bytes: Vec<u8> = stream.tail.drain(..took).collect();
                     stream.kind = StreamKind::Control;
+                    self.handle_token(trust, (&hello, &bytes), outcome);
                     self.hello = Some(hello);
                     outcome.hello = Some(hello);
                 }
@@ -171,6 +189,7 @@ impl Session {
                 Err(_) => return Err(CloseCode::BadControl),
             }
         }
+        let stream = &mut self.inbound[at];
         loop {
             match ControlFrame::decode(&stream.tail) {
                 Ok(None) => return Ok(()),
@@ -263,8 +282,14 @@ impl Session {
         let good = records.iter().position(|record| record.check().is_err());
         let count = good.unwrap_or(records.len());
         let (keys, seed, max) = (&mut self.keys, service.keys_seed, service.keys_max);
-        let slot = |record: &Record| stamp.slot(record, keys.hint(record.key(), seed, max));
-        service.sink.push_t2(count, records[..count].iter().map(slot));
+        let (scope, mut forbidden) = (&self.scope, 0);
+        let slot = |record: &Record| {
+            let hint = keys.hint(record.key(), seed, max, scope);
+            forbidden += usize::from(hint.is_none());
+            Some(stamp.slot(record, hint?))
+        };
+        service.sink.push_t2(count, records[..count].iter().filter_map(slot));
+        self.count_forbidden(Tier::T2, forbidden);
         let tally = &mut self.tally[Tier::T2.index()];
         tally.received += count as u64;
         if good.is_some() {
@@ -299,6 +324,11 @@ impl Session {
         if Command::decode(&record).is_err() {
             tally.rejected += 1;
             return Read::Bad(CloseCode::BadRecord);
+        }
+        let device = record.key().first_chunk().expect("16 of 18 bytes");
+        if !self.scope.allows(device) {
+            self.count_forbidden(Tier::T3, 1);
+            return Read::Bad(CloseCode::Forbidden);
         }
         if service.sink.free_t3() == 0 {
             tally.shed += 1;
@@ -352,7 +382,7 @@ impl Session {
                 let _ = self.connection.send_stream(stream.id).reset(number);
                 match code {
                     CloseCode::NoHandler => self.no_handler += 1,
-                    CloseCode::Busy | CloseCode::BadRecord => {}
+                    CloseCode::Busy | CloseCode::BadRecord | CloseCode::Forbidden => {}
                     _ => self.tally[Tier::T3.index()].decode_errors += 1,
                 }
             }

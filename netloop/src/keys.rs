@@ -3,8 +3,11 @@
 //! Devices report their sensors in a stable order, so the table first predicts that the next record is of the next
 //! sensor and compares 18 bytes. Only a miss hashes. The table is bounded: a session with more sensors than its limit
 //! gets [`NO_HINT`] for the further ones, and the tick thread looks those up by their key.
+//!
+//! A key of a device that the session may not write for never gets into the table: a record of it finds nothing, asks the
+//! session's scope and is refused, while a record whose key is known costs no question.
 
-use crate::NO_HINT;
+use crate::{NO_HINT, identity::Scope};
 
 /// Device and sensor id, as they lie at the front of a record.
 type Key = [u8; 18];
@@ -27,20 +30,33 @@ const NUMBER_BITS: u32 = 24;
 const NUMBER_MASK: u32 = (1 << NUMBER_BITS) - 1;
 
 impl KeyTable {
-    /// The hint of `key`: its number in this session, or [`NO_HINT`] when the table is at `keys_max`.
+    /// The hint of `key`: its number in this session, or [`NO_HINT`] when the table is at `keys_max`. Nothing when
+    /// `scope` does not allow its device.
     #[inline]
-    pub(crate) fn hint(&mut self, key: &Key, seed: u64, keys_max: usize) -> u32 {
+    pub(crate) fn hint(
+        &mut self,
+        key: &Key,
+        seed: u64,
+        keys_max: usize,
+        scope: &Scope,
+    ) -> Option<u32> {
         let at = self.predicted;
         if self.keys.get(at).is_some_and(|known| known == key) {
             self.predicted = if at + 1 == self.keys.len() { 0 } else { at + 1 };
-            return at as u32;
+            return Some(at as u32);
         }
-        self.find_or_insert(key, seed, keys_max)
+        self.find_or_insert(key, seed, keys_max, scope)
     }
 
     #[cold]
     #[inline(never)]
-    fn find_or_insert(&mut self, key: &Key, seed: u64, keys_max: usize) -> u32 {
+    fn find_or_insert(
+        &mut self,
+        key: &Key,
+        seed: u64,
+        keys_max: usize,
+        scope: &Scope,
+    ) -> Option<u32> {
         if self.places.len() * 7 < (self.keys.len() + 1) * 8 {
             self.grow(seed);
         }
@@ -53,19 +69,23 @@ impl KeyTable {
             let at = (entry & NUMBER_MASK) as usize;
             if entry >> NUMBER_BITS == tag && self.keys[at] == *key {
                 self.predicted = (at + 1) % self.keys.len();
-                return at as u32;
+                return Some(at as u32);
             }
             place = (place + 1) & (self.places.len() - 1);
         }
+        let device = key.first_chunk().expect("16 of 18 bytes");
+        if !scope.allows(device) {
+            return None;
+        }
         // The last number of all would read as an empty place.
         if self.keys.len() >= keys_max.min(NUMBER_MASK as usize) {
-            return NO_HINT;
+            return Some(NO_HINT);
         }
         let at = self.keys.len() as u32;
         self.keys.push(*key);
         self.places[place] = tag << NUMBER_BITS | at;
         self.predicted = 0;
-        at
+        Some(at)
     }
 
     fn grow(&mut self, seed: u64) {
@@ -110,13 +130,32 @@ mod tests {
         key
     }
 
+    fn hint(table: &mut KeyTable, n: u32, seed: u64, keys_max: usize) -> u32 {
+        table.hint(&key(n), seed, keys_max, &Scope::All).unwrap()
+    }
+
+    #[test]
+    fn a_key_of_a_foreign_device_is_never_known() {
+        let mut table = KeyTable::default();
+        let own = Scope::Device(*key(5).first_chunk().unwrap());
+        for _ in 0..3 {
+            assert_eq!(table.hint(&key(5), 42, 1, &own), Some(0));
+            assert_eq!(table.hint(&key(6), 42, 1, &own), None);
+            // Beyond the limit it is asked for all the same.
+            let mut second = key(5);
+            second[17] ^= 1;
+            assert_eq!(table.hint(&second, 42, 1, &own), Some(NO_HINT));
+        }
+        assert_eq!(table.keys, [key(5)]);
+    }
+
     #[test]
     fn a_key_keeps_its_hint_in_any_order() {
         let mut table = KeyTable::default();
-        let first: Vec<u32> = (0..1000).map(|n| table.hint(&key(n), 42, 2000)).collect();
+        let first: Vec<u32> = (0..1000).map(|n| hint(&mut table, n, 42, 2000)).collect();
         assert_eq!(first, (0..1000).collect::<Vec<_>>());
         for n in (0..1000).rev().chain(0..1000).chain((0..1000).map(|n| n * 37 % 1000)) {
-            assert_eq!(table.hint(&key(n), 42, 2000), n);
+            assert_eq!(hint(&mut table, n, 42, 2000), n);
         }
         assert_eq!(table.keys.len(), 1000);
     }
@@ -125,10 +164,10 @@ mod tests {
     fn a_full_table_gives_no_hint_and_forgets_nothing() {
         let mut table = KeyTable::default();
         for n in 0..8 {
-            assert_eq!(table.hint(&key(n), 1, 8), n);
+            assert_eq!(hint(&mut table, n, 1, 8), n);
         }
-        assert_eq!(table.hint(&key(8), 1, 8), NO_HINT);
-        assert_eq!(table.hint(&key(3), 1, 8), 3);
+        assert_eq!(hint(&mut table, 8, 1, 8), NO_HINT);
+        assert_eq!(hint(&mut table, 3, 1, 8), 3);
         assert_eq!(table.keys.len(), 8);
     }
 }

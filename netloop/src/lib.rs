@@ -1,11 +1,13 @@
 //! QUIC on one pinned thread, exchanged with the rest through rings.
 
+mod audit;
 mod clock;
 mod command;
 mod congestion;
 mod engine;
 mod event;
 mod handover;
+mod identity;
 mod idle;
 mod inbound;
 mod keys;
@@ -26,14 +28,17 @@ mod stats;
 mod tally;
 mod tls;
 mod tokens;
+mod trust;
 mod wheel;
 mod worker;
 
+pub use audit::{Renewal, Renewals, Renewer, renewals};
 pub use clock::{Clock, Now, process_cpu, rss_bytes, thread_cpu_ns};
 pub use command::CommandError;
 pub use engine::{ConnectError, Datagram, Engine};
 pub use event::{CloseReason, SessionEvent, SessionId};
 pub use handover::{Handover, Posts};
+pub use identity::{Refusal, certificate_not_after_s};
 pub use idle::{
     Idle, IdleStrategy, Pause, Sleeper, UnknownIdleStrategy, Waker, sharpen_timers, wait_until,
     wake_line,
@@ -52,6 +57,10 @@ pub use slot::{NO_HINT, Slot};
 pub use socket::{BindError, RecvDatagram, Socket, SocketCounts, SocketOptions, WouldBlock};
 pub use stats::{BudgetStats, Counter, Stage, StageMark, TierStats, WorkerStats};
 pub use tally::{EngineTally, TierTally};
-pub use tls::{ServerTls, TlsError, certificates_from_pem_file, client_tls};
+pub use tls::{
+    ClientIdentity, ServerTls, TlsError, certificates_from_pem_file, client_tls, client_tls_as,
+    revocation_lists_from_pem_file,
+};
+pub use trust::{ClientAuth, Tokens, TokensError, Trust};
 pub use wheel::Wheel;
 pub use worker::{Stop, Worker, WorkerConfig};

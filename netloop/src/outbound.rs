@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use quinn_proto::{Dir, SendDatagramError, StreamId, VarInt, WriteError};
-use wire::{CloseCode, Hello, Totals};
+use wire::{CloseCode, Hello, Token, Totals};
 
 use crate::{
     Engine, SessionId,
@@ -121,13 +121,20 @@ impl Engine {
 
 impl Session {
     /// Opens the control stream with the hello.
-    pub(crate) fn open_control(&mut self, hello: Option<&Hello>) {
+    pub(crate) fn open_control(&mut self, hello: Option<&Hello>, token: Option<&Token>) {
         let Some(hello) = hello else { return };
         if let Some(stream) = self.connection.streams().open(Dir::Uni) {
             let mut send = self.connection.send_stream(stream);
             // Before any record, so that the twin knows the epoch when the first one comes.
             let _ = send.set_priority(2);
-            if send.write(&hello.encode()).is_ok() {
+            let written = match token {
+                None => send.write(&hello.encode()),
+                Some(token) => {
+                    let (bytes, length) = hello.encode_with_token(token);
+                    send.write(&bytes[..length])
+                }
+            };
+            if written.is_ok() {
                 self.control_out = Some(stream);
             }
         }

@@ -10,7 +10,9 @@ use std::{
 
 use wire::Record;
 
-use crate::{Answer, Consumer, Engine, Now, Producer, SessionEvent, SessionId, Sink, Slot};
+use crate::{
+    Answer, Consumer, Engine, Now, Producer, Renewals, SessionEvent, SessionId, Sink, Slot,
+};
 
 /// Both directions between a worker and the rest: what arrives goes into the [`Sink`], what leaves is polled once a turn.
 pub trait Port: Sink {
@@ -98,7 +100,7 @@ pub enum Outbound {
     },
 }
 
-/// A port of rings: one for each tier, one for events, one back.
+/// A port of rings: one for each tier, one for events, two back.
 pub struct RingPort {
     /// T1, shed when full.
     pub t1: Producer<Slot>,
@@ -108,10 +110,14 @@ pub struct RingPort {
     pub t3: Producer<Slot>,
     /// Steps in the life of sessions.
     pub events: Producer<SessionEvent>,
+    /// Stop commands, taken before everything else.
+    pub stops: Consumer<Outbound>,
     /// Answers and commands.
     pub outbound: Consumer<Outbound>,
     /// When the tick thread will next look.
     pub due: Due,
+    /// What the server shows and trusts from now on; nothing where that never changes.
+    pub renewals: Option<Renewals>,
 }
 
 /// Answers and commands taken in one turn: a flood of them may not keep the worker from its socket.
@@ -127,8 +133,8 @@ impl Sink for RingPort {
     }
 
     fn push_t2(&mut self, count: usize, slots: impl Iterator<Item = Slot>) {
-        let pushed = self.t2.push_iter(count, slots);
-        assert_eq!(pushed, count, "the engine pushes no more T2 slots than are free");
+        assert!(count <= self.t2.free(), "the engine pushes no more T2 slots than are free");
+        self.t2.push_iter(count, slots);
     }
 
     fn free_t3(&self) -> usize {
@@ -150,9 +156,13 @@ impl Sink for RingPort {
 
 impl Port for RingPort {
     fn poll_outbound(&mut self, engine: &mut Engine, now: Now) -> bool {
+        if let Some(renewal) = self.renewals.as_mut().and_then(Renewals::pop) {
+            engine.renew(now, renewal);
+        }
         let mut refused = None;
         for taken in 0..OUTBOUND_BUDGET {
-            let Some(outbound) = self.outbound.pop() else { return taken > 0 };
+            let next = self.stops.pop().or_else(|| self.outbound.pop());
+            let Some(outbound) = next else { return taken > 0 };
             match outbound {
                 Outbound::Answer { session, token, answer } => {
                     engine.answer(session, token, answer);

@@ -11,8 +11,9 @@ use quinn_proto::{
 use wire::{Batch, CloseCode, Hello, Record, Tier, Totals};
 
 use crate::{
-    CloseReason, SessionId, Sink, Slot, TierTally,
+    CloseReason, Refusal, SessionId, Sink, Slot, TierTally, Trust,
     command::{Commands, OpenCommand},
+    identity::{Proof, Scope},
     inbound::{Inbound, StreamKind},
     keys::KeyTable,
 };
@@ -59,6 +60,7 @@ pub(crate) struct Service<'a, S> {
     pub(crate) commands: &'a mut Commands,
     pub(crate) keys_seed: u64,
     pub(crate) keys_max: usize,
+    pub(crate) trust: &'a Trust,
     pub(crate) unix_ns: u64,
 }
 
@@ -70,6 +72,10 @@ pub(crate) struct Outcome {
     pub(crate) lost: Option<CloseReason>,
     /// The session cannot be served, and is closed with this code.
     pub(crate) refused: Option<CloseCode>,
+    /// The peer is not who it has to be, and the session is closed for it.
+    pub(crate) turned_away: Option<Refusal>,
+    /// The handshake was broken off by this alert of our own.
+    pub(crate) alert: Option<u8>,
     /// Something is left in QUIC because the sink was full or a budget was used up.
     pub(crate) unfinished: bool,
 }
@@ -82,6 +88,12 @@ pub(crate) struct Session {
     pub(crate) totals: Option<Totals>,
     pub(crate) tally: [TierTally; 3],
     pub(crate) keys: KeyTable,
+    pub(crate) scope: Scope,
+    pub(crate) proof: Proof,
+    /// The authorities have changed since its handshake began.
+    pub(crate) verifies_late: bool,
+    /// When the handshake was done, in unix nanoseconds.
+    pub(crate) opened_ns: u64,
     pub(crate) inbound: Vec<Inbound>,
     pub(crate) open_commands: Vec<OpenCommand>,
     pub(crate) control_out: Option<StreamId>,
@@ -100,6 +112,8 @@ pub(crate) struct Session {
     pub(crate) no_handler: u64,
     pub(crate) busy: u64,
     pub(crate) bad_control: u64,
+    /// Records of devices that the session may not write for, not yet in the engine's totals.
+    pub(crate) forbidden: [u64; Tier::COUNT],
 }
 
 impl Session {
@@ -113,6 +127,10 @@ impl Session {
             totals: None,
             tally: [TierTally::default(); 3],
             keys: KeyTable::default(),
+            scope: Scope::default(),
+            proof: Proof::default(),
+            verifies_late: false,
+            opened_ns: 0,
             inbound: Vec::new(),
             open_commands: Vec::new(),
             control_out: None,
@@ -127,6 +145,7 @@ impl Session {
             no_handler: 0,
             busy: 0,
             bad_control: 0,
+            forbidden: [0; Tier::COUNT],
         }
     }
 
@@ -155,10 +174,31 @@ impl Session {
         while let Some(event) = self.connection.poll() {
             self.handle_event(event, service, &mut outcome);
         }
-        self.drain_datagrams(service);
-        outcome.unfinished = self.drain_streams(service, &mut outcome);
+        if matches!(self.scope, Scope::Unknown | Scope::Nobody) {
+            self.service_stranger(service, &mut outcome);
+        }
+        if self.scope != Scope::Unknown && outcome.turned_away.is_none() {
+            self.drain_datagrams(service);
+            outcome.unfinished = self.drain_streams(service, &mut outcome);
+        }
         self.recv_ns = 0;
         outcome
+    }
+
+    /// Learns who the peer is: from TLS, else from its control stream, which is then read before everything else.
+    #[cold]
+    fn service_stranger<S: Sink>(&mut self, service: &mut Service<'_, S>, outcome: &mut Outcome) {
+        if self.scope == Scope::Unknown
+            && let Err(refusal) = self.identify(service.trust, service.unix_ns)
+        {
+            outcome.turned_away = Some(refusal);
+        } else if self.scope == Scope::Nobody {
+            self.drain_streams(service, outcome);
+            let late = self.check_proof_time(service.unix_ns);
+            if self.scope == Scope::Nobody && outcome.turned_away.is_none() {
+                outcome.turned_away = late;
+            }
+        }
     }
 
     fn handle_event<S: Sink>(
@@ -170,11 +210,17 @@ impl Session {
         match event {
             Event::Connected => {
                 self.phase = Phase::Open;
+                self.opened_ns = service.unix_ns;
                 outcome.opened = true;
             }
             Event::ConnectionLost { reason } => {
                 self.fail_commands(service.sink);
                 outcome.lost = Some(close_reason(&reason));
+                if let ConnectionError::TransportError(error) = &reason
+                    && let CloseReason::Tls(alert) = transport_reason(error.code)
+                {
+                    outcome.alert = Some(alert);
+                }
             }
             Event::Stream(StreamEvent::Opened { dir }) => self.accept_streams(dir),
             Event::Stream(StreamEvent::Readable { id }) => self.mark_readable(id),
@@ -214,6 +260,9 @@ impl Session {
     /// Takes every DATAGRAM frame out of QUIC, whose own queue overflows in silence.
     pub(crate) fn drain_datagrams<S: Sink>(&mut self, service: &mut Service<'_, S>) {
         self.fed_bytes = 0;
+        if self.scope == Scope::Unknown {
+            return;
+        }
         let mut stamp = None;
         while let Some(payload) = self.connection.datagrams().recv() {
             let stamp = *stamp.get_or_insert_with(|| self.stamp(service.unix_ns));
@@ -236,15 +285,23 @@ impl Session {
         let bad = records.iter().filter(|record| record.check().is_err()).count();
         let good = records.len() - bad;
         let (keys, seed, max) = (&mut self.keys, service.keys_seed, service.keys_max);
-        let slot = |record: &Record| stamp.slot(record, keys.hint(record.key(), seed, max));
+        let (scope, mut forbidden) = (&self.scope, 0);
+        let slot = |record: &Record| {
+            let hint = keys.hint(record.key(), seed, max, scope);
+            forbidden += usize::from(hint.is_none());
+            Some(stamp.slot(record, hint?))
+        };
         let taken = if bad == 0 {
-            service.sink.push_t1(good, records.iter().map(slot))
+            service.sink.push_t1(good, records.iter().filter_map(slot))
         } else {
             let whole = records.iter().filter(|record| record.check().is_ok());
-            service.sink.push_t1(good, whole.map(slot))
+            service.sink.push_t1(good, whole.filter_map(slot))
         };
         tally.rejected += bad as u64;
-        tally.shed += (good - taken) as u64;
+        tally.shed += (good - forbidden - taken) as u64;
+        if forbidden > 0 {
+            self.count_forbidden(Tier::T1, forbidden);
+        }
     }
 
     /// Tells the sink that every command still open on this session has failed.

@@ -6,14 +6,15 @@ use crate::Slot;
 
 /// The receiving end of an engine, called only from the thread that drives it.
 pub trait Sink {
-    /// Takes up to `count` T1 slots and says how many; the rest is shed, and the engine counts it.
+    /// Takes up to `count` T1 slots and says how many; `slots` may yield fewer. What it has left is shed, and the engine
+    /// counts it.
     fn push_t1(&mut self, count: usize, slots: impl Iterator<Item = Slot>) -> usize;
 
     /// T2 slots that can be taken now. The engine reads no more than that from QUIC, whose flow control then reaches the
     /// device.
     fn free_t2(&self) -> usize;
 
-    /// Takes `count` T2 slots, at most [`Sink::free_t2`].
+    /// Takes all T2 slots: at most `count`, which is at most [`Sink::free_t2`].
     fn push_t2(&mut self, count: usize, slots: impl Iterator<Item = Slot>);
 
     /// Commands and acks that can be taken now.

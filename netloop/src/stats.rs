@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use crate::{EngineTally, Pool, SocketCounts};
+use crate::{EngineTally, Pool, Refusal, SocketCounts};
 
 /// One number with one writer.
 #[derive(Debug, Default)]
@@ -123,9 +123,6 @@ pub struct BudgetStats {
     pub send: Counter,
 }
 
-/// Counters of one worker.
-const COUNTERS: usize = 41;
-
 /// Everything one worker counts. Aligned, so that no foreign data shares its lines.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -188,6 +185,12 @@ pub struct WorkerStats {
     pub handshakes_refused: Counter,
     /// Control streams that broke their form.
     pub bad_control: Counter,
+    /// Records rejected because their session may not write for their device, by tier.
+    pub forbidden: [Counter; 3],
+    /// Handshakes broken off because of who the peer is, by [`Refusal`]; they are among those of `handshakes_tls`.
+    pub handshakes_turned_away: [Counter; Refusal::COUNT],
+    /// Established sessions closed because of who the peer is, by [`Refusal`].
+    pub sessions_refused: [Counter; Refusal::COUNT],
     /// DATAGRAM frames that QUIC discarded because its own queue was full.
     pub shed_quic_datagrams: Counter,
     /// Receive slabs replaced because their bytes were still in use.
@@ -229,6 +232,9 @@ impl WorkerStats {
         self.sessions_closed.set(tally.closed);
         self.garbage_datagrams.set(tally.garbage);
         self.bad_control.set(tally.bad_control);
+        set_all(&self.forbidden, &tally.forbidden);
+        set_all(&self.handshakes_turned_away, &tally.handshakes_turned_away);
+        set_all(&self.sessions_refused, &tally.sessions_refused);
         self.shed_quic_datagrams.set(tally.shed_quic_datagrams);
         self.slab_replaced.set(pool.replaced());
     }
@@ -238,7 +244,7 @@ impl WorkerStats {
     pub fn sum<'a>(workers: impl IntoIterator<Item = &'a Arc<Self>>) -> Self {
         let sum = Self::default();
         for worker in workers {
-            for (to, from) in sum.counters().into_iter().zip(worker.counters()) {
+            for (to, from) in sum.counters().zip(worker.counters()) {
                 to.add(from.value());
             }
         }
@@ -246,8 +252,8 @@ impl WorkerStats {
     }
 
     /// All counters. Closed sessions stand before opened ones, for the reason that [`WorkerStats::sessions_open`] has.
-    fn counters(&self) -> [&Counter; COUNTERS] {
-        [
+    fn counters(&self) -> impl Iterator<Item = &Counter> {
+        let single = [
             &self.turns,
             &self.busy_turns,
             &self.busy_ns,
@@ -289,7 +295,9 @@ impl WorkerStats {
             &self.bad_control,
             &self.shed_quic_datagrams,
             &self.slab_replaced,
-        ]
+        ];
+        let of_peers = [&self.handshakes_turned_away, &self.sessions_refused];
+        single.into_iter().chain(&self.forbidden).chain(of_peers.into_iter().flatten())
     }
 
     /// Sessions that are open.
@@ -299,6 +307,12 @@ impl WorkerStats {
     pub fn sessions_open(&self) -> u64 {
         let closed = self.sessions_closed.value();
         self.sessions_opened.value().saturating_sub(closed)
+    }
+}
+
+fn set_all(counters: &[Counter], values: &[u64]) {
+    for (counter, value) in counters.iter().zip(values) {
+        counter.set(*value);
     }
 }
 
@@ -332,14 +346,14 @@ mod tests {
     fn workers_add_up_in_every_counter() {
         let (one, two) = (WorkerStats::shared(), WorkerStats::shared());
         let all = format!("{one:?}").matches("Counter(").count();
-        assert_eq!(one.counters().len(), all, "every counter is in the list");
-        for (number, counter) in one.counters().into_iter().enumerate() {
+        assert_eq!(one.counters().count(), all, "every counter is in the list");
+        for (number, counter) in one.counters().enumerate() {
             counter.add(number as u64);
         }
-        two.counters().iter().for_each(|counter| counter.add(1000));
+        two.counters().for_each(|counter| counter.add(1000));
         let sum = WorkerStats::sum([&one, &two]);
         let values = sum.counters().map(Counter::value);
-        assert!(values.into_iter().eq(1000..1000 + all as u64), "each is listed once");
+        assert!(values.eq(1000..1000 + all as u64), "each is listed once");
     }
 
     #[test]

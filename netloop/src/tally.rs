@@ -2,6 +2,8 @@
 
 use bytemuck::{Pod, Zeroable};
 
+use crate::Refusal;
+
 /// Counts of one tier, in records unless said otherwise.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -57,4 +59,10 @@ pub struct EngineTally {
     pub unfinished: u64,
     /// Control streams that broke their form.
     pub bad_control: u64,
+    /// Records rejected because their session may not write for their device, by tier.
+    pub forbidden: [u64; 3],
+    /// Handshakes broken off by an alert of our own TLS because of who the peer is, by [`Refusal`].
+    pub handshakes_turned_away: [u64; Refusal::COUNT],
+    /// Established sessions closed because of who the peer is, by [`Refusal`].
+    pub sessions_refused: [u64; Refusal::COUNT],
 }

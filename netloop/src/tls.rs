@@ -11,7 +11,9 @@ use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::{cipher_suite, default_provider};
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+
+use crate::{Renewal, Trust};
 
 /// Why TLS could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -38,9 +40,15 @@ pub enum TlsError {
         /// What is wrong with it.
         source: rustls::Error,
     },
-    /// No roots: such a client could trust no server.
+    /// No roots: whoever has none can trust nobody.
     #[error("no trusted certificate was given")]
     NoRoots,
+    /// A revocation list is malformed, or signed by no authority that is trusted.
+    #[error("revocation list {index} is malformed, or not signed by a trusted authority")]
+    RevocationList {
+        /// Its position in the list, from 0.
+        index: usize,
+    },
 }
 
 /// What a server shows to its peers.
@@ -49,6 +57,7 @@ pub struct ServerTls {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     protocols: Vec<Vec<u8>>,
+    trust: Arc<Trust>,
 }
 
 impl ServerTls {
@@ -69,7 +78,7 @@ impl ServerTls {
     /// Takes the certificate chain (leaf first) and the private key as they are.
     #[must_use]
     pub fn from_der(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Self {
-        Self { chain, key, protocols: vec![wire::ALPN.to_vec()] }
+        Self { chain, key, protocols: vec![wire::ALPN.to_vec()], trust: Arc::new(Trust::off()) }
     }
 
     /// Offers another application protocol on the same socket, after those offered so far.
@@ -79,18 +88,50 @@ impl ServerTls {
         self
     }
 
+    /// Asks peers for what `trust` asks for. The engine needs the same, by [`crate::Engine::renew`].
+    #[must_use]
+    pub fn with_trust(mut self, trust: Arc<Trust>) -> Self {
+        self.trust = trust;
+        self
+    }
+
+    /// Whom the server trusts.
+    #[must_use]
+    pub const fn trust(&self) -> &Arc<Trust> {
+        &self.trust
+    }
+
+    /// The server's certificates, its own first.
+    #[must_use]
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.chain
+    }
+
+    /// What an engine in the server's role is renewed with.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::into_quic`].
+    pub fn into_renewal(self) -> Result<Renewal, TlsError> {
+        let trust = Arc::clone(&self.trust);
+        Ok(Renewal { crypto: self.into_quic()?, trust })
+    }
+
     /// The server's half of the handshake, for quinn-proto.
     ///
     /// # Errors
     ///
     /// [`TlsError::CertificateAndKey`] when they do not belong together or are of a kind that ring does not know.
     pub fn into_quic(self) -> Result<Arc<QuicServerConfig>, TlsError> {
-        let mut config = rustls::ServerConfig::builder_with_provider(provider())
+        let builder = rustls::ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
-            .expect("the provider has TLS 1.3 because `provider` lists its suites")
-            .with_no_client_auth()
-            .with_single_cert(self.chain, self.key)
-            .map_err(TlsError::CertificateAndKey)?;
+            .expect("the provider has TLS 1.3 because `provider` lists its suites");
+        let builder = match self.trust.verifier() {
+            Some(verifier) => builder.with_client_cert_verifier(verifier),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config =
+            builder.with_single_cert(self.chain, self.key).map_err(TlsError::CertificateAndKey)?;
         config.alpn_protocols = self.protocols;
         // The server's order counts: a peer without AES instructions is served what the server prefers all the same,
         // because a server on one core pays for every peer.
@@ -104,6 +145,34 @@ impl ServerTls {
     }
 }
 
+/// What a client shows to a server that asks who it is.
+#[derive(Debug)]
+pub struct ClientIdentity {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl ClientIdentity {
+    /// Reads the certificate chain (leaf first) and the private key, both PEM.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError::File`] when a file is missing, unreadable, or without a certificate or key.
+    pub fn from_pem_files(chain: &Path, key: &Path) -> Result<Self, TlsError> {
+        let ServerTls { chain, key, .. } = ServerTls::from_pem_files(chain, key)?;
+        Ok(Self { chain, key })
+    }
+
+    /// Takes the certificate chain (leaf first) and the private key as they are.
+    #[must_use]
+    pub const fn from_der(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Self {
+        Self { chain, key }
+    }
+}
+
 /// The client's half of the handshake, for quinn-proto: trusts servers whose chain ends in one of `roots`.
 ///
 /// # Errors
@@ -113,24 +182,46 @@ pub fn client_tls(
     roots: impl IntoIterator<Item = CertificateDer<'static>>,
     alpn: &[u8],
 ) -> Result<Arc<QuicClientConfig>, TlsError> {
-    let mut store = RootCertStore::empty();
-    for (index, root) in roots.into_iter().enumerate() {
-        store.add(root).map_err(|source| TlsError::Root { index, source })?;
-    }
-    if store.is_empty() {
-        return Err(TlsError::NoRoots);
-    }
-    let mut config = rustls::ClientConfig::builder_with_provider(provider())
+    client_tls_as(None, roots, alpn)
+}
+
+/// As [`client_tls`], for a client that shows a certificate of its own.
+///
+/// # Errors
+///
+/// As there, and [`TlsError::CertificateAndKey`] when the client's do not belong together.
+pub fn client_tls_as(
+    identity: Option<ClientIdentity>,
+    roots: impl IntoIterator<Item = CertificateDer<'static>>,
+    alpn: &[u8],
+) -> Result<Arc<QuicClientConfig>, TlsError> {
+    let builder = rustls::ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&rustls::version::TLS13])
         .expect("the provider has TLS 1.3 because `provider` lists its suites")
-        .with_root_certificates(store)
-        .with_no_client_auth();
+        .with_root_certificates(root_store(roots)?);
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some(ClientIdentity { chain, key }) => {
+            builder.with_client_auth_cert(chain, key).map_err(TlsError::CertificateAndKey)?
+        }
+    };
     config.alpn_protocols = vec![alpn.to_vec()];
     config.enable_early_data = true;
     Ok(Arc::new(
         QuicClientConfig::try_from(config)
             .expect("AES-128-GCM is there because `provider` lists it first"),
     ))
+}
+
+/// Authorities to verify a peer with.
+pub(crate) fn root_store(
+    roots: impl IntoIterator<Item = CertificateDer<'static>>,
+) -> Result<RootCertStore, TlsError> {
+    let mut store = RootCertStore::empty();
+    for (index, root) in roots.into_iter().enumerate() {
+        store.add(root).map_err(|source| TlsError::Root { index, source })?;
+    }
+    if store.is_empty() { Err(TlsError::NoRoots) } else { Ok(store) }
 }
 
 /// Every certificate of a PEM file, in its order.
@@ -148,8 +239,25 @@ pub fn certificates_from_pem_file(path: &Path) -> Result<Vec<CertificateDer<'sta
     }
 }
 
+/// Every revocation list of a PEM file, in its order, as DER.
+///
+/// # Errors
+///
+/// [`TlsError::File`] when the file is missing, unreadable, malformed, or holds no list.
+pub fn revocation_lists_from_pem_file(path: &Path) -> Result<Vec<Vec<u8>>, TlsError> {
+    let refuse =
+        |source| TlsError::File { path: path.to_owned(), wanted: "revocation list", source };
+    let lists: Result<Vec<_>, _> =
+        CertificateRevocationListDer::pem_file_iter(path).map_err(refuse)?.collect();
+    let lists = lists.map_err(refuse)?;
+    if lists.is_empty() {
+        return Err(refuse(rustls_pki_types::pem::Error::NoItemsFound));
+    }
+    Ok(lists.iter().map(|list| list.as_ref().to_vec()).collect())
+}
+
 /// ring, with its ciphers in the order of their cost per packet.
-fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(CryptoProvider {
         cipher_suites: vec![
             cipher_suite::TLS13_AES_128_GCM_SHA256,

@@ -29,9 +29,11 @@ fn start(engine: Engine, socket: Socket) -> Far {
     let (t2, _) = ring(1024);
     let (t3, t3_far) = ring(64);
     let (events, events_far) = ring(64);
+    let (_, stops) = ring(64);
     let (outbound_far, outbound) = ring(64);
     let (waker, sleeper) = wake_line().unwrap();
-    let port = RingPort { t1, t2, t3, events, outbound, due: Due::default() };
+    let due = Due::default();
+    let port = RingPort { t1, t2, t3, events, stops, outbound, due, renewals: None };
     let idle = (Idle::new(IdleStrategy::Wait), Some(sleeper));
     let (stop, stats) = (Stop::new(), WorkerStats::shared());
     let worker =

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+import uuid
 
 from aioquic.asyncio.client import connect
 from aioquic.asyncio.protocol import QuicConnectionProtocol
@@ -28,12 +29,17 @@ from aioquic.tls import CipherSuite
 
 ALPN = "pollux/1"
 RECORD = struct.Struct("<16sHdQIB")
-HELLO = struct.Struct("<8sHHII16sI")
+HELLO = struct.Struct("<8sHHII16sHH")
 MAGIC = b"pollux\x01\n"
 TEMPERATURE, READ = 1, 0
 STATUS_OK, STATUS_UNKNOWN = 0, 1
 CODE_DONE, CODE_BAD_RECORD, CODE_RAGGED, CODE_NO_HANDLER = 0, 1, 2, 3
+CODE_UNAUTHORIZED, CODE_FORBIDDEN, CODE_REVOKED = 9, 10, 11
+# What aioquic reports for a CRYPTO_ERROR is 0x100 and the alert (RFC 9001, section 4.8).
+ALERT_REVOKED = 0x100 + 44
+TLS_FILES = {"cert": "server.pem", "key": "server.key", "ca": "ca.pem", "crl": "crl.pem", "tokens": "tokens"}
 TIMEOUT_S = 10
+TOKEN_DEVICE = bytes([9] * 16)
 assert RECORD.size == 39 and HELLO.size == 40, "the sizes that the page draws"
 
 
@@ -46,10 +52,12 @@ class Twin:
     """A `pollux serve` on free ports, and what it counts."""
 
     def __init__(self, binary, folder, settings):
-        subprocess.run([binary, "certs", "init", "--dir", folder], check=True, stdout=subprocess.DEVNULL,
+        subprocess.run([binary, "certs", "init", "--dir", folder, "--gateway", "foreign"], check=True, stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL)
+        self.binary, self.folder = binary, folder
+        self.token = self.certs("token", "--device", uuid.UUID(bytes=TOKEN_DEVICE), "--tokens", f"{folder}/tokens")
         settings = ["net.addr=127.0.0.1:0", "http.addr=127.0.0.1:0", *settings]
-        settings += [f"tls.cert={folder}/server.pem", f"tls.key={folder}/server.key"]
+        settings += [f"tls.{key}={folder}/{name}" for key, name in TLS_FILES.items()]
         self.workers = next((int(one[12:]) for one in settings if one.startswith("net.workers=")), 1)
         arguments = [part for setting in settings for part in ("--set", setting)]
         self.authority = f"{folder}/ca.pem"
@@ -64,6 +72,11 @@ class Twin:
             if line.startswith("ready"):
                 return
         raise SystemExit("foreign device: the twin did not start")
+
+    def certs(self, command, *arguments):
+        """Runs `pollux certs`, and gives what it prints."""
+        run = [self.binary, "certs", command, *map(str, arguments)]
+        return subprocess.run(run, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout.strip()
 
     def metric(self, series):
         """The value of one series of /metrics; 0 when it has none yet."""
@@ -141,11 +154,11 @@ class Session(QuicConnectionProtocol):
         self.next_ids[bidirectional] += 4
         return stream
 
-    def hello(self, device, epoch=7):
+    def hello(self, device, epoch=7, token=b""):
         """Opens the control stream, which has to be the first."""
         control = self.open()
         assert control == 2, "the control stream is stream 2"
-        self.send(control, HELLO.pack(MAGIC, 1, 40, 2, epoch, device, 0), fin=False)
+        self.send(control, HELLO.pack(MAGIC, 1, 40 + len(token), 2, epoch, device, len(token), 0) + token, fin=False)
         return control
 
     async def command(self, request):
@@ -164,6 +177,9 @@ async def session(twin, alpn=ALPN, **options):
         is_client=True, alpn_protocols=[alpn], server_name="localhost", max_datagram_frame_size=65_535
     )
     configuration.load_verify_locations(cafile=twin.authority)
+    holder = options.pop("holder", "gateway-foreign")
+    if holder is not None:
+        configuration.load_cert_chain(f"{twin.folder}/{holder}.pem", f"{twin.folder}/{holder}.key")
     ticket_handler = options.pop("session_ticket_handler", None)
     wait = options.pop("wait_connected", True)
     for name, value in options.items():
@@ -313,6 +329,52 @@ async def resumed_session_sends_in_0rtt(twin):
         await twin.await_applied("t2", before + 2)
 
 
+async def device_writes_for_itself_alone(twin):
+    device, stranger = bytes([10] * 16), bytes([11] * 16)
+    twin.certs("enroll", "--dir", twin.folder, "--device", uuid.UUID(bytes=device))
+    before, rejected = twin.applied("t1"), 'pollux_records_rejected_total{tier="t1",reason="forbidden"}'
+    forbidden = twin.metric(rejected)
+    async with session(twin, holder=f"device-{uuid.UUID(bytes=device)}") as one:
+        one.hello(device)
+        one.send_datagram(record(device, 1, 0, 1.0) + record(stranger, 1, 0, 1.0) + record(device, 2, 0, 1.0))
+        await twin.await_applied("t1", before + 2)
+        await twin.await_metric(rejected, forbidden + 1)
+        request = RECORD.pack(stranger, 1, 0.0, 1, 1, READ << 5 | TEMPERATURE)
+        assert await one.command(request) == CODE_FORBIDDEN
+
+
+async def token_stands_for_a_certificate(twin):
+    before = twin.applied("t1")
+    async with session(twin, holder=None) as one:
+        one.hello(TOKEN_DEVICE, token=twin.token)
+        await asyncio.wait_for(one.ping(), TIMEOUT_S)
+        one.send_datagram(record(TOKEN_DEVICE, 1, 0, 1.0) + record(bytes([12] * 16), 1, 0, 1.0))
+        await twin.await_applied("t1", before + 1)
+    for device, token in ((TOKEN_DEVICE, twin.token[::-1]), (TOKEN_DEVICE, b""), (bytes([12] * 16), twin.token)):
+        async with session(twin, holder=None) as one:
+            one.hello(device, token=token)
+            await one.until(lambda: one.terminated is not None)
+            assert one.terminated.error_code == CODE_UNAUTHORIZED, one.terminated
+
+
+async def revoked_device_is_out_and_stays_out(twin):
+    name = uuid.UUID(bytes=bytes([13] * 16))
+    twin.certs("enroll", "--dir", twin.folder, "--device", name)
+    async with session(twin) as other, session(twin, holder=f"device-{name}") as one:
+        one.hello(name.bytes)
+        await asyncio.wait_for(one.ping(), TIMEOUT_S)
+        revoked = time.monotonic()
+        twin.certs("revoke", "--dir", twin.folder, "--device", name)
+        await one.until(lambda: one.terminated is not None)
+        print(f"        out {time.monotonic() - revoked:.3f} s after its revocation began", flush=True)
+        assert one.terminated.error_code == CODE_REVOKED, one.terminated
+        await asyncio.wait_for(other.ping(), TIMEOUT_S)
+        assert other.terminated is None, "sessions that hold stay"
+    async with session(twin, holder=f"device-{name}") as again:
+        await again.until(lambda: again.terminated is not None)
+        assert again.terminated.error_code == ALERT_REVOKED, again.terminated
+
+
 CASES = (
     t1_batches_are_applied,
     t2_streams_are_applied_whole,
@@ -323,6 +385,9 @@ CASES = (
     each_cipher_is_spoken,
     device_changes_its_address,
     resumed_session_sends_in_0rtt,
+    device_writes_for_itself_alone,
+    token_stands_for_a_certificate,
+    revoked_device_is_out_and_stays_out,
 )
 
 

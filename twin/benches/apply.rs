@@ -12,8 +12,9 @@ use divan::counter::ItemsCount;
 use netloop::{Due, RingPort, SessionEvent, SessionId, Slot, WorkerStats};
 use twin::config::Config;
 use twin::interval::exchange;
+use twin::picture::pictures;
 use twin::stats::TwinStats;
-use twin::world::{LaneCapacities, Lanes, World, WorldOptions, lanes};
+use twin::world::{LaneCapacities, Lanes, Watch, World, WorldOptions, lanes};
 use wire::{DeviceId, Reading, Record, SensorType};
 
 fn main() {
@@ -99,8 +100,8 @@ impl Plant {
     }
 
     /// Puts the next records of the round into the ring, each with the next number of its sensor.
-    fn fill(&mut self) {
-        for batch in 0..TICK_RECORDS / BATCH_RECORDS {
+    fn fill(&mut self, batches: usize) {
+        for batch in 0..batches {
             let recv_ns = START_NS + self.tick * 1_000_000 + batch as u64 * 1000;
             for _ in 0..BATCH_RECORDS {
                 let slot = &mut self.slots[self.at];
@@ -125,7 +126,7 @@ fn measure(bencher: Bencher, sensors: u32, order: &[u32]) {
     let plant = RefCell::new(Plant::new(sensors, order));
     bencher
         .counter(ItemsCount::new(TICK_RECORDS))
-        .with_inputs(|| plant.borrow_mut().fill())
+        .with_inputs(|| plant.borrow_mut().fill(TICK_RECORDS / BATCH_RECORDS))
         .bench_local_values(|()| plant.borrow_mut().tick());
 }
 
@@ -137,4 +138,35 @@ fn sequential(bencher: Bencher, sensors: u32) {
 #[divan::bench(args = [10_000, 50_000, 200_000], sample_count = 300, sample_size = 1)]
 fn random(bencher: Bencher, sensors: u32) {
     measure(bencher, sensors, &shuffled(sensors));
+}
+
+/// A million records a second at 1 kHz, about.
+const THOUSAND: usize = 28 * BATCH_RECORDS;
+
+/// Who looks at the rows: nobody can, somebody could and does not, or the cold thread does.
+#[derive(Debug, Clone, Copy)]
+enum Look {
+    Never,
+    Idle,
+    Always,
+}
+
+/// A tick of a plant of 200,000 sensors, and what showing its rows adds to it.
+#[divan::bench(args = [Look::Never, Look::Idle, Look::Always], sample_count = 4000, sample_size = 1)]
+fn shown(bencher: Bencher, look: Look) {
+    let mut plant = Plant::new(200_000, &shuffled(200_000));
+    let (producer, mut looks) = pictures();
+    if !matches!(look, Look::Never) {
+        plant.world.attach(Watch::new(producer, 1000, 16));
+    }
+    let plant = RefCell::new(plant);
+    bencher
+        .counter(ItemsCount::new(THOUSAND))
+        .with_inputs(|| {
+            plant.borrow_mut().fill(THOUSAND / BATCH_RECORDS);
+            while let Some(picture) = looks.poll().filter(|_| matches!(look, Look::Always)) {
+                looks.recycle(picture);
+            }
+        })
+        .bench_local_values(|()| plant.borrow_mut().tick());
 }

@@ -1,7 +1,8 @@
 //! The command line.
 //!
-//! Codes: 0 done, 1 failed, 2 wrong usage, 3 a stated goal was not met, 78 wrong configuration.
+//! Codes: 0 done, 1 failed, 2 wrong usage, 3 a stated goal was not met, 69 no twin answers, 78 wrong configuration.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -16,11 +17,14 @@ pub const EXIT_FAILED: u8 = 1;
 pub const EXIT_USAGE: u8 = 2;
 /// A goal that the command line states was not met.
 pub const EXIT_GOAL: u8 = 3;
+/// The twin cannot be reached; `EX_UNAVAILABLE` of sysexits.
+pub const EXIT_UNREACHABLE: u8 = 69;
 /// The configuration is wrong; `EX_CONFIG` of sysexits, so that a supervisor does not try again.
 pub const EXIT_CONFIG: u8 = 78;
 
 const CODES: &str = "\
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a stated goal was not met, 78 wrong configuration.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a stated goal was not met, 69 no twin answers,
+78 wrong configuration.
 Results go to stdout, everything else to stderr.";
 
 /// The whole command line.
@@ -45,10 +49,16 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Offer the load of a plant to a twin.
     Simulate(SimulateArgs),
+    /// Ask a running twin, and command its plant.
+    Ctl(CtlArgs),
+    /// Watch a running twin in the terminal.
+    Monitor(MonitorArgs),
     /// Make certificates for development.
     Certs(CertsArgs),
     /// Write, check or show the configuration.
     Config(ConfigArgs),
+    /// Say whether this host is fit for a twin and for figures, and what to change.
+    Doctor(DoctorArgs),
 }
 
 /// Where the configuration comes from.
@@ -176,14 +186,32 @@ pub struct InspectArgs {
 #[command(after_help = "\
 Examples:
   pollux demo
+  pollux demo --plant factory --http 127.0.0.1:9100
   pollux demo --devices 1000 --duration-s 30")]
 pub struct DemoArgs {
     /// Simulated devices, five sensors and an actuator each.
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=200_000))]
+    #[arg(long, value_name = "N", default_value_t = 200, conflicts_with = "plant", value_parser = clap::value_parser!(u32).range(1..=200_000))]
     pub devices: u32,
+    /// A plant with rates of its own instead.
+    #[arg(long, value_enum, value_name = "NAME")]
+    pub plant: Option<DemoPlant>,
+    /// Where the dashboard is served; port 0 takes any free one.
+    #[arg(long, value_name = "IP:PORT", default_value = "127.0.0.1:0")]
+    pub http: SocketAddr,
     /// Ends by itself after this many seconds.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub duration_s: Option<u64>,
+}
+
+/// Plants of the demo.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DemoPlant {
+    /// 50 arms of five sensors at 100 Hz, and 500 sensors at 10 Hz.
+    Factory,
+    /// 100 vehicles of five sensors at 20 Hz, with events.
+    Warehouse,
+    /// 1,000 sensors at 1 Hz.
+    Building,
 }
 
 /// Sensors of a simulated device.
@@ -256,9 +284,11 @@ pub enum FramesPerPacket {
 Rates are per sensor. The generator is open-loop: every record carries the time at which it was due.
 
 Examples:
-  pollux simulate --addr 127.0.0.1:4433 --ca certs/ca.pem
-  pollux simulate --addr twin.local:4433 --ca ca.pem --devices 1000 --rate-hz 20 --duration-s 60
-  pollux simulate --addr 127.0.0.1:4433 --ca certs/ca.pem --sessions 1 --rate-hz max --batch 36")]
+  pollux simulate --addr 127.0.0.1:4433 --ca certs/ca.pem --cert certs/gateway-plant.pem --key certs/gateway-plant.key
+  pollux simulate --addr twin.local:4433 --ca ca.pem --cert plant.pem --key plant.key --devices 1000 --duration-s 60
+  pollux simulate --addr 127.0.0.1:4433 --ca certs/ca.pem --sessions 1 --rate-hz max --batch 36
+
+The last one needs a twin with tls.client_auth = off.")]
 pub struct SimulateArgs {
     /// The twin.
     #[arg(long, value_name = "HOST:PORT")]
@@ -266,6 +296,12 @@ pub struct SimulateArgs {
     /// The authority that signed the twin's certificate (PEM).
     #[arg(long, value_name = "FILE")]
     pub ca: PathBuf,
+    /// The certificate of the gateway that the devices are behind (PEM): what the twin asks for.
+    #[arg(long, value_name = "FILE", requires = "key")]
+    pub cert: Option<PathBuf>,
+    /// The private key of --cert (PEM).
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
     /// Devices.
     #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub devices: u32,
@@ -320,6 +356,164 @@ fn hz(text: &str) -> Result<f64, String> {
     }
 }
 
+/// Where a running twin is asked.
+#[derive(Clone, Debug, Args)]
+pub struct SurfaceArgs {
+    /// The http.addr of the twin.
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:9100",
+        env = "POLLUX_ADDR"
+    )]
+    pub addr: String,
+    /// File whose first line is the token of the twin.
+    #[arg(long, global = true, value_name = "FILE", env = "POLLUX_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+}
+
+/// Form of a list on stdout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Listing {
+    /// For people.
+    #[default]
+    Table,
+    /// As the twin says it.
+    Json,
+    /// RFC 4180, with a head.
+    Csv,
+}
+
+/// Arguments of `ctl`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pollux ctl devices --sort-age --limit 5
+  pollux ctl read 6f0e1c1e-8a5f-4b0e-9a57-3d1d2f6f5a10
+  pollux ctl setpoint 6f0e1c1e-8a5f-4b0e-9a57-3d1d2f6f5a10 100 21.5
+  pollux ctl stop && pollux ctl clear
+  pollux ctl sensors --level high -o csv")]
+pub struct CtlArgs {
+    /// Where the twin is asked.
+    #[command(flatten)]
+    pub surface: SurfaceArgs,
+    /// Form of what it says.
+    #[arg(short, long, global = true, value_enum, value_name = "FORM", default_value_t)]
+    pub output: Listing,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: CtlCommand,
+}
+
+/// Subcommands of `ctl`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum CtlCommand {
+    /// Set an actuator, and wait for its device; code 1 unless it acknowledges.
+    Setpoint {
+        /// The device.
+        device: Uuid,
+        /// Which of its actuators.
+        actuator: u16,
+        /// The value, in the unit of the actuator.
+        #[arg(allow_negative_numbers = true)]
+        value: f64,
+        /// What the actuator sets, if the twin does not know it yet.
+        #[arg(long = "type", value_name = "TYPE")]
+        sensor_type: Option<String>,
+    },
+    /// The latest values of a device, or of one of its sensors.
+    Read {
+        /// The device.
+        device: Uuid,
+        /// Which of its sensors.
+        sensor: Option<u16>,
+    },
+    /// Stop the plant; code 1 unless every session acknowledges. A command over a network, no safety function.
+    Stop,
+    /// Clear the stop.
+    Clear,
+    /// Devices.
+    Devices {
+        /// Which part of the list.
+        #[command(flatten)]
+        page: PageArgs,
+        /// Those with the oldest value first.
+        #[arg(long = "sort-age")]
+        sort: bool,
+    },
+    /// Sensors.
+    Sensors {
+        /// Which part of the list.
+        #[command(flatten)]
+        page: PageArgs,
+        /// normal, high or low.
+        #[arg(long, value_name = "LEVEL")]
+        level: Option<String>,
+        /// The latest value is at least so old, in milliseconds.
+        #[arg(long, value_name = "MS")]
+        min_age_ms: Option<u64>,
+    },
+    /// Sessions.
+    Sessions {
+        /// Which part of the list.
+        #[command(flatten)]
+        page: PageArgs,
+    },
+    /// Crossings of thresholds, the latest first.
+    Crossings {
+        /// Which part of the list.
+        #[command(flatten)]
+        page: PageArgs,
+    },
+    /// Commands of operators, the latest first.
+    Commands {
+        /// Which part of the list.
+        #[command(flatten)]
+        page: PageArgs,
+    },
+}
+
+/// Which part of a list is shown.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct PageArgs {
+    /// Items at most.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub limit: u16,
+    /// Items to pass over.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub after: u32,
+}
+
+impl PageArgs {
+    /// As parameters of a request.
+    #[must_use]
+    pub fn query(&self) -> String {
+        format!("limit={}&after={}", self.limit, self.after)
+    }
+}
+
+/// Arguments of `monitor`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Keys: Tab and 1 to 4 change the page, p pauses, ? shows the keys, q ends. It reads and commands nothing.
+
+Examples:
+  pollux monitor
+  pollux monitor --addr 192.168.1.20:9100 --token-file token
+  pollux monitor --once -o json")]
+pub struct MonitorArgs {
+    /// Where the twin is asked.
+    #[command(flatten)]
+    pub surface: SurfaceArgs,
+    /// Looks once, prints what it sees, and ends.
+    #[arg(long)]
+    pub once: bool,
+    /// Form of what --once prints.
+    #[arg(short, long, value_enum, value_name = "FORM", default_value_t)]
+    pub output: Output,
+}
+
 /// Arguments of `certs`.
 #[derive(Clone, Debug, Args)]
 pub struct CertsArgs {
@@ -333,16 +527,27 @@ pub struct CertsArgs {
 pub enum CertsCommand {
     /// Make an authority, a server and devices; or add devices to an authority that is there.
     Init(CertsInitArgs),
+    /// Give certificates to devices and gateways.
+    Enroll(CertsEnrollArgs),
+    /// Replace keys and certificates by new ones for the same names.
+    Rotate(CertsRotateArgs),
+    /// Revoke every certificate of a device or gateway.
+    Revoke(CertsRevokeArgs),
+    /// Show certificates: names, validity, and whether they are revoked.
+    Show(CertsShowArgs),
+    /// Make a token for a device without a certificate.
+    Token(CertsTokenArgs),
 }
 
 /// Arguments of `certs init`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
-Writes ca.pem, ca.key, server.pem, server.key and device-UUID.pem and .key; keys are readable by
-their owner only. ECDSA P-256; ten years for the authority, 825 days for all others.
+Writes ca.pem, ca.key, crl.pem, server.pem, server.key, and device-UUID.pem and .key or gateway-NAME.pem and
+.key; keys are readable by their owner only. ECDSA P-256; ten years for the authority, 825 days for all others.
 
 Examples:
   pollux certs init
+  pollux certs init --gateway plant
   pollux certs init --name twin.local --name 192.168.1.20
   pollux certs init --device 6f0e1c1e-8a5f-4b0e-9a57-3d1d2f6f5a10")]
 pub struct CertsInitArgs {
@@ -355,9 +560,122 @@ pub struct CertsInitArgs {
     /// A device that gets a certificate.
     #[arg(long, value_name = "UUID")]
     pub device: Vec<Uuid>,
+    /// A gateway that gets a certificate for every device.
+    #[arg(long, value_name = "NAME")]
+    pub gateway: Vec<String>,
     /// Replaces an authority that is there, and what it signed.
     #[arg(long)]
     pub force: bool,
+}
+
+/// Arguments of `certs enroll`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pollux certs enroll --device 6f0e1c1e-8a5f-4b0e-9a57-3d1d2f6f5a10
+  pollux certs enroll --gateway hall-3 --prefix 6f0e --behind 7a1e1c1e-8a5f-4b0e-9a57-3d1d2f6f5a10
+  pollux certs enroll --gateway plant --all")]
+pub struct CertsEnrollArgs {
+    /// The folder of the authority.
+    #[arg(long, value_name = "DIR", default_value = "certs")]
+    pub dir: PathBuf,
+    /// A device that gets a certificate.
+    #[arg(long, value_name = "UUID", required_unless_present = "gateway")]
+    pub device: Vec<Uuid>,
+    /// A gateway that gets a certificate.
+    #[arg(long, value_name = "NAME", requires = "grant")]
+    pub gateway: Option<String>,
+    /// A device behind the gateway.
+    #[arg(long, value_name = "UUID", group = "grant", requires = "gateway")]
+    pub behind: Vec<Uuid>,
+    /// First hexadecimal digits of the UUIDs of devices behind the gateway.
+    #[arg(long, value_name = "HEX", group = "grant", requires = "gateway")]
+    pub prefix: Vec<String>,
+    /// Every device is behind the gateway.
+    #[arg(long, group = "grant", requires = "gateway", conflicts_with_all = ["behind", "prefix"])]
+    pub all: bool,
+}
+
+/// Whose certificates a command is about.
+#[derive(Clone, Debug, Default, Args)]
+pub struct HolderArgs {
+    /// The folder of the authority.
+    #[arg(long, value_name = "DIR", default_value = "certs")]
+    pub dir: PathBuf,
+    /// A device.
+    #[arg(long, value_name = "UUID", group = "holder")]
+    pub device: Vec<Uuid>,
+    /// A gateway.
+    #[arg(long, value_name = "NAME", group = "holder")]
+    pub gateway: Vec<String>,
+}
+
+/// Arguments of `certs rotate`.
+#[derive(Clone, Debug, Args)]
+#[command(group = clap::ArgGroup::new("holder").required(true).multiple(true), after_help = "\
+A running twin takes its new certificate within a second. The old ones stay valid until they run out, unless --revoke.
+
+Examples:
+  pollux certs rotate --server
+  pollux certs rotate --gateway plant --revoke")]
+pub struct CertsRotateArgs {
+    /// Whose.
+    #[command(flatten)]
+    pub holders: HolderArgs,
+    /// The twin.
+    #[arg(long, group = "holder")]
+    pub server: bool,
+    /// Revokes the certificates that are replaced.
+    #[arg(long)]
+    pub revoke: bool,
+}
+
+/// Arguments of `certs revoke`.
+#[derive(Clone, Debug, Args)]
+#[command(group = clap::ArgGroup::new("holder").required(true).multiple(true), after_help = "\
+A running twin that reads crl.pem closes their sessions within a second.
+
+Examples:
+  pollux certs revoke --device 6f0e1c1e-8a5f-4b0e-9a57-3d1d2f6f5a10
+  pollux certs revoke --serial 3fa2c8d91b")]
+pub struct CertsRevokeArgs {
+    /// Whose.
+    #[command(flatten)]
+    pub holders: HolderArgs,
+    /// The serial number of one certificate, as `show` prints it.
+    #[arg(long, value_name = "HEX", group = "holder")]
+    pub serial: Vec<String>,
+}
+
+/// Arguments of `certs show`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pollux certs show
+  pollux certs show certs/server.pem -o json")]
+pub struct CertsShowArgs {
+    /// Certificates (PEM), or folders of them.
+    #[arg(value_name = "PATH", default_value = "certs")]
+    pub paths: Vec<PathBuf>,
+    /// Form of the result.
+    #[arg(short, long, value_enum, value_name = "FORM", default_value_t)]
+    pub output: Output,
+}
+
+/// Arguments of `certs token`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+The token is printed once; the list holds its SHA-256. A new token takes the place of the device's old one.
+
+Examples:
+  pollux certs token --device 6f0e1c1e-8a5f-4b0e-9a57-3d1d2f6f5a10 --tokens certs/tokens")]
+pub struct CertsTokenArgs {
+    /// The device.
+    #[arg(long, value_name = "UUID")]
+    pub device: Uuid,
+    /// The list, which `tls.tokens` of the twin names; created if it is not there.
+    #[arg(long, value_name = "FILE")]
+    pub tokens: PathBuf,
 }
 
 /// Arguments of `config`.
@@ -389,4 +707,25 @@ Examples:
   pollux config show --config pollux.toml
   pollux config show --set net.addr=127.0.0.1:0")]
     Show(LayerArgs),
+}
+
+/// Arguments of `doctor`.
+#[derive(Clone, Debug, Default, Args)]
+#[command(after_help = "\
+Nothing is changed. A required condition that is not met ends with code 3.
+
+Examples:
+  pollux doctor
+  pollux doctor --config pollux.toml
+  pollux doctor --set net.core=2 --set tick.core=3 -o json")]
+pub struct DoctorArgs {
+    /// Where the configuration comes from: it says which cores are hot and how large the buffers are.
+    #[command(flatten)]
+    pub layers: LayerArgs,
+    /// Reads proc and sys below this folder instead of those of this machine.
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// Form of the verdict on stdout.
+    #[arg(short, long, value_enum, value_name = "FORM", default_value_t)]
+    pub output: Output,
 }

@@ -1,4 +1,4 @@
-//! The cold thread: collects intervals, serves HTTP, watches the workers, waits for signals.
+//! The cold thread: collects intervals, serves HTTP, watches the workers and the certificates, waits for signals.
 //!
 //! It runs on whichever thread calls [`Cold::run`], on a runtime of that one thread. It may block and
 //! allocate; the hot threads reach it only through counters and lock-free queues.
@@ -13,9 +13,11 @@ use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 
+use crate::credentials::CredentialFiles;
 use crate::histograms::WriteError;
 use crate::http::{Surface, router};
 use crate::interval::IntervalConsumer;
+use crate::picture::PictureConsumer;
 use crate::report::{Activity, Usage};
 use crate::watchdog::{LOOK, Watchdog};
 
@@ -23,6 +25,8 @@ use crate::watchdog::{LOOK, Watchdog};
 const COLLECT: Duration = Duration::from_millis(100);
 /// Collections in a second.
 const COLLECTS_PER_SECOND: u32 = 10;
+/// How often pictures are fetched: twice as often as they come, so that none waits for long.
+const PICTURES: Duration = Duration::from_millis(16);
 
 /// Why the cold thread gave up.
 #[derive(Debug, Error)]
@@ -50,9 +54,11 @@ pub enum Ended {
 pub struct Cold {
     surface: Arc<Surface>,
     consumers: Vec<IntervalConsumer>,
+    pictures: Option<PictureConsumer>,
     stop: Arc<AtomicBool>,
     usage: fn() -> Usage,
     activity: Activity,
+    files: Option<CredentialFiles>,
     clock: Clock,
     began: Instant,
     watchdog: Option<Watchdog>,
@@ -70,7 +76,18 @@ impl Cold {
     ) -> Self {
         let clock = Clock::new();
         let (activity, began) = (Activity::default(), clock.now().instant);
-        Self { surface, consumers, stop, usage, activity, clock, began, watchdog: None }
+        let (files, watchdog, pictures) = (None, None, None);
+        Self { surface, consumers, pictures, stop, usage, activity, files, clock, began, watchdog }
+    }
+
+    /// Also mirrors the pictures of the tick thread.
+    pub fn mirroring(&mut self, pictures: PictureConsumer) {
+        self.pictures = Some(pictures);
+    }
+
+    /// Also looks after the files of the certificates.
+    pub fn renewing(&mut self, files: CredentialFiles) {
+        self.files = Some(files);
     }
 
     /// Lets it watch the workers.
@@ -102,17 +119,28 @@ impl Cold {
                     axum::serve(listener, router(Arc::clone(&self.surface))).into_future(),
                 ));
             }
+            let orders = Arc::clone(&self.surface);
+            drop(tokio::spawn(async move { orders.follow_orders().await }));
             if let Some(watchdog) = self.watchdog.take() {
                 drop(tokio::spawn(watch(watchdog)));
             }
             let ended = ended(signals, limit);
             tokio::pin!(ended);
             let mut collect = tokio::time::interval(COLLECT);
+            let mut look = tokio::time::interval(PICTURES);
+            look.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let mut last_ticks = None;
             for round in (0..COLLECTS_PER_SECOND).cycle() {
-                tokio::select! {
-                    ended = &mut ended => return Ok(ended),
-                    _ = collect.tick() => self.collect()?,
+                loop {
+                    tokio::select! {
+                        ended = &mut ended => return Ok(ended),
+                        _ = look.tick() => self.look(),
+                        _ = collect.tick() => break,
+                    }
+                }
+                self.collect()?;
+                if let Some(files) = &mut self.files {
+                    files.poll();
                 }
                 if self.stop.load(Acquire) {
                     return Ok(Ended::Stopped);
@@ -120,6 +148,10 @@ impl Cold {
                 if round == COLLECTS_PER_SECOND - 1 {
                     let ticks = self.surface.stats().tick.ticks.value();
                     self.surface.set_live(last_ticks.replace(ticks) != Some(ticks));
+                    let at = self.clock.now().instant - self.began;
+                    let mirror = self.surface.mirror();
+                    self.surface.sampler().look(self.surface.stats(), &mirror, at);
+                    drop(mirror);
                     each_second(&self.surface);
                 }
             }
@@ -150,6 +182,18 @@ impl Cold {
             }
         }
         Ok(())
+    }
+}
+
+impl Cold {
+    /// Takes the pictures in that have come, and lets the viewers have them.
+    fn look(&mut self) {
+        let Some(pictures) = &mut self.pictures else { return };
+        while let Some(picture) = pictures.poll() {
+            self.surface.mirror().apply(&picture);
+            pictures.recycle(picture);
+            self.surface.live().publish(&self.surface);
+        }
     }
 }
 

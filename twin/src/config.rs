@@ -17,6 +17,7 @@ pub use layers::Layers;
 pub use mistake::{ConfigError, Rejected, Source};
 pub use table::SENSOR_TYPES;
 
+use netloop::ClientAuth;
 use table::Key;
 use wire::SensorType;
 
@@ -37,7 +38,7 @@ pub struct Config {
     pub world: World,
     /// The operator's HTTP surface.
     pub http: Http,
-    /// Where the server's certificate lies.
+    /// Where certificates lie, and what is asked of devices.
     pub tls: Tls,
     /// Thresholds by sensor type, indexed as [`SENSOR_TYPES`].
     pub thresholds: [Threshold; SensorType::COUNT],
@@ -47,6 +48,8 @@ pub struct Config {
     pub fault: Fault,
     /// What is kept of the run, to be replayed.
     pub capture: Capture,
+    /// All of it as a file, each key under its explanation.
+    pub text: String,
     /// What is said on stderr.
     pub log: Log,
 }
@@ -197,15 +200,51 @@ pub struct World {
 /// Keys of `[http]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Http {
-    /// Address of `/metrics`, `/livez` and `/readyz`; port 0 takes any free one.
+    /// Address of the dashboard, the API and `/metrics`; port 0 takes any free one.
     pub addr: SocketAddr,
     /// Whether the surface is served at all.
     pub enabled: bool,
+    /// File whose first line is the token that everybody has to know who asks.
+    pub token_file: Option<PathBuf>,
+    /// What may be commanded over HTTP.
+    pub commands: Commands,
+}
+
+/// What operators may command.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Commands {
+    /// Setpoints, stop and clear.
+    #[default]
+    All,
+    /// Stop, and nothing else.
+    Stop,
+    /// Nothing: the surface only shows.
+    None,
+}
+
+impl Commands {
+    /// All of them, in the order of their names.
+    pub const ALL: [Self; 3] = [Self::All, Self::Stop, Self::None];
+
+    /// The name that the configuration uses.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Stop => "stop",
+            Self::None => "none",
+        }
+    }
 }
 
 impl Default for Http {
     fn default() -> Self {
-        Self { addr: SocketAddr::from(([127, 0, 0, 1], 0)), enabled: false }
+        Self {
+            addr: SocketAddr::from(([127, 0, 0, 1], 0)),
+            enabled: false,
+            token_file: None,
+            commands: Commands::default(),
+        }
     }
 }
 
@@ -216,6 +255,14 @@ pub struct Tls {
     pub cert: PathBuf,
     /// The server's private key, PEM.
     pub key: PathBuf,
+    /// What is asked of a device.
+    pub client_auth: ClientAuth,
+    /// The authorities of devices, PEM.
+    pub ca: PathBuf,
+    /// The certificates of devices that are revoked, PEM.
+    pub crl: Option<PathBuf>,
+    /// Digests of the tokens of devices without a certificate.
+    pub tokens: Option<PathBuf>,
 }
 
 /// Keys of `[thresholds.TYPE]`, in the unit of the type.
@@ -366,6 +413,7 @@ impl Effective {
         if mistakes.is_empty() {
             check::relations(&config, &entries, &mut mistakes);
         }
+        config.text = print::to_toml(&entries);
         if mistakes.is_empty() { Ok(Self { config, entries }) } else { Err(Rejected(mistakes)) }
     }
 

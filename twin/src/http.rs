@@ -1,22 +1,35 @@
-//! The operator's HTTP surface: `/metrics`, `/livez`, `/readyz`.
+//! The operator's HTTP surface: the dashboard, the API, `/metrics`, `/livez`, `/readyz`.
 //!
-//! It reads counters that the hot threads publish and histograms that the cold thread owns; no request
-//! can make a hot thread wait. It serves text, takes no body and changes nothing.
+//! It reads counters that the hot threads publish and what the cold thread owns, and asks for commands through rings; no
+//! request can make a hot thread wait. What a request may do is decided in one place, `guard.rs`.
+
+pub mod field;
+pub mod guard;
+mod live;
+mod order;
+mod page;
+mod paging;
+mod problem;
+mod query;
+mod surface;
+mod view;
 
 use std::net::{SocketAddr, TcpListener};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header::CONTENT_TYPE};
-use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode, Uri};
+use axum::middleware::{from_fn_with_state, map_response};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
 use thiserror::Error;
 
-use crate::metrics::{Sources, exposition};
-use crate::report::Report;
-use crate::stats::TwinStats;
+pub use live::Live;
+pub use surface::{Surface, SurfaceOptions};
+
+use problem::Problem;
 
 /// Media type of Prometheus' text format.
 const EXPOSITION_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -40,71 +53,54 @@ pub fn bind(addr: SocketAddr) -> Result<TcpListener, BindError> {
     Ok(listener)
 }
 
-/// What the surface shows.
-pub struct Surface {
-    stats: Arc<TwinStats>,
-    // Only the cold thread takes it; axum asks for a type that could be shared.
-    report: Mutex<Report>,
-    rss_bytes: fn() -> u64,
-    live: AtomicBool,
-}
-
-impl Surface {
-    /// A surface over the counters, the report, and a reading of resident memory in bytes.
-    #[must_use]
-    pub fn new(stats: Arc<TwinStats>, report: Report, rss_bytes: fn() -> u64) -> Arc<Self> {
-        Arc::new(Self { stats, report: Mutex::new(report), rss_bytes, live: AtomicBool::new(true) })
-    }
-
-    /// The counters of the hot threads.
-    #[must_use]
-    pub fn stats(&self) -> &TwinStats {
-        &self.stats
-    }
-
-    /// The report, for as long as the guard lives. A hot thread never asks for it.
-    ///
-    /// # Panics
-    ///
-    /// The cold thread has panicked while it held the report.
-    pub fn report(&self) -> MutexGuard<'_, Report> {
-        self.report.lock().expect("because the cold thread has not panicked")
-    }
-
-    /// States whether the tick has advanced since the last time it was asked.
-    pub fn set_live(&self, live: bool) {
-        self.live.store(live, Relaxed);
-    }
-
-    fn exposition(&self) -> String {
-        let report = self.report();
-        exposition(&Sources {
-            stats: &self.stats,
-            worker: &self.stats.worker(),
-            total: &|latency| report.total(latency),
-            rss_bytes: (self.rss_bytes)(),
-        })
-    }
-
-    /// What is missing before devices can be served, if anything is.
-    fn missing(&self) -> Option<&'static str> {
-        if self.stats.workers().iter().any(|worker| worker.turns.value() == 0) {
-            Some("a worker does not listen yet\n")
-        } else if self.stats.tick.ticks.value() == 0 {
-            Some("no tick has run yet\n")
-        } else {
-            None
-        }
-    }
-}
-
 /// The routes of the surface.
 pub fn router(surface: Arc<Surface>) -> Router {
-    Router::new()
+    let guarded = from_fn_with_state(Arc::clone(&surface), guard::guard);
+    page::routes()
         .route("/metrics", get(metrics))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
+        .nest("/api/v1", api().layer(guarded))
+        .layer(map_response(page::harden))
         .with_state(surface)
+}
+
+fn api() -> Router<Arc<Surface>> {
+    Router::new()
+        .route("/overview", get(query::overview))
+        .route("/aggregates", get(query::aggregates))
+        .route("/latencies", get(query::latencies))
+        .route("/devices", get(query::devices))
+        .route("/devices/{device}", get(query::device))
+        .route("/devices/{device}/sensors/{sensor}", get(query::sensor))
+        .route("/devices/{device}/sensors/{sensor}/setpoint", post(order::setpoint))
+        .route("/sensors", get(query::sensors))
+        .route("/sessions", get(query::sessions))
+        .route("/crossings", get(query::crossings))
+        .route("/commands", get(query::commands))
+        .route("/commands/{id}", get(query::command))
+        .route("/stop", get(query::stop).post(order::stop))
+        .route("/stop/clear", post(order::clear))
+        .route("/live", get(live::live))
+        .route("/field", get(live::field))
+        .route("/openapi.json", get(page::openapi))
+        .fallback(nothing)
+        .method_not_allowed_fallback(not_allowed)
+        .layer(map_response(uncached))
+}
+
+async fn nothing(uri: Uri) -> Problem {
+    Problem::not_found(format!("{} is no resource of this API", uri.path()))
+}
+
+async fn not_allowed(uri: Uri) -> Problem {
+    Problem::method(format!("{} has no such method", uri.path()))
+}
+
+/// What the API says holds for the moment.
+async fn uncached(mut response: Response) -> Response {
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 async fn metrics(State(surface): State<Arc<Surface>>) -> impl IntoResponse {
@@ -112,7 +108,7 @@ async fn metrics(State(surface): State<Arc<Surface>>) -> impl IntoResponse {
 }
 
 async fn livez(State(surface): State<Arc<Surface>>) -> impl IntoResponse {
-    if surface.live.load(Relaxed) {
+    if surface.is_alive() {
         (StatusCode::OK, "live\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "the tick has stood still for a second\n")

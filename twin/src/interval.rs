@@ -39,11 +39,15 @@ pub enum Latency {
     CommandRtt,
     /// Received from the socket to pushed into the ring.
     SocketToRing,
+    /// An order of an operator, from its request to the receipt of the device's acknowledgement.
+    OrderToAck,
+    /// A stop, from its request to the receipt of each session's acknowledgement.
+    StopToAck,
 }
 
 impl Latency {
     /// All of them, in the order of their histograms.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::TickDuration,
         Self::TickJitter,
         Self::ReceiveToAppliedT1,
@@ -54,6 +58,8 @@ impl Latency {
         Self::IntendedToAppliedT3,
         Self::CommandRtt,
         Self::SocketToRing,
+        Self::OrderToAck,
+        Self::StopToAck,
     ];
 
     /// Received to applied, by tier (0 is T1).
@@ -78,6 +84,8 @@ impl Latency {
             Self::IntendedToAppliedT3 => "intended_to_applied_t3",
             Self::CommandRtt => "command_rtt",
             Self::SocketToRing => "socket_to_ring",
+            Self::OrderToAck => "order_to_ack",
+            Self::StopToAck => "stop_to_ack",
         }
     }
 }

@@ -7,7 +7,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use twin::args::{Cli, Command, EXIT_CONFIG, EXIT_FAILED, EXIT_USAGE};
+use twin::args::{Cli, Command, EXIT_CONFIG, EXIT_FAILED, EXIT_UNREACHABLE, EXIT_USAGE};
+use twin::client::ClientError;
 use twin::cmd;
 use twin::config::Rejected;
 use twin::simulate::PlanError;
@@ -24,6 +25,8 @@ fn code_of(error: &anyhow::Error) -> u8 {
         EXIT_CONFIG
     } else if error.is::<PlanError>() {
         EXIT_USAGE
+    } else if matches!(error.downcast_ref(), Some(ClientError::Unreachable { .. })) {
+        EXIT_UNREACHABLE
     } else {
         EXIT_FAILED
     }
@@ -36,8 +39,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Replay(args) => cmd::replay::run(&args),
         Command::Inspect(args) => cmd::inspect::run(&args),
         Command::Simulate(args) => cmd::simulate::run(&args),
+        Command::Ctl(args) => cmd::ctl::run(&args),
+        Command::Monitor(args) => cmd::monitor::run(&args),
         Command::Certs(args) => cmd::certs::run(args, unix_s()),
         Command::Config(args) => cmd::config::run(args),
+        Command::Doctor(args) => cmd::doctor::run(args),
     }
 }
 

@@ -6,11 +6,14 @@
 use std::fmt::Write;
 
 use hdrhistogram::Histogram;
+use netloop::{ClientAuth, Refusal};
 
 use crate::config::SENSOR_TYPES;
 use crate::host;
+use crate::http::guard::Refusals;
 use crate::interval::Latency;
-use crate::stats::{SYSTEMS, TwinStats};
+use crate::rates::Sampler;
+use crate::stats::{Counter, SYSTEMS, TwinStats};
 
 /// What an exposition is made from.
 pub struct Sources<'a> {
@@ -20,6 +23,12 @@ pub struct Sources<'a> {
     pub worker: &'a netloop::WorkerStats,
     /// One latency over the whole run.
     pub total: &'a dyn Fn(Latency) -> &'a Histogram<u64>,
+    /// Rates, ages and the health of the twin.
+    pub sampler: &'a Sampler,
+    /// What the surface refused.
+    pub refusals: &'a Refusals,
+    /// WebSockets that are open.
+    pub viewers: u64,
     /// Resident memory, in bytes.
     pub rss_bytes: u64,
 }
@@ -152,6 +161,11 @@ const fn latency(
 
 const METRICS: &[Metric] = &[
     counter("pollux_records_total", "Records by tier and what became of them.", records),
+    counter(
+        "pollux_records_rejected_total",
+        "Records rejected before the world, by tier and reason.",
+        rejected,
+    ),
     counter("pollux_lost_total", "Records missing on the network, by tier.", |from, to| {
         by_tier(to, |tier| from.stats.tiers[tier].ingress.lost_max.value());
     }),
@@ -273,13 +287,114 @@ const METRICS: &[Metric] = &[
         "UDP datagrams that belong to no session and open none.",
         |from, to| to.count("", from.worker.garbage_datagrams.value()),
     ),
-    counter("pollux_handshakes_failed_total", "Handshakes that failed, by reason.", |from, to| {
-        let worker = from.worker;
-        to.count("reason=\"refused\"", worker.handshakes_refused.value());
-        to.count("reason=\"tls\"", worker.handshakes_tls.value());
-        to.count("reason=\"timeout\"", worker.handshakes_timeout.value());
-        to.count("reason=\"other\"", worker.handshakes_other.value());
+    counter(
+        "pollux_handshakes_failed_total",
+        "Handshakes that failed, by reason.",
+        handshakes_failed,
+    ),
+    counter(
+        "pollux_sessions_refused_total",
+        "Sessions closed because of who the device is, by reason.",
+        |from, to| by_refusal(to, &from.stats.worker().sessions_refused),
+    ),
+    gauge("pollux_client_auth", "1 for what is asked of devices, by mode.", |from, to| {
+        for (mode, shown) in ClientAuth::ALL.iter().zip(&from.stats.identity.client_auth) {
+            to.count(&format!("mode=\"{}\"", mode.name()), shown.value());
+        }
     }),
+    latency(
+        "pollux_order_seconds",
+        "From an operator's order to the device's acknowledgement.",
+        |from, to| {
+            to.histogram("", (from.total)(Latency::OrderToAck));
+        },
+    ),
+    latency("pollux_stop_seconds", "From a stop to each session's acknowledgement.", |from, to| {
+        to.histogram("", (from.total)(Latency::StopToAck));
+    }),
+    gauge("pollux_stopped", "1 while the plant is stopped by a command.", |from, to| {
+        to.count("", from.stats.stop.word.value() % 2);
+    }),
+    gauge(
+        "pollux_stop_sessions",
+        "Sessions by what became of the latest stop or clear.",
+        |from, to| {
+            let stop = &from.stats.stop;
+            to.count("state=\"concerned\"", stop.concerned.value());
+            to.count("state=\"acknowledged\"", stop.acknowledged.value());
+            to.count("state=\"refused\"", stop.refused.value());
+            to.count("state=\"gone\"", stop.gone.value());
+        },
+    ),
+    counter(
+        "pollux_requests_refused_total",
+        "Requests of operators that were refused, by reason.",
+        |from, to| {
+            for (reason, count) in from.refusals.counts() {
+                to.count(&format!("reason=\"{reason}\""), count);
+            }
+        },
+    ),
+    gauge("pollux_viewers", "WebSockets that watch.", |from, to| to.count("", from.viewers)),
+    gauge(
+        "pollux_twin_alignment_ratio",
+        "Applied by offered over ten seconds, by tier.",
+        |from, to| {
+            for (tier, ratio) in TIERS.iter().zip(from.sampler.rates().alignment) {
+                to.push(&format!("tier=\"{tier}\""), ratio);
+            }
+        },
+    ),
+    latency(
+        "pollux_age_of_information_seconds",
+        "Ages of all sensors' values, looked at once a second.",
+        |from, to| {
+            to.histogram("", from.sampler.ages_seen());
+        },
+    ),
+    gauge("pollux_worst_age_seconds", "Age of the oldest value.", |from, to| {
+        to.push("", from.sampler.ages().worst_s);
+    }),
+    gauge(
+        "pollux_timely_ratio",
+        "Sensors whose value is younger than half a second.",
+        |from, to| {
+            to.push("", from.sampler.ages().timely);
+        },
+    ),
+    gauge("pollux_availability_ratio", "Due ticks that ran, over ten seconds.", |from, to| {
+        to.push("", from.sampler.rates().availability);
+    }),
+    gauge("pollux_odte_ratio", "Timeliness times reliability times availability.", |from, to| {
+        to.push("", from.sampler.odte());
+    }),
+    gauge(
+        "pollux_cert_not_after_timestamp_seconds",
+        "When the first certificate of a chain runs out.",
+        |from, to| {
+            let identity = &from.stats.identity;
+            let dates =
+                [("server", &identity.server_not_after_s), ("ca", &identity.authority_not_after_s)];
+            for (cert, date) in dates.into_iter().filter(|(_, date)| date.value() > 0) {
+                to.count(&format!("cert=\"{cert}\""), date.value());
+            }
+        },
+    ),
+    gauge("pollux_certs_revoked", "Certificates of devices that are revoked.", |from, to| {
+        to.count("", from.stats.identity.revoked.value());
+    }),
+    gauge("pollux_tokens", "Devices that have a token.", |from, to| {
+        to.count("", from.stats.identity.tokens.value());
+    }),
+    counter(
+        "pollux_certs_reloads_total",
+        "How often certificates were read again, by result.",
+        |from, to| {
+            let reloads = &from.stats.identity.reloads;
+            to.count("result=\"done\"", reloads.done.value());
+            to.count("result=\"failed\"", reloads.failed.value());
+        },
+    ),
     gauge("process_resident_memory_bytes", "Resident memory.", |from, to| {
         to.count("", from.rss_bytes);
     }),
@@ -309,6 +424,34 @@ fn records(from: &Sources<'_>, to: &mut Series<'_>) {
         for (result, count) in results {
             to.count(&format!("tier=\"{name}\",result=\"{result}\""), count);
         }
+    }
+}
+
+/// What was rejected for the device that it names, and what for its layout.
+fn rejected(from: &Sources<'_>, to: &mut Series<'_>) {
+    let worker = from.stats.worker();
+    let tiers = [&worker.t1, &worker.t2, &worker.t3];
+    for ((name, tier), forbidden) in TIERS.iter().zip(tiers).zip(&worker.forbidden) {
+        let forbidden = forbidden.value();
+        let layout = tier.rejected.value().saturating_sub(forbidden);
+        to.count(&format!("tier=\"{name}\",reason=\"forbidden\""), forbidden);
+        to.count(&format!("tier=\"{name}\",reason=\"layout\""), layout);
+    }
+}
+
+fn handshakes_failed(from: &Sources<'_>, to: &mut Series<'_>) {
+    let worker = from.stats.worker();
+    let turned_away: u64 = worker.handshakes_turned_away.iter().map(Counter::value).sum();
+    to.count("reason=\"refused\"", worker.handshakes_refused.value());
+    to.count("reason=\"tls\"", worker.handshakes_tls.value().saturating_sub(turned_away));
+    to.count("reason=\"timeout\"", worker.handshakes_timeout.value());
+    to.count("reason=\"other\"", worker.handshakes_other.value());
+    by_refusal(to, &worker.handshakes_turned_away);
+}
+
+fn by_refusal(to: &mut Series<'_>, counters: &[Counter; Refusal::COUNT]) {
+    for (refusal, counter) in Refusal::ALL.iter().zip(counters) {
+        to.count(&format!("reason=\"{}\"", refusal.name()), counter.value());
     }
 }
 

@@ -11,22 +11,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use netloop::{
-    Clock, Due, IdleStrategy, Now, RingPort, ServerTls, Stop, Waker, Worker, pin, set_niceness,
+    Clock, Due, IdleStrategy, Now, Renewer, RingPort, Stop, Waker, Worker, pin, set_niceness,
     sharpen_timers,
 };
 
 use crate::capture::{Ended as CaptureEnded, Header, Writer, Written, tap};
 use crate::cold::{Cold, Ended};
-use crate::config::{Config, Effective, Priority};
-use crate::http::{self, Surface};
+use crate::config::{Config, Priority, Tls};
+use crate::credentials::{CredentialFiles, Credentials};
+use crate::http::{self, Surface, SurfaceOptions};
 use crate::interval::exchange;
+use crate::order::{OrderPort, orders};
+use crate::picture::pictures;
 use crate::report::{Report, Summary, Usage};
 use crate::stats::TwinStats;
 use crate::tick::{TickOptions, TickThread};
 use crate::watchdog::Watchdog;
-use crate::world::{LaneCapacities, Lanes, World, WorldOptions, lanes};
+use crate::world::{LaneCapacities, Lanes, Watch, World, WorldOptions, lanes};
 
 mod workers;
 
@@ -41,6 +44,7 @@ pub struct Twin {
     tick: Hot<()>,
     capture: Option<Writer>,
     wakers: Vec<Waker>,
+    renewers: Vec<Renewer>,
     cold: Cold,
     surface: Arc<Surface>,
     http: Option<TcpListener>,
@@ -73,23 +77,25 @@ impl Twin {
     /// Binds the sockets and starts the threads.
     ///
     /// # Errors
-    /// An address is taken, the certificate does not fit its key, the report folder cannot be written, or the system
-    /// gives no thread.
+    /// An address is taken, the report folder cannot be written, or the system gives no thread.
     pub fn start(
-        effective: &Effective,
-        tls: ServerTls,
+        config: &Config,
+        credentials: &Credentials,
         report: Option<&Path>,
     ) -> anyhow::Result<Self> {
-        let config = effective.config();
         let clock = Clock::new();
         let now = clock.now();
         let sockets = workers::bind(config)?;
         let listener = config.http.enabled.then(|| http::bind(config.http.addr)).transpose()?;
         let http_addr = listener.as_ref().and_then(|listener| listener.local_addr().ok());
         let stats = Arc::new(TwinStats::new(config.net.workers));
+        credentials.publish(&stats);
         let began = SystemTime::UNIX_EPOCH + Duration::from_nanos(now.unix_ns);
         let report = Report::create(report, began)?;
-        let surface = Surface::new(Arc::clone(&stats), report, rss_bytes);
+        let (desk, orders) = orders();
+        let options = SurfaceOptions::new(config, token(config)?);
+        let surface =
+            Surface::with_options(Arc::clone(&stats), report, rss_bytes, options, Some(desk));
         let (producer, consumer, interval) = exchange(0);
         let died = Arc::new(AtomicBool::new(false));
         let cold = Cold::new(Arc::clone(&surface), vec![consumer], Arc::clone(&died), usage);
@@ -97,13 +103,14 @@ impl Twin {
         let due = Due::every(Duration::from_secs(1) / config.tick.hz);
         let (ports, mut tick_lanes) = lanes(&capacities(config), stats.workers(), due);
         let secrets = secrets()?;
-        let shared = Shared { config, tls, now, seed: secrets.engine };
-        let made = Workers::new(shared, sockets, ports, stats.workers())?;
-        let capture = start_capture(effective, now, &stats, &mut tick_lanes)?;
-        let Workers { workers, wakers, posts, addr: quic_addr, idle } = made;
-        let cold = cold.watching(Watchdog::new(Arc::clone(&stats), posts));
+        let shared = Shared { config, renewal: credentials.renewal(), now, seed: secrets.engine };
+        let made = Workers::new(&shared, sockets, ports, stats.workers())?;
+        let capture = start_capture(config, now, &stats, &mut tick_lanes)?;
+        let Workers { workers, wakers, renewers, posts, addr: quic_addr, idle } = made;
+        let mut cold = cold.watching(Watchdog::new(Arc::clone(&stats), posts));
         let options = WorldOptions::new(config, secrets.index);
-        let world = World::new(options, Arc::clone(&stats), interval);
+        let mut world = World::new(options, Arc::clone(&stats), interval);
+        show(config, &mut world, orders, &mut cold);
         let tick = TickOptions {
             hz: config.tick.hz,
             spin: Duration::from_micros(config.idle.tick_spin_us),
@@ -126,6 +133,7 @@ impl Twin {
                 tick.run(stop);
             })?,
             wakers,
+            renewers,
             cold,
             surface,
             http: listener,
@@ -136,6 +144,17 @@ impl Twin {
             idle,
             priority: config.host.priority,
         })
+    }
+
+    /// Reads the files of its certificates again when they change, from now on.
+    ///
+    /// # Errors
+    /// The system refuses the signal that asks for it.
+    pub fn watch(&mut self, files: &Tls) -> std::io::Result<()> {
+        let renewers = std::mem::take(&mut self.renewers);
+        let workers = renewers.into_iter().zip(self.wakers.iter().cloned()).collect();
+        self.cold.renewing(CredentialFiles::new(files, workers, Arc::clone(&self.surface))?);
+        Ok(())
     }
 
     /// Where devices connect.
@@ -249,21 +268,49 @@ fn rss_bytes() -> u64 {
     netloop::rss_bytes().unwrap_or_default()
 }
 
+/// Lets operators see the world and command it. Without a surface nobody looks, and nothing is shown.
+fn show(config: &Config, world: &mut World, orders: OrderPort, cold: &mut Cold) {
+    world.command(orders);
+    if config.http.enabled {
+        let (pictures, looks) = pictures();
+        world.attach(Watch::new(pictures, config.tick.hz, config.net.max_sessions));
+        cold.mirroring(looks);
+    }
+}
+
+/// The token that operators have to know, if a file of it is named.
+fn token(config: &Config) -> anyhow::Result<Option<String>> {
+    let Some(path) = &config.http.token_file else { return Ok(None) };
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("http.token_file {}", path.display()))?;
+    let token = text.lines().next().unwrap_or_default().trim().to_owned();
+    if token.len() < TOKEN_BYTES_MIN || token.bytes().any(|byte| !byte.is_ascii_graphic()) {
+        bail!(
+            "http.token_file {}: its first line has to be at least {TOKEN_BYTES_MIN} printable characters without a space",
+            path.display()
+        );
+    }
+    Ok(Some(token))
+}
+
+/// A token that is shorter can be guessed.
+const TOKEN_BYTES_MIN: usize = 16;
+
 fn capacities(config: &Config) -> LaneCapacities {
     LaneCapacities { tiers: config.ring.tiers, events: EVENTS_MAX, outbound: config.ring.out }
 }
 
 /// Begins the capture that the configuration asks for.
 fn start_capture(
-    effective: &Effective,
+    config: &Config,
     now: Now,
     stats: &Arc<TwinStats>,
     lanes: &mut Lanes,
 ) -> anyhow::Result<Option<Writer>> {
-    let options = &effective.config().capture;
+    let options = &config.capture;
     let Some(path) = &options.file else { return Ok(None) };
     let (tap, ring) = tap(options.ring, Arc::clone(stats));
-    let header = Header::of_this_build(now.unix_ns, effective.to_toml());
+    let header = Header::of_this_build(now.unix_ns, config.text.clone());
     let writer = Writer::start(path, &header, options.max_bytes, ring, Arc::clone(stats))?;
     lanes.tap = Some(tap);
     Ok(Some(writer))

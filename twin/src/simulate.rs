@@ -23,7 +23,7 @@ mod waveform;
 pub use coalesce::{Chunks, Coalescer, Outlet, Packing, WireForm};
 pub use device::{Population, SETPOINT_MAX_C, SETPOINT_MIN_C, gateway_id};
 pub use fleet::{Fleet, FleetError, Outcome};
-pub use generator::{Generator, GeneratorError};
+pub use generator::{Generator, GeneratorError, LoadTls};
 pub use plan::{Plan, PlanError};
 pub use progress::{LoadInterval, LoadLatency, Progress};
 pub use report::{Latencies, Summary, Traffic};

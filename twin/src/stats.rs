@@ -45,6 +45,10 @@ pub struct TwinStats {
     pub commands: [Commands; 2],
     /// What became of the capture, if there is one.
     pub capture: Capture,
+    /// Written by the tick thread: the stop of the plant.
+    pub stop: Stop,
+    /// Written by the cold thread.
+    pub identity: Identity,
     /// Written by the cold thread.
     pub watch: Watch,
     /// Written by the tick thread: its systems, in the order of [`SYSTEMS`].
@@ -72,10 +76,12 @@ impl TwinStats {
     }
 }
 
-/// The systems of a tick, in the order in which they run: steps of sessions, commands, deadlines, the two tiers of
-/// records, records that fault injection held back, rules, what happens once a second, and counters.
-pub const SYSTEMS: [&str; 9] =
-    ["events", "t3", "expire", "t2", "t1", "held", "rules", "second", "publish"];
+/// The systems of a tick, in the order in which they run: the stop, steps of sessions, orders, commands, deadlines, the two tiers of
+/// records, records that fault injection held back, rules, what happens once a second, counters, and pictures of rows.
+pub const SYSTEMS: [&str; 12] = [
+    "stop", "events", "orders", "t3", "expire", "t2", "t1", "held", "rules", "second", "publish",
+    "show",
+];
 
 /// A capture, in ticks by the tick thread, in bytes and cells by the thread that writes the file.
 #[derive(Debug, Default)]
@@ -120,6 +126,49 @@ impl System {
         self.total_ns.set(times.total_ns);
         self.max_ns.set(times.max_ns);
     }
+}
+
+/// The stop of the plant: the request in force, and what became of telling the sessions.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Stop {
+    /// Number of the request, as a [`StopWord`](crate::order::StopWord).
+    pub word: Counter,
+    /// Sessions that shall be told.
+    pub concerned: Counter,
+    /// Sessions that have answered that it is done.
+    pub acknowledged: Counter,
+    /// Sessions that have answered with another status.
+    pub refused: Counter,
+    /// Sessions that closed before they answered.
+    pub gone: Counter,
+}
+
+/// What the twin shows to its devices, and whom it trusts.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Identity {
+    /// 1 for the mode in force, in the order of [`netloop::ClientAuth::ALL`].
+    pub client_auth: [Counter; netloop::ClientAuth::ALL.len()],
+    /// When the first of the server's certificates runs out, in unix seconds.
+    pub server_not_after_s: Counter,
+    /// When the first of the authorities of devices runs out, in unix seconds; 0 where there is none.
+    pub authority_not_after_s: Counter,
+    /// Certificates that are revoked.
+    pub revoked: Counter,
+    /// Devices that have a token.
+    pub tokens: Counter,
+    /// How often certificates were read again.
+    pub reloads: Reloads,
+}
+
+/// How it went when certificates were read again.
+#[derive(Debug, Default)]
+pub struct Reloads {
+    /// The workers have them.
+    pub done: Counter,
+    /// They could not be used, and the old ones stay in force.
+    pub failed: Counter,
 }
 
 /// The tick thread's counters.

@@ -19,15 +19,19 @@ mod digest;
 mod fault;
 mod fold;
 mod lanes;
+mod marks;
 mod options;
+mod order;
 mod publish;
 mod replay;
 mod row;
 mod sequence;
 mod sessions;
+mod stop;
 mod systems;
 mod tables;
 mod threshold;
+mod watch;
 
 use std::sync::Arc;
 
@@ -37,6 +41,7 @@ use wire::{DeviceId, SensorType, Tier};
 
 use crate::capture::Frame;
 use crate::interval::Interval;
+use crate::order::OrderPort;
 use crate::stats::{TierTotals, TwinStats};
 
 pub use account::{Ingress, Outcomes, Reason, balance};
@@ -54,16 +59,23 @@ pub use options::WorldOptions;
 pub use row::{ROWS_MAX, RowRef};
 pub use sequence::{AHEAD_MAX, SEEN_BITS, Sighting, observe};
 pub use sessions::{Losses, Sessions};
+pub use stop::StopTally;
 pub use threshold::{Direction, Level, Limits};
+pub use watch::Watch;
 
 use apply::Part;
 use digest::Digest;
+use order::OpenOrders;
+use stop::Stops;
 use systems::Step;
 use tables::{Hot, Rows, Touched};
 
 /// Records that a ring gives at once: 64 KiB of slots, which stay in L2 from the first look at them to the last. The
 /// worker gets the room back after each.
 const STEP_RECORDS: usize = 1024;
+
+/// A session that does not answer a stop is asked again so often in a second.
+const STOPS_HZ: u64 = 4;
 
 /// Crossings remembered of one tick; further ones are counted only.
 const CROSSINGS_MAX: usize = 4096;
@@ -121,6 +133,10 @@ struct Plant {
     digest: Digest,
     stats: Arc<TwinStats>,
     interval: Box<Interval>,
+    watch: Option<Watch>,
+    stops: Stops,
+    open_orders: OpenOrders,
+    orders_port: Option<OrderPort>,
 }
 
 impl World {
@@ -132,6 +148,9 @@ impl World {
             touched: Touched::new(),
             index: KeyIndex::new(options.index_secrets, options.entities_max),
             sessions: Sessions::new(options.sessions_max),
+            stops: Stops::new(options.sessions_max, u64::from(options.hz).div_ceil(STOPS_HZ)),
+            open_orders: OpenOrders::new(),
+            orders_port: None,
             part: Part::new(),
             outcomes: [Outcomes::default(); Tier::COUNT],
             answers: AnswerCounts::default(),
@@ -148,8 +167,19 @@ impl World {
             options,
             stats,
             interval,
+            watch: None,
         };
         Self { ecs: tables::empty(), plant, schedule: systems::schedule() }
+    }
+
+    /// Shows rows and sessions to whoever holds the other end of the watch's exchange. Asked for before the first tick.
+    pub fn attach(&mut self, watch: Watch) {
+        self.plant.watch = Some(watch);
+    }
+
+    /// Takes orders, and the stop, from whoever holds the other end. Asked for before the first tick.
+    pub fn command(&mut self, orders: OrderPort) {
+        self.plant.orders_port = Some(orders);
     }
 
     /// One tick, the `tick`-th of the schedule. `clock` tells the time in nanoseconds since the Unix epoch; it is asked

@@ -13,7 +13,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{CertificateError, Error, RootCertStore};
-use twin::certs::{CertsError, LEAF_DAYS, Request, development, init};
+use twin::certs::{
+    CertsError, Grant, Holder, LEAF_DAYS, Request, Standing, development, enroll, init, revoke,
+    rotate, show, token,
+};
 use uuid::Uuid;
 
 /// 2026-01-01, in seconds since 1970.
@@ -102,7 +105,7 @@ fn keys_match_their_certificates_and_only_their_owner_reads_them() {
     let device = Uuid::from_u128(7);
     let files =
         init(&Request { devices: vec![device], ..request(folder.path()) }, NOW_UNIX_S).unwrap();
-    assert_eq!(files.len(), 6);
+    assert_eq!(files.len(), 7);
     for path in &files {
         let mode = std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
         let expected = if path.extension().unwrap() == "key" { 0o600 } else { 0o644 };
@@ -203,8 +206,122 @@ fn a_broken_authority_is_named() {
 #[test]
 fn development_certificates_hold_without_a_file() {
     let certs = development(NOW_UNIX_S).unwrap();
-    let leaf = CertificateDer::from(certs.chain_der[0].clone());
+    let leaf = CertificateDer::from(certs.server.chain_der[0].clone());
     let roots = roots(CertificateDer::from(certs.ca_der));
-    assert_eq!(verify_server(roots, &leaf, "localhost", NOW_UNIX_S), Ok(()));
-    assert!(PrivateKeyDer::try_from(certs.key_der).is_ok());
+    assert_eq!(verify_server(roots.clone(), &leaf, "localhost", NOW_UNIX_S), Ok(()));
+    assert!(PrivateKeyDer::try_from(certs.server.key_der).is_ok());
+    let gateway = CertificateDer::from(certs.gateway.chain_der[0].clone());
+    assert_eq!(verify_device(roots, &gateway), Ok(()));
+}
+
+#[test]
+fn a_holder_is_enrolled_once_and_again_after_it_was_revoked() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    init(&request(path), NOW_UNIX_S).unwrap();
+    let device = Uuid::from_u128(11);
+    let grant = [Grant::device(device)];
+    enroll(path, &grant, NOW_UNIX_S).unwrap();
+    let first = standing(path, &format!("device-{device}"));
+    assert_eq!(first.1, Standing::Valid);
+    assert!(matches!(enroll(path, &grant, NOW_UNIX_S), Err(CertsError::Exists(_))));
+    let holder = [Holder::Device(device)];
+    assert_eq!(revoke(path, &holder, &[], NOW_UNIX_S).unwrap().1, 1);
+    assert_eq!(revoke(path, &holder, &[], NOW_UNIX_S + 9).unwrap().1, 0, "nothing is left");
+    assert_eq!(standing(path, &format!("device-{device}")).1, Standing::Revoked);
+    enroll(path, &grant, NOW_UNIX_S).unwrap();
+    let second = standing(path, &format!("device-{device}"));
+    assert_eq!(second.1, Standing::Valid);
+    assert_ne!(first.0, second.0, "it has another serial number");
+}
+
+#[test]
+fn rotation_keeps_the_names_and_changes_the_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let names = vec!["twin.local".to_owned(), "192.168.1.20".to_owned()];
+    init(&Request { names, gateways: vec!["plant".into()], ..request(path) }, NOW_UNIX_S).unwrap();
+    let read = |name: &str| std::fs::read(path.join(name)).unwrap();
+    let before = ["server.key", "server.pem", "gateway-plant.key", "ca.pem"].map(read);
+    let gateway = Holder::gateway("plant").unwrap();
+    let old = standing(path, "gateway-plant").0;
+    rotate(path, &[Holder::Server, gateway.clone()], false, NOW_UNIX_S).unwrap();
+    let after = ["server.key", "server.pem", "gateway-plant.key", "ca.pem"].map(read);
+    assert!((0..3).all(|at| before[at] != after[at]) && before[3] == after[3]);
+    let roots = roots(certificate(&path.join("ca.pem")));
+    let leaf = certificate(&path.join("server.pem"));
+    for name in ["localhost", "::1", "twin.local", "192.168.1.20"] {
+        assert_eq!(verify_server(roots.clone(), &leaf, name, NOW_UNIX_S), Ok(()), "{name}");
+    }
+    let shown = show(&[path.join("gateway-plant.pem")], NOW_UNIX_S).unwrap();
+    assert_eq!(shown[0].names, ["urn:pollux:gateway:*"]);
+    // The first one is still valid, until it is revoked by its serial number or with its holder.
+    let kept = format!("issued/gateway-plant-{old}");
+    assert!(path.join(format!("{kept}.pem")).exists());
+    assert_eq!(revoke(path, &[], &[old], NOW_UNIX_S).unwrap().1, 1);
+    assert_eq!(standing(path, "gateway-plant").1, Standing::Valid);
+    rotate(path, std::slice::from_ref(&gateway), true, NOW_UNIX_S).unwrap();
+    assert_eq!(standing(path, "gateway-plant").1, Standing::Valid);
+    assert_eq!(revoke(path, &[gateway], &[], NOW_UNIX_S).unwrap().1, 1, "of three, one was left");
+}
+
+#[test]
+fn a_gateway_is_not_revoked_with_one_whose_name_begins_as_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let gateways = vec!["hall".to_owned(), "hall-3".to_owned()];
+    init(&Request { gateways, ..request(path) }, NOW_UNIX_S).unwrap();
+    revoke(path, &[Holder::gateway("hall").unwrap()], &[], NOW_UNIX_S).unwrap();
+    assert_eq!(standing(path, "gateway-hall").1, Standing::Revoked);
+    assert_eq!(standing(path, "gateway-hall-3").1, Standing::Valid);
+}
+
+#[test]
+fn what_no_holder_can_be_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    init(&request(folder.path()), NOW_UNIX_S).unwrap();
+    for name in ["", "A", "a/b", "..", "a b", &"a".repeat(65)] {
+        assert!(matches!(Holder::gateway(name), Err(CertsError::Gateway { .. })), "{name:?}");
+    }
+    for digits in ["", "g", "0x", &"0".repeat(33)] {
+        let grant = Grant::gateway("a", &[], &[digits.to_owned()]);
+        assert!(matches!(grant, Err(CertsError::Prefix { .. })), "{digits:?}");
+    }
+    for digits in ["", "1", "xy", &"00".repeat(21)] {
+        let revoked = revoke(folder.path(), &[], &[digits.to_owned()], NOW_UNIX_S);
+        assert!(matches!(revoked, Err(CertsError::Serial { .. })), "{digits:?}");
+    }
+    let stranger = [Holder::Device(Uuid::from_u128(5))];
+    let unknown = revoke(folder.path(), &stranger, &[], NOW_UNIX_S);
+    assert!(matches!(unknown, Err(CertsError::Unknown { .. })));
+    let unknown = rotate(folder.path(), &stranger, false, NOW_UNIX_S);
+    assert!(matches!(unknown, Err(CertsError::Unknown { .. })));
+}
+
+#[test]
+fn a_token_is_kept_as_a_digest_and_replaced_by_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let list = folder.path().join("tokens");
+    let (device, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    std::fs::write(&list, "# plant 7\n").unwrap();
+    let first = token(&list, device, &[1; 32]).unwrap();
+    token(&list, other, &[2; 32]).unwrap();
+    let second = token(&list, device, &[3; 32]).unwrap();
+    assert_eq!((first.len(), second.len()), (64, 64));
+    let text = std::fs::read_to_string(&list).unwrap();
+    assert!(text.starts_with("# plant 7\n") && !text.contains(&second), "{text}");
+    assert_eq!(text.matches(&device.to_string()).count(), 1, "{text}");
+    netloop::Tokens::parse(&text).unwrap();
+    std::fs::write(&list, "seven\n").unwrap();
+    assert!(matches!(token(&list, device, &[4; 32]), Err(CertsError::Tokens { .. })));
+    assert_eq!(std::fs::read_to_string(&list).unwrap(), "seven\n");
+    let fresh = folder.path().join("fresh");
+    token(&fresh, device, &[1; 32]).unwrap();
+    assert_eq!(std::fs::metadata(&fresh).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+/// Serial number and standing of a certificate of the folder.
+fn standing(folder: &Path, name: &str) -> (String, Standing) {
+    let shown = show(&[folder.join(format!("{name}.pem"))], NOW_UNIX_S).unwrap();
+    (shown[0].serial.clone(), shown[0].standing)
 }

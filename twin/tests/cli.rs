@@ -25,10 +25,11 @@ fn text(bytes: &[u8]) -> &str {
 #[test]
 fn help_of_every_command_has_examples_and_succeeds() {
     let folder = tempfile::tempdir().unwrap();
-    let commands: [&[&str]; 4] =
-        [&["certs", "init"], &["config", "init"], &["config", "check"], &["config", "show"]];
+    let certs = ["init", "enroll", "rotate", "revoke", "show", "token"].map(|name| ["certs", name]);
+    let config = ["init", "check", "show"].map(|name| ["config", name]);
+    let commands = certs.iter().chain(&config);
     for command in commands {
-        let output = pollux(folder.path(), &[command, &["--help"]].concat());
+        let output = pollux(folder.path(), &[&command[..], &["--help"]].concat());
         assert_eq!(output.status.code(), Some(0), "{command:?}");
         let example = format!("pollux {}", command.join(" "));
         let help = text(&output.stdout);
@@ -115,8 +116,8 @@ fn certificates_are_made_once_and_listed() {
     let output = pollux(folder.path(), &args);
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     let files: Vec<&str> = text(&output.stdout).lines().collect();
-    assert_eq!(files.len(), 6);
-    for file in ["ca.pem", "ca.key", "server.pem", "server.key"] {
+    assert_eq!(files.len(), 7);
+    for file in ["ca.pem", "ca.key", "crl.pem", "server.pem", "server.key"] {
         assert!(files.contains(&format!("pki/{file}").as_str()), "{files:?}");
         assert!(folder.path().join("pki").join(file).exists());
     }

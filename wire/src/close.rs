@@ -22,11 +22,17 @@ pub enum CloseCode {
     Limit = 0x07,
     /// The twin is shutting down.
     Shutdown = 0x08,
+    /// The peer has not proved who it is, or its proof holds no longer.
+    Unauthorized = 0x09,
+    /// The session may not speak for this device.
+    Forbidden = 0x0a,
+    /// The certificate of the session was revoked.
+    Revoked = 0x0b,
 }
 
 impl CloseCode {
     /// All codes, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::Done,
         Self::BadRecord,
         Self::Ragged,
@@ -36,6 +42,9 @@ impl CloseCode {
         Self::BadVersion,
         Self::Limit,
         Self::Shutdown,
+        Self::Unauthorized,
+        Self::Forbidden,
+        Self::Revoked,
     ];
 
     /// The code with this number, if it is assigned.
@@ -57,6 +66,9 @@ impl CloseCode {
             Self::BadVersion => "bad_version",
             Self::Limit => "limit",
             Self::Shutdown => "shutdown",
+            Self::Unauthorized => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::Revoked => "revoked",
         }
     }
 }

@@ -18,6 +18,10 @@ pub enum Operation {
     Read = 0,
     /// Make the record's value the setpoint of the actuator.
     Setpoint = 1,
+    /// Stop everything that this session speaks for, until [`Operation::Clear`].
+    Stop = 2,
+    /// End what [`Operation::Stop`] began.
+    Clear = 3,
 }
 
 /// How a command ended.
@@ -41,6 +45,8 @@ impl Operation {
         match number {
             0 => Some(Self::Read),
             1 => Some(Self::Setpoint),
+            2 => Some(Self::Stop),
+            3 => Some(Self::Clear),
             _ => None,
         }
     }

@@ -18,6 +18,8 @@ const FRAME_HEADER_BYTES: usize = 4;
 const KIND_TOTALS: u16 = 1;
 /// A longer hello or frame is refused: nothing in this version needs more, and the reader keeps the bytes.
 const LENGTH_MAX: usize = 256;
+/// Where the length of the token stands in a hello.
+const TOKEN_LENGTH_AT: usize = 36;
 
 /// Capability bits of a hello. Unknown bits are ignored.
 pub mod capability {
@@ -36,6 +38,13 @@ pub struct Hello {
     pub epoch: u32,
     /// The device or gateway at the other end.
     pub device: DeviceId,
+}
+
+/// A secret that proves who a device without a certificate is. It follows the fixed part of the hello.
+#[derive(Clone, Copy)]
+pub struct Token {
+    bytes: [u8; Token::BYTES_MAX],
+    length: u8,
 }
 
 /// What a device has offered in the whole session, for each tier, in records.
@@ -84,10 +93,24 @@ impl Hello {
         bytes
     }
 
-    /// Reads a hello from the front of `bytes`; `None` when more are needed, else the hello and how many it took.
+    /// The hello with a token behind it: a buffer, and how many of its bytes are the hello.
+    #[must_use]
+    pub fn encode_with_token(&self, token: &Token) -> ([u8; LENGTH_MAX], usize) {
+        let secret = token.as_bytes();
+        let length = HELLO_BYTES + secret.len();
+        let mut bytes = [0; LENGTH_MAX];
+        bytes[..HELLO_BYTES].copy_from_slice(&self.encode());
+        bytes[10..12].copy_from_slice(&(length as u16).to_le_bytes());
+        bytes[TOKEN_LENGTH_AT..][..2].copy_from_slice(&(secret.len() as u16).to_le_bytes());
+        bytes[HELLO_BYTES..length].copy_from_slice(secret);
+        (bytes, length)
+    }
+
+    /// Reads a hello from the front of `bytes`; `None` when more are needed, else the hello and how many it took. Its
+    /// token, if any, is [`Token::of_hello`] of what it took.
     ///
     /// # Errors
-    /// Not a hello, of a version that is not served, or of a length that is not allowed.
+    /// Not a hello, of a version that is not served, or of a length that is not allowed, be it its own or its token's.
     pub fn decode(bytes: &[u8]) -> Result<Option<(Self, usize)>, ControlError> {
         let seen = bytes.len().min(MAGIC.len());
         if bytes[..seen] != MAGIC[..seen] {
@@ -102,6 +125,12 @@ impl Hello {
         if !(HELLO_BYTES..=LENGTH_MAX).contains(&length) {
             return Err(ControlError::Length(length));
         }
+        if let Some(field) = bytes[TOKEN_LENGTH_AT.min(bytes.len())..].first_chunk() {
+            let token = usize::from(u16::from_le_bytes(*field));
+            if token != 0 && (!Token::allows(token) || HELLO_BYTES + token > length) {
+                return Err(ControlError::Length(token));
+            }
+        }
         if bytes.len() < length {
             return Ok(None);
         }
@@ -111,6 +140,49 @@ impl Hello {
             device: DeviceId(array(bytes, 20)),
         };
         Ok(Some((hello, length)))
+    }
+}
+
+impl Token {
+    /// Fewer bytes could be guessed.
+    pub const BYTES_MIN: usize = 16;
+    /// More bytes prove nothing more.
+    pub const BYTES_MAX: usize = 128;
+
+    /// A token of these bytes; `None` when there are fewer than [`Self::BYTES_MIN`] or more than [`Self::BYTES_MAX`].
+    #[must_use]
+    pub fn new(secret: &[u8]) -> Option<Self> {
+        if !Self::allows(secret.len()) {
+            return None;
+        }
+        let mut bytes = [0; Self::BYTES_MAX];
+        bytes[..secret.len()].copy_from_slice(secret);
+        Some(Self { bytes, length: secret.len() as u8 })
+    }
+
+    /// The secret itself.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+
+    /// The token in the bytes that [`Hello::decode`] took; empty when the device shows none.
+    #[must_use]
+    pub fn of_hello(hello: &[u8]) -> &[u8] {
+        let field = hello[TOKEN_LENGTH_AT.min(hello.len())..].first_chunk();
+        let length = field.map_or(0, |field| usize::from(u16::from_le_bytes(*field)));
+        hello.get(HELLO_BYTES..HELLO_BYTES + length).unwrap_or_default()
+    }
+
+    const fn allows(length: usize) -> bool {
+        Self::BYTES_MIN <= length && length <= Self::BYTES_MAX
+    }
+}
+
+/// A secret does not go into a log by accident.
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Token({} bytes)", self.length)
     }
 }
 

@@ -37,7 +37,7 @@ pub use batch::{Batch, BatchError};
 pub use close::CloseCode;
 pub use command::{Command, Operation, Status};
 pub use control::{
-    ControlError, ControlFrame, HELLO_BYTES, Hello, MAGIC, TOTALS_BYTES, Totals, VERSION,
+    ControlError, ControlFrame, HELLO_BYTES, Hello, MAGIC, TOTALS_BYTES, Token, Totals, VERSION,
     capability,
 };
 pub use device::{DeviceId, ParseDeviceError};

@@ -5,7 +5,7 @@
 use wire::{
     Batch, BatchError, CloseCode, Command, ControlError, ControlFrame, DeviceId, HELLO_BYTES,
     Hello, MAGIC, Operation, ParseDeviceError, RECORD_BYTES, Reading, Record, RecordError,
-    SensorType, Status, TOTALS_BYTES, Totals,
+    SensorType, Status, TOTALS_BYTES, Token, Totals,
 };
 
 /// The most bytes that a payload of the control stream may have (PROTOCOL.md#control).
@@ -32,6 +32,10 @@ fn frame(kind: u16, length: u16) -> Vec<u8> {
     bytes.resize(4 + usize::from(length), 0xa5);
     bytes
 }
+
+/// All operations, in the order of their numbers.
+const OPERATIONS: [Operation; 4] =
+    [Operation::Read, Operation::Setpoint, Operation::Stop, Operation::Clear];
 
 #[test]
 fn only_whole_records_are_a_batch() {
@@ -112,7 +116,7 @@ fn every_last_byte_of_a_command_is_split_or_rejected() {
         let command = decoded.unwrap();
         assert_eq!((command.upper, command.sensor_type as u8), (upper, low));
         assert_eq!(command.record.kind(), kind, "the byte is kept as it came");
-        let operation = [Operation::Read, Operation::Setpoint].get(usize::from(upper)).copied();
+        let operation = OPERATIONS.get(usize::from(upper)).copied();
         assert_eq!(command.operation(), operation);
         let statuses = [Status::Ok, Status::Unknown, Status::Refused, Status::OutOfRange];
         assert_eq!(command.status(), statuses.get(usize::from(upper)).copied());
@@ -180,6 +184,46 @@ fn every_length_of_a_hello_is_held_to_its_limits() {
 }
 
 #[test]
+fn every_length_of_a_token_is_held_to_its_limits() {
+    for length in 1..=u16::MAX {
+        let mut bytes = hello().encode().to_vec();
+        bytes[10..12].copy_from_slice(&LENGTH_MAX.to_le_bytes());
+        bytes[36..38].copy_from_slice(&length.to_le_bytes());
+        bytes.resize(usize::from(LENGTH_MAX), 0x55);
+        let allowed = (16..=128).contains(&length);
+        let expected = if allowed {
+            Ok(Some((hello(), usize::from(LENGTH_MAX))))
+        } else {
+            Err(ControlError::Length(usize::from(length)))
+        };
+        assert_eq!(Hello::decode(&bytes), expected);
+        // What is wrong is refused as soon as it is seen.
+        assert_eq!(Hello::decode(&bytes[..38]).is_err(), !allowed);
+        if allowed {
+            assert_eq!(Token::of_hello(&bytes), vec![0x55; usize::from(length)]);
+            assert!(Token::new(&bytes[40..][..usize::from(length)]).is_some());
+        }
+    }
+    for length in [0, 15, 129] {
+        assert!(Token::new(&vec![1; length]).is_none());
+    }
+}
+
+#[test]
+fn a_token_beyond_its_hello_is_refused() {
+    let (mut bytes, length) = hello().encode_with_token(&Token::new(&[7; 20]).unwrap());
+    assert_eq!(length, 60);
+    bytes[10..12].copy_from_slice(&59_u16.to_le_bytes());
+    assert_eq!(Hello::decode(&bytes), Err(ControlError::Length(20)));
+}
+
+#[test]
+fn a_token_is_not_printed() {
+    let token = Token::new(b"0123456789abcdef").unwrap();
+    assert_eq!(format!("{token:?}"), "Token(16 bytes)");
+}
+
+#[test]
 fn cut_frames_ask_for_more() {
     for (kind, length) in [(1, 24), (1, 30), (0, 0), (2, 5), (u16::MAX, LENGTH_MAX)] {
         let bytes = frame(kind, length);
@@ -226,7 +270,7 @@ fn close_codes_beyond_the_table_are_unknown() {
     for (number, code) in (0..).zip(CloseCode::ALL) {
         assert_eq!(CloseCode::from_u64(number), Some(code));
     }
-    for number in (9..2000).chain([1 << 32, (1 << 32) + 4, u64::MAX]) {
+    for number in (12..2000).chain([1 << 32, (1 << 32) + 4, u64::MAX]) {
         assert_eq!(CloseCode::from_u64(number), None, "{number}");
     }
 }

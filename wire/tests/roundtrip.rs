@@ -133,7 +133,7 @@ fn a_stream_cut_anywhere_yields_the_same_records() {
 
 #[test]
 fn a_command_and_its_ack_keep_all_but_what_they_change() {
-    let operations = [Operation::Read, Operation::Setpoint];
+    let operations = [Operation::Read, Operation::Setpoint, Operation::Stop, Operation::Clear];
     let statuses = [Status::Ok, Status::Unknown, Status::Refused, Status::OutOfRange];
     for_all(|draw| {
         let reading = draw.reading();

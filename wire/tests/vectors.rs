@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use wire::{
     Batch, Command, ControlFrame, DeviceId, Hello, Operation, Reading, Record, SensorType, Status,
-    Totals, capability,
+    Token, Totals, capability,
 };
 
 const TS_US: u64 = 1_763_690_400_000_000;
@@ -156,6 +156,17 @@ fn a_setpoint_and_its_refusals_read_and_write() {
 }
 
 #[test]
+fn a_stop_and_a_clear_read_and_write() {
+    for (name, operation, seq) in
+        [("t3_stop_request", Operation::Stop, 1), ("t3_clear_request", Operation::Clear, 2)]
+    {
+        let request = plain(0, 0.0, seq, SensorType::Generic);
+        let command = check_t3(name, Command::request(request, operation));
+        assert_eq!(command.operation(), Some(operation));
+    }
+}
+
+#[test]
 fn a_hello_reads_and_writes() {
     let hello = Hello {
         capabilities: capability::COMMANDS | capability::TOTALS,
@@ -165,6 +176,20 @@ fn a_hello_reads_and_writes() {
     let bytes = vector("hello");
     assert_eq!(Hello::decode(&bytes), Ok(Some((hello, bytes.len()))));
     assert_eq!(hello.encode().as_slice(), bytes);
+}
+
+#[test]
+fn a_hello_with_a_token_reads_and_writes() {
+    let hello =
+        Hello { capabilities: capability::COMMANDS, epoch: 1_763_690_400, device: plant_device() };
+    let bytes = vector("hello_token");
+    assert_eq!(Hello::decode(&bytes), Ok(Some((hello, bytes.len()))));
+    assert_eq!(Token::of_hello(&bytes), b"secret of a metr");
+    let token = Token::new(b"secret of a metr").unwrap();
+    let (encoded, length) = hello.encode_with_token(&token);
+    assert_eq!(encoded[..length], bytes);
+    assert!(Token::of_hello(&vector("hello")).is_empty());
+    assert!(Token::of_hello(&vector("hello_longer")).is_empty());
 }
 
 #[test]
@@ -204,7 +229,7 @@ fn every_vector_is_read_by_a_test() {
         .unwrap()
         .map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned())
         .collect();
-    assert!(names.len() >= 12, "{names:?}");
+    assert!(names.len() >= 13, "{names:?}");
     for name in names {
         assert!(source.contains(&format!("\"{name}\"")), "no test reads {name}.hex");
     }

@@ -91,9 +91,10 @@ pub fn record(slot: &Slot) -> Record {
 
 impl Sink for Collector {
     fn push_t1(&mut self, count: usize, slots: impl Iterator<Item = Slot>) -> usize {
-        let taken = count.min(self.room_t1);
+        let before = self.t1.len();
+        self.t1.extend(slots.take(count.min(self.room_t1)));
+        let taken = self.t1.len() - before;
         self.room_t1 -= taken;
-        self.t1.extend(slots.take(taken));
         taken
     }
     fn free_t2(&self) -> usize {
@@ -217,29 +218,38 @@ impl Pair {
         client_limits: SessionLimits,
         hello: Option<Hello>,
     ) -> Self {
-        eprintln!("seed {seed}, {weather:?}");
         let now = Now::simulated();
         let (certificate, key) = certificate();
         let server = ServerTls::from_der(vec![certificate.clone()], key).into_quic().unwrap();
         let client = client_tls([certificate], wire::ALPN).unwrap();
-        let address = |port| SocketAddr::from(([10, 0, 0, 1], port));
         let seed_bytes = |n: u8| [n ^ seed as u8; 32];
+        let server = Engine::server(server, server_limits, now, seed_bytes(1));
+        let client = Engine::client(client, hello, client_limits, now, seed_bytes(2));
+        Self::of_engines(seed, weather, now, (server, client), hello.is_some())
+    }
+
+    /// Engines that a test has made at `now`; `greets` where the client has a hello.
+    pub fn of_engines(
+        seed: u64,
+        weather: Weather,
+        now: Now,
+        (server, client): (Engine, Engine),
+        greets: bool,
+    ) -> Self {
+        eprintln!("seed {seed}, {weather:?}");
+        let end = |engine, port| End {
+            engine,
+            sink: Collector::default(),
+            address: SocketAddr::from(([10, 0, 0, 1], port)),
+        };
         Self {
             now,
-            server: End {
-                engine: Engine::server(server, server_limits, now, seed_bytes(1)),
-                sink: Collector::default(),
-                address: address(4433),
-            },
-            client: End {
-                engine: Engine::client(client, hello, client_limits, now, seed_bytes(2)),
-                sink: Collector::default(),
-                address: address(9000),
-            },
+            server: end(server, 4433),
+            client: end(client, 9000),
             weather,
             dice: Dice(seed),
             seed,
-            greets: hello.is_some(),
+            greets,
             flights: BinaryHeap::new(),
             order: 0,
             delivered: 0,

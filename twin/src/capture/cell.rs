@@ -6,7 +6,9 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use bytemuck::{Pod, Zeroable};
 use netloop::{CloseReason, SessionEvent, SessionId, Slot, TierTally};
-use wire::{CloseCode, DeviceId, Hello, Tier, Totals};
+use wire::{CloseCode, DeviceId, Hello, SensorType, Tier, Totals};
+
+use crate::order::Order;
 
 #[cfg(target_endian = "big")]
 compile_error!("a capture holds the slots of the rings as they lie in memory: little-endian");
@@ -23,12 +25,17 @@ pub enum MarkKind {
     Tick = 3,
     /// What came before since the last tick is not whole; so many cells were shed, in so many ticks.
     Gap = 4,
+    /// An order of an operator; `sub` is 1 where a full ring refused it.
+    Order = 6,
+    /// The stop of the plant was asked for, or cleared: the word, and when.
+    Stop = 7,
     /// The end of the run: the hash of the world, and the ticks that were captured.
     End = 5,
 }
 
 impl MarkKind {
-    const ALL: [Self; 5] = [Self::Chunk, Self::Event, Self::Tick, Self::Gap, Self::End];
+    const ALL: [Self; 7] =
+        [Self::Chunk, Self::Event, Self::Tick, Self::Gap, Self::End, Self::Order, Self::Stop];
 }
 
 /// A cell that says what the cells around it are.
@@ -158,6 +165,31 @@ pub(super) fn decode_event(mark: &Mark, cells: &[Slot]) -> Option<SessionEvent> 
     })
 }
 
+/// An order as a mark.
+pub(super) fn encode_order(order: &Order, was_busy: bool) -> Mark {
+    let [low, high] = words_of(&order.device.0);
+    let names = u64::from(order.actuator_id)
+        | u64::from(order.via) << 16
+        | u64::from(order.sensor_type as u8) << 32;
+    let words = [order.id, order.asked_ns, low, high, names, order.value.to_bits(), 0];
+    Mark::new(MarkKind::Order, was_busy.into(), 0, words)
+}
+
+/// The order of a mark, and whether a full ring refused it; none if it is no order.
+pub(super) fn decode_order(mark: &Mark) -> Option<(Order, bool)> {
+    let [id, asked_ns, low, high, names, value, _] = mark.words;
+    let order = Order {
+        id,
+        asked_ns,
+        device: DeviceId(bytes_of(low, high)),
+        actuator_id: names as u16,
+        sensor_type: SensorType::from_u8((names >> 32) as u8)?,
+        via: (names >> 16) as u16,
+        value: f64::from_bits(value),
+    };
+    Some((order, mark.sub == 1))
+}
+
 fn encode_reason(reason: CloseReason) -> (u64, u64) {
     match reason {
         CloseReason::Peer(None) => (0, 0),
@@ -227,6 +259,22 @@ mod tests {
             }
             round_trip(&SessionEvent::Failed { session, reason });
         }
+    }
+
+    #[test]
+    fn orders_come_back_as_they_were() {
+        for (sensor_type, was_busy) in
+            SensorType::ALL.into_iter().zip([false, true].into_iter().cycle())
+        {
+            let device = DeviceId(*b"0123456789abcdef");
+            let (actuator_id, via, value) = (0xfedc, 0x1234, -0.0);
+            let order =
+                Order { id: 9, asked_ns: u64::MAX, device, actuator_id, sensor_type, via, value };
+            assert_eq!(decode_order(&encode_order(&order, was_busy)), Some((order, was_busy)));
+        }
+        let mut mark = Mark::new(MarkKind::Order, 0, 0, [0; 7]);
+        mark.words[4] = 0xff << 32;
+        assert_eq!(decode_order(&mark), None, "no such type");
     }
 
     #[test]

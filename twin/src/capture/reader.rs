@@ -11,8 +11,9 @@ use netloop::{SessionEvent, Slot};
 use thiserror::Error;
 use wire::Tier;
 
-use super::cell::{Mark, MarkKind, decode_event};
+use super::cell::{Mark, MarkKind, decode_event, decode_order};
 use super::file::{Header, HeaderError, SegmentHeader};
+use crate::order::{Order, StopWord};
 
 /// Cells of one tick at most; more than any budget lets a tick take.
 const TICK_CELLS_MAX: usize = 1 << 26;
@@ -60,6 +61,10 @@ pub struct Frame<'a> {
     pub room: usize,
     /// Steps of sessions, in order.
     pub events: &'a [SessionEvent],
+    /// Orders of operators, and whether a full ring refused them.
+    pub orders: &'a [(Order, bool)],
+    /// A change of the stop of the plant: the word, and when it was asked for.
+    pub stop: Option<(StopWord, u64)>,
     cells: &'a [Slot],
     chunks: &'a [(Tier, Range<usize>)],
 }
@@ -114,6 +119,8 @@ pub struct Reader<R> {
     /// The mark that is read next.
     at: usize,
     events: Vec<SessionEvent>,
+    orders: Vec<(Order, bool)>,
+    stop: Option<(StopWord, u64)>,
     chunks: Vec<(Tier, Range<usize>)>,
 }
 
@@ -134,6 +141,8 @@ impl<R: std::io::Read> Reader<R> {
             done: 0,
             at: 0,
             events: Vec::new(),
+            orders: Vec::new(),
+            stop: None,
             chunks: Vec::new(),
         })
     }
@@ -188,6 +197,8 @@ impl<R: std::io::Read> Reader<R> {
                 digest,
                 room: usize::try_from(room).unwrap_or(usize::MAX),
                 events: &self.events,
+                orders: &self.orders,
+                stop: self.stop,
                 cells: &self.cells,
                 chunks: &self.chunks,
             }),
@@ -204,6 +215,8 @@ impl<R: std::io::Read> Reader<R> {
     fn forget(&mut self) {
         if self.done == self.at {
             self.events.clear();
+            self.orders.clear();
+            self.stop = None;
             self.chunks.clear();
         }
         if self.done == self.cells.len() {
@@ -235,14 +248,19 @@ impl<R: std::io::Read> Reader<R> {
                 let event = decode_event(&mark, &self.cells[cells.clone()]);
                 self.events.push(event.ok_or_else(|| self.form("an unknown event"))?);
             }
-            MarkKind::Tick | MarkKind::Gap | MarkKind::End if mark.count != 0 => {
+            _ if mark.count != 0 => {
                 return Err(self.form("a mark with cells that it does not have"));
             }
+            MarkKind::Order => {
+                let order = decode_order(&mark).ok_or_else(|| self.form("an unknown order"))?;
+                self.orders.push(order);
+            }
+            MarkKind::Stop => self.stop = Some((StopWord(mark.words[0]), mark.words[1])),
             MarkKind::Tick | MarkKind::Gap | MarkKind::End => {}
         }
         self.at = cells.end;
         Ok(match kind {
-            MarkKind::Chunk | MarkKind::Event => Read::More,
+            MarkKind::Chunk | MarkKind::Event | MarkKind::Order | MarkKind::Stop => Read::More,
             MarkKind::Tick => Read::Tick(mark.words),
             MarkKind::Gap => Read::Gap(mark.words[0], mark.words[1]),
             MarkKind::End => Read::End(mark.words[0], mark.words[1]),

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use netloop::{Consumer, Producer, SessionEvent, Slot, ring};
 use wire::Tier;
 
-use super::cell::{EVENT_CELLS_MAX, Mark, MarkKind, encode_event};
+use super::cell::{EVENT_CELLS_MAX, Mark, MarkKind, encode_event, encode_order};
+use crate::order::{Order, StopWord};
 use crate::stats::TwinStats;
 
 /// The end that the tick thread holds.
@@ -43,6 +44,17 @@ impl Tap {
         let mut cells = [Slot::new([0; wire::RECORD_BYTES]); EVENT_CELLS_MAX];
         let count = encode_event(event, &mut cells);
         self.push(None, &cells[..count]);
+    }
+
+    /// Takes an order of an operator, and whether a full ring refused it.
+    pub fn push_order(&mut self, order: &Order, was_busy: bool) {
+        self.push(None, &[encode_order(order, was_busy).cell()]);
+    }
+
+    /// Takes a change of the stop of the plant, asked for at `asked_ns` since the Unix epoch.
+    pub fn push_stop(&mut self, word: StopWord, asked_ns: u64) {
+        let words = [word.0, asked_ns, 0, 0, 0, 0, 0];
+        self.push(None, &[Mark::new(MarkKind::Stop, 0, 0, words).cell()]);
     }
 
     /// Takes records that a tick took from a ring at once.

@@ -1,25 +1,98 @@
-//! `pollux certs`: certificates for development, as files.
+//! `pollux certs`: a small authority, as files in a folder.
+#![expect(
+    clippy::print_stdout,
+    reason = "the list of files, the certificates or the token is the result"
+)]
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::args::{CertsArgs, CertsCommand};
-use crate::certs::{AUTHORITY_DAYS, LEAF_DAYS, Request, init};
+use anyhow::Context;
+
+use crate::args::{
+    CertsArgs, CertsCommand, CertsEnrollArgs, CertsInitArgs, CertsRevokeArgs, CertsRotateArgs,
+    CertsShowArgs, CertsTokenArgs, HolderArgs, Output,
+};
+use crate::certs::{self, AUTHORITY_DAYS, CertsError, Grant, Holder, LEAF_DAYS, Request};
 
 /// Runs the command at the given time, in seconds since 1970.
 ///
 /// # Errors
 ///
-/// The certificates could not be made; nothing that existed was replaced without `--force`.
-#[expect(clippy::print_stdout, reason = "the list of files is the result")]
+/// The command could not be carried out; nothing that existed was replaced unasked.
 pub fn run(args: CertsArgs, now_unix_s: u64) -> anyhow::Result<ExitCode> {
-    let CertsCommand::Init(args) = args.command;
-    let request =
-        Request { folder: args.dir, names: args.name, devices: args.device, force: args.force };
-    for path in init(&request, now_unix_s)? {
-        println!("{}", path.display());
+    match args.command {
+        CertsCommand::Init(args) => init(args, now_unix_s)?,
+        CertsCommand::Enroll(args) => enroll(&args, now_unix_s)?,
+        CertsCommand::Rotate(args) => rotate(&args, now_unix_s)?,
+        CertsCommand::Revoke(args) => revoke(&args, now_unix_s)?,
+        CertsCommand::Show(args) => show(&args, now_unix_s)?,
+        CertsCommand::Token(args) => token(&args)?,
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn init(args: CertsInitArgs, now_unix_s: u64) -> Result<(), CertsError> {
+    let CertsInitArgs { dir, name, device, gateway, force } = args;
+    let request = Request { folder: dir, names: name, devices: device, gateways: gateway, force };
+    list(&certs::init(&request, now_unix_s)?);
     eprintln!(
         "for development: ECDSA P-256, the authority for {AUTHORITY_DAYS} days, all others for {LEAF_DAYS}"
     );
-    Ok(ExitCode::SUCCESS)
+    Ok(())
+}
+
+fn enroll(args: &CertsEnrollArgs, now_unix_s: u64) -> Result<(), CertsError> {
+    let mut grants: Vec<Grant> = args.device.iter().map(|device| Grant::device(*device)).collect();
+    if let Some(name) = &args.gateway {
+        grants.push(if args.all {
+            Grant::gateway_of_all(name)?
+        } else {
+            Grant::gateway(name, &args.behind, &args.prefix)?
+        });
+    }
+    list(&certs::enroll(&args.dir, &grants, now_unix_s)?);
+    Ok(())
+}
+
+fn rotate(args: &CertsRotateArgs, now_unix_s: u64) -> Result<(), CertsError> {
+    let mut holders = holders(&args.holders)?;
+    holders.extend(args.server.then_some(Holder::Server));
+    list(&certs::rotate(&args.holders.dir, &holders, args.revoke, now_unix_s)?);
+    Ok(())
+}
+
+fn revoke(args: &CertsRevokeArgs, now_unix_s: u64) -> Result<(), CertsError> {
+    let holders = holders(&args.holders)?;
+    let (path, added) = certs::revoke(&args.holders.dir, &holders, &args.serial, now_unix_s)?;
+    println!("{}", path.display());
+    eprintln!("{added} certificates revoked; a twin that reads this list closes their sessions");
+    Ok(())
+}
+
+fn show(args: &CertsShowArgs, now_unix_s: u64) -> anyhow::Result<()> {
+    let shown = certs::show(&args.paths, now_unix_s)?;
+    match args.output {
+        Output::Json => println!("{}", serde_json::to_string(&shown)?),
+        Output::Text => shown.iter().for_each(|one| println!("{one}")),
+    }
+    Ok(())
+}
+
+fn token(args: &CertsTokenArgs) -> anyhow::Result<()> {
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).context("the system gives no random numbers")?;
+    println!("{}", certs::token(&args.tokens, args.device, &secret)?);
+    Ok(())
+}
+
+fn holders(args: &HolderArgs) -> Result<Vec<Holder>, CertsError> {
+    let devices = args.device.iter().map(|device| Ok(Holder::Device(*device)));
+    devices.chain(args.gateway.iter().map(|name| Holder::gateway(name))).collect()
+}
+
+fn list(paths: &[PathBuf]) {
+    for path in paths {
+        println!("{}", path.display());
+    }
 }

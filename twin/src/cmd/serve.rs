@@ -3,12 +3,14 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use netloop::ServerTls;
+use netloop::ClientAuth;
 
 use crate::args::{EXIT_FAILED, Output, ServeArgs};
 use crate::cold::Ended;
 use crate::config::{Config, Effective};
+use crate::credentials::Credentials;
 use crate::logging;
+use crate::notify::Notifier;
 use crate::report::Summary;
 use crate::runtime::Twin;
 
@@ -22,21 +24,39 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let effective = Effective::load(&layers)?;
     let config = effective.config();
     logging::start(config.log.level);
-    let tls = ServerTls::from_pem_files(&config.tls.cert, &config.tls.key)?;
-    let mut twin = Twin::start(&effective, tls, args.report.report.as_deref())?;
-    announce(&twin, config);
+    let credentials = Credentials::load(&config.tls)?;
+    let mut twin = Twin::start(config, &credentials, args.report.report.as_deref())?;
+    twin.watch(&config.tls)?;
+    announce(&twin, config, &credentials);
     let limit = args.report.duration_s.map(Duration::from_secs);
-    let ended = twin.run(limit, &mut |_| {})?;
+    let mut notifier = Notifier::of_process();
+    notifier.ready();
+    let ended = twin.run(limit, &mut |surface| {
+        notifier.handle_second(surface.stats().tick.ticks.value());
+    })?;
+    notifier.stopping();
     print(&twin.finish()?, args.report.output)?;
     Ok(if ended == Ended::Stopped { ExitCode::from(EXIT_FAILED) } else { ExitCode::SUCCESS })
 }
 
-/// Says where the twin listens and how it idles, once everything is bound.
-fn announce(twin: &Twin, config: &Config) {
+/// Says where the twin listens, whom it trusts and how it idles, once everything is bound.
+fn announce(twin: &Twin, config: &Config, credentials: &Credentials) {
     eprintln!("listening quic {}", twin.quic_addr());
     if let Some(addr) = twin.http_addr() {
         eprintln!("listening http {addr}");
     }
+    let trust = &credentials.renewal().trust;
+    let (mode, revoked, tokens) = (trust.auth().name(), trust.revoked(), trust.tokens());
+    match trust.auth() {
+        ClientAuth::Required => {}
+        ClientAuth::Optional => eprintln!(
+            "WARNING: tls.client_auth = optional: whoever shows no certificate writes for every device"
+        ),
+        ClientAuth::Off => eprintln!(
+            "WARNING: tls.client_auth = off: whoever reaches the port writes for every device"
+        ),
+    }
+    eprintln!("devices: client_auth {mode}, {revoked} certificates revoked, {tokens} tokens");
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let (idle, hz) = (twin.idle_strategy(), config.tick.hz);
     eprintln!("ready: tick {hz} Hz, idle {idle} ({cores} cores)");

@@ -13,12 +13,13 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use netloop::ClientIdentity;
 use signal_hook::{consts::TERM_SIGNALS, flag};
 
 use crate::{
     args::{Output, SimulateArgs},
     report::Usage,
-    simulate::{Generator, Plan, Summary},
+    simulate::{Generator, LoadTls, Plan, Summary},
 };
 
 /// How often a signal is looked for.
@@ -39,9 +40,9 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
     }
     let plan = plan(args)?;
     plan.check()?;
-    let roots = netloop::certificates_from_pem_file(&args.ca)?;
+    let tls = tls(args)?;
     let shows = args.verbose || std::io::stderr().is_terminal();
-    let mut generator = Generator::start(plan, roots, args.mtu, args.report.report.clone())?;
+    let mut generator = Generator::start(plan, tls, args.mtu, args.report.report.clone())?;
     let mut line = Line { polls: 0, sent: 0, shows };
     let mut stopping = false;
     while !generator.wait(POLL)? {
@@ -109,6 +110,15 @@ fn plan(args: &SimulateArgs) -> anyhow::Result<Plan> {
         linger: Duration::from_micros(args.linger_us),
         seed: args.seed,
     })
+}
+
+fn tls(args: &SimulateArgs) -> anyhow::Result<LoadTls> {
+    let roots = netloop::certificates_from_pem_file(&args.ca)?;
+    let identity = match (&args.cert, &args.key) {
+        (Some(cert), Some(key)) => Some(ClientIdentity::from_pem_files(cert, key)?),
+        _ => None,
+    };
+    Ok(LoadTls { roots, identity })
 }
 
 fn resolve(addr: &str) -> anyhow::Result<SocketAddr> {

@@ -85,9 +85,10 @@ impl Kind {
             Self::Path { set } => {
                 set(config, value.as_str().filter(|path| !path.is_empty())?.into());
             }
+            Self::PathOrNone { set } if value.as_str() == Some("none") => set(config, None),
             Self::PathOrNone { set } => {
                 let path = value.as_str().filter(|path| !path.is_empty())?;
-                set(config, (path != "none").then(|| path.into()));
+                set(config, Some(path.into()));
             }
             Self::Choice { of, set } => {
                 let text = value.as_str()?;
@@ -131,6 +132,13 @@ pub(super) fn relations(config: &Config, entries: &[Entry], mistakes: &mut Vec<C
     if config.net.keep_alive_ms >= config.net.idle_timeout_ms {
         let bound = config.net.idle_timeout_ms;
         refuse("net.keep_alive_ms".into(), format!("below net.idle_timeout_ms, which is {bound}"));
+    }
+    if config.http.enabled
+        && !config.http.addr.ip().is_loopback()
+        && config.http.token_file.is_none()
+    {
+        let allowed = "a loopback address, as long as http.token_file is none";
+        refuse("http.addr".into(), allowed.to_owned());
     }
     for (name, threshold) in SENSOR_TYPES.iter().zip(&config.thresholds) {
         if threshold.low >= threshold.high {

@@ -6,9 +6,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use netloop::ClientAuth;
 use wire::SensorType;
 
-use super::{Config, IdleStrategy, LogLevel, Priority, Rule};
+use super::{Commands, Config, IdleStrategy, LogLevel, Priority, Rule};
 
 /// Names of the sensor types, indexed by the value on the wire.
 pub const SENSOR_TYPES: [&str; SensorType::COUNT] = {
@@ -22,7 +23,9 @@ pub const SENSOR_TYPES: [&str; SensorType::COUNT] = {
 };
 
 pub(super) const IDLE_NAMES: &[&str] = &["auto", "spin", "yield", "backoff", "wait"];
+const COMMANDS_NAMES: &[&str] = &["all", "stop", "none"];
 const PRIORITY_NAMES: &[&str] = &["hot", "normal"];
+const CLIENT_AUTH_NAMES: &[&str] = &["required", "optional", "off"];
 const LEVEL_NAMES: &[&str] = &["error", "warn", "info", "debug", "trace"];
 
 const MIB: u64 = 1 << 20;
@@ -278,13 +281,25 @@ const REST: &[Key] = &[
         "http.addr",
         "127.0.0.1:9100",
         Kind::Addr { set: |c, v| c.http.addr = v },
-        "TCP address of /metrics, /livez and /readyz. Port 0 takes any free port and prints it.",
+        "TCP address of the dashboard, the API and /metrics. Port 0 takes any free port and prints it. Beyond loopback it needs http.token_file.",
     ),
     key(
         "http.enabled",
         "true",
         Kind::Switch { set: |c, v| c.http.enabled = v },
         "Whether http.addr is served.",
+    ),
+    key(
+        "http.token_file",
+        "none",
+        Kind::Path { set: |c, v| c.http.token_file = (v.as_os_str() != "none").then_some(v) },
+        "File whose first line is the token that the API and its WebSockets ask for; none asks for no token. It travels as it is: put a proxy with TLS before it on a network that you do not trust.",
+    ),
+    key(
+        "http.commands",
+        "all",
+        Kind::Choice { of: COMMANDS_NAMES, set: |c, v| c.http.commands = Commands::ALL[v] },
+        "What may be commanded over HTTP: all (setpoints, stop and clear), stop (only that), or none.",
     ),
     key(
         "tls.cert",
@@ -297,6 +312,30 @@ const REST: &[Key] = &[
         "certs/server.key",
         Kind::Path { set: |c, v| c.tls.key = v },
         "The server's private key (PEM, PKCS #8).",
+    ),
+    key(
+        "tls.client_auth",
+        "required",
+        Kind::Choice { of: CLIENT_AUTH_NAMES, set: |c, v| c.tls.client_auth = ClientAuth::ALL[v] },
+        "What a device has to prove. required: a certificate or a token, and it writes for what that names. optional: a device that shows neither writes for every device. off: nothing is asked.",
+    ),
+    key(
+        "tls.ca",
+        "certs/ca.pem",
+        Kind::Path { set: |c, v| c.tls.ca = v },
+        "The authorities that sign the certificates of devices (PEM). Not read where tls.client_auth is off, nor are the two below.",
+    ),
+    key(
+        "tls.crl",
+        "certs/crl.pem",
+        Kind::PathOrNone { set: |c, v| c.tls.crl = v },
+        "The certificates of devices that are revoked (PEM); `pollux certs revoke` adds to it. All files of this section are read again when they change, and at SIGHUP.",
+    ),
+    key(
+        "tls.tokens",
+        "none",
+        Kind::PathOrNone { set: |c, v| c.tls.tokens = v },
+        "Devices without a certificate: on each line a UUID and the SHA-256 of its token; `pollux certs token` makes one.",
     ),
 ];
 

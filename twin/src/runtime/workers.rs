@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use netloop::{
-    Engine, Handover, Idle, IdleStrategy, Naming, Now, Posts, RingPort, ServerTls, SessionLimits,
-    Socket, SocketOptions, Waker, Worker, WorkerConfig, WorkerNumber, WorkerStats, wake_line,
+    Engine, Handover, Idle, IdleStrategy, Naming, Now, Posts, Renewal, Renewer, RingPort,
+    SessionLimits, Socket, SocketOptions, Waker, Worker, WorkerConfig, WorkerNumber, WorkerStats,
+    renewals, wake_line,
 };
 
 use crate::config::Config;
@@ -19,6 +20,8 @@ pub(super) struct Workers {
     pub(super) workers: Vec<Worker<RingPort>>,
     /// Those of the workers, in order.
     pub(super) wakers: Vec<Waker>,
+    /// What leads to the workers, in order.
+    pub(super) renewers: Vec<Renewer>,
     /// Where the watchdog sees and moves them.
     pub(super) posts: Posts,
     pub(super) addr: SocketAddr,
@@ -28,7 +31,7 @@ pub(super) struct Workers {
 /// What the workers have in common.
 pub(super) struct Shared<'a> {
     pub(super) config: &'a Config,
-    pub(super) tls: ServerTls,
+    pub(super) renewal: &'a Renewal,
     pub(super) now: Now,
     /// Decides what connection ids look like; no peer may know it.
     pub(super) seed: [u8; 32],
@@ -72,36 +75,40 @@ impl Workers {
     /// Puts the workers together.
     ///
     /// # Errors
-    /// The certificate does not fit its key, or the system has no descriptor left.
+    /// The system has no descriptor left.
     pub(super) fn new(
-        shared: Shared<'_>,
+        shared: &Shared<'_>,
         sockets: Vec<Socket>,
         ports: Vec<RingPort>,
         stats: &[Arc<WorkerStats>],
     ) -> anyhow::Result<Self> {
-        let Shared { config, tls, now, seed } = shared;
+        let &Shared { config, renewal, now, seed } = shared;
         let addr = sockets.first().context("a twin has a worker")?.local_addr();
         let count = u8::try_from(sockets.len()).context("net.workers")?;
         let lines: Vec<_> = sockets.iter().map(|_| wake_line()).collect::<Result<_, _>>()?;
         let (wakers, sleepers): (Vec<_>, Vec<_>) = lines.into_iter().unzip();
-        let quic = tls.into_quic()?;
+        let (renewers, renewals): (Vec<_>, Vec<_>) = ports.iter().map(|_| renewals()).unzip();
+        let ports = ports.into_iter().zip(renewals);
         let rest = Duration::from_micros(config.idle.rest_us);
         let worker_config = WorkerConfig { rest, ..WorkerConfig::default() };
         let limits = limits(config);
         let (posts, ways) = Handover::between(seed, &wakers, &sockets)?;
         let parts = sockets.into_iter().zip(ports).zip(sleepers).zip(stats);
         let idle = Idle::new(strategy(config)).strategy();
-        let make = |(index, ((((socket, port), sleeper), stats), way))| {
+        let make = |(index, ((((socket, (port, renewals)), sleeper), stats), way))| {
             let worker = WorkerNumber::new(index, count);
             let naming = Naming { seed, worker };
-            let engine = Engine::server(quic.clone(), limits.clone(), now, naming);
+            let mut engine =
+                Engine::server(Arc::clone(&renewal.crypto), limits.clone(), now, naming);
+            engine.renew(now, renewal.clone());
+            let port = RingPort { renewals: Some(renewals), ..port };
             let idle = (Idle::new(idle), Some(sleeper));
             let stats = Arc::clone(stats);
             let made = Worker::new(engine, socket, port, idle, worker_config.clone(), stats);
             if count > 1 { made.sharing(way) } else { made }
         };
         let workers = (0..count).zip(parts.zip(ways)).map(make).collect();
-        Ok(Self { workers, wakers, posts, addr, idle })
+        Ok(Self { workers, wakers, renewers, posts, addr, idle })
     }
 }
 

@@ -5,6 +5,7 @@
 //! itself lets it warm up again.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use wire::{Command, DeviceId, Operation, Reading, Record, SensorType, Status, Tier};
 
@@ -17,6 +18,9 @@ pub const SETPOINT_MIN_C: f64 = -40.0;
 /// The warmest setpoint that the actuator takes, in degrees Celsius; also what holds before the first one.
 pub const SETPOINT_MAX_C: f64 = 150.0;
 
+/// What a machine that stands cools down to, in degrees Celsius: its surroundings.
+pub(super) const SETPOINT_STOPPED_C: f64 = 20.0;
+
 /// After so long the temperature has covered 63 % of the way to its target.
 const COOLING_LAG_US: f64 = 5e6;
 
@@ -28,6 +32,8 @@ pub struct Population {
     /// One for each device, or none at all where the profile has no actuator.
     coolings: Vec<Cooling>,
     devices: HashMap<DeviceId, u32>,
+    /// Devices that stand until they are cleared, by number.
+    stopped: Vec<bool>,
 }
 
 #[derive(Debug)]
@@ -101,7 +107,8 @@ impl Population {
             Profile::Single => Vec::new(),
             Profile::Industrial => vec![cooling; devices as usize],
         };
-        Self { sensors, sensors_per_device: types.len(), coolings, devices: by_id }
+        let stopped = vec![false; devices as usize];
+        Self { sensors, sensors_per_device: types.len(), coolings, devices: by_id, stopped }
     }
 
     /// Sensors of one device.
@@ -143,10 +150,15 @@ impl Population {
         }
     }
 
-    /// Answers a command of the twin; nothing for an operation that devices do not have.
-    pub fn answer(&mut self, request: &Record, now_us: u64) -> Option<Record> {
+    /// Answers a command of the twin; nothing for an operation that devices do not have. `carried` are the devices of
+    /// the session that it came by, which a stop concerns.
+    pub fn answer(&mut self, request: &Record, carried: Range<u32>, now_us: u64) -> Option<Record> {
         let command = Command::decode(request).ok()?;
         let operation = command.operation()?;
+        if matches!(operation, Operation::Stop | Operation::Clear) {
+            self.stop(carried, operation == Operation::Stop, now_us);
+            return Some(Command::ack(*request, Status::Ok, 0.0));
+        }
         let (status, value) = match self.devices.get(&request.device()) {
             None => (Status::Unknown, request.value()),
             Some(&device) if request.sensor_id() == ACTUATOR_ID => {
@@ -155,6 +167,20 @@ impl Population {
             Some(&device) => self.read(device as usize, operation, request, now_us),
         };
         Some(Command::ack(*request, status, value))
+    }
+
+    /// Lets devices stand, or work again. A machine that stands cools down.
+    fn stop(&mut self, devices: Range<u32>, stopped: bool, now_us: u64) {
+        for device in devices.map(|device| device as usize) {
+            let was = std::mem::replace(&mut self.stopped[device], stopped);
+            if was != stopped && !self.coolings.is_empty() {
+                self.cool(
+                    device,
+                    if stopped { SETPOINT_STOPPED_C } else { SETPOINT_MAX_C },
+                    now_us,
+                );
+            }
+        }
     }
 
     fn actuate(
@@ -169,10 +195,11 @@ impl Population {
         };
         match operation {
             Operation::Read => (Status::Ok, holds),
+            _ if self.stopped[device] => (Status::Refused, holds),
             Operation::Setpoint if !(SETPOINT_MIN_C..=SETPOINT_MAX_C).contains(&asked) => {
                 (Status::OutOfRange, holds)
             }
-            Operation::Setpoint => {
+            Operation::Setpoint | Operation::Stop | Operation::Clear => {
                 self.cool(device, asked, now_us);
                 (Status::Ok, asked)
             }
@@ -195,7 +222,7 @@ impl Population {
         now_us: u64,
     ) -> (Status, f64) {
         let sensor_id = usize::from(request.sensor_id());
-        if sensor_id >= self.sensors_per_device || operation == Operation::Setpoint {
+        if sensor_id >= self.sensors_per_device || operation != Operation::Read {
             return (Status::Unknown, request.value());
         }
         let sensor = device * self.sensors_per_device + sensor_id;
@@ -234,7 +261,7 @@ mod tests {
     }
 
     fn answer(population: &mut Population, request: &Record, now_us: u64) -> (Status, f64) {
-        let ack = population.answer(request, now_us).unwrap();
+        let ack = population.answer(request, 0..1, now_us).unwrap();
         assert_eq!((ack.key(), ack.seq()), (request.key(), request.seq()));
         (Command::decode(&ack).unwrap().status().unwrap(), ack.value())
     }
@@ -331,6 +358,18 @@ mod tests {
         let stranger = request(&mut other, 0, 0.0, Operation::Read);
         assert_eq!(answer(&mut population, &stranger, START_US).0, Status::Unknown);
         let unassigned = read.with_kind(0xe1);
-        assert_eq!(population.answer(&unassigned, START_US), None);
+        assert_eq!(population.answer(&unassigned, 0..1, START_US), None);
+    }
+    #[test]
+    fn a_device_that_stands_refuses_setpoints_until_it_is_cleared() {
+        let mut population = Population::new(Profile::Industrial, 2, 3);
+        let stop = request(&mut population, 0, 0.0, Operation::Stop);
+        assert_eq!(answer(&mut population, &stop, START_US), (Status::Ok, 0.0));
+        let setpoint = request(&mut population, ACTUATOR_ID, 50.0, Operation::Setpoint);
+        let refused = (Status::Refused, SETPOINT_STOPPED_C);
+        assert_eq!(answer(&mut population, &setpoint, START_US), refused);
+        let clear = request(&mut population, 0, 0.0, Operation::Clear);
+        assert_eq!(answer(&mut population, &clear, START_US).0, Status::Ok);
+        assert_eq!(answer(&mut population, &setpoint, START_US), (Status::Ok, 50.0));
     }
 }

@@ -348,7 +348,10 @@ impl Sink for Fleet {
 
     fn handle_command(&mut self, slot: Slot) -> Answer {
         let request = Record::from_bytes(slot.record);
-        match self.population.answer(&request, slot.recv_ns / 1_000) {
+        let carrier = self.calls.carrier(SessionId(slot.session));
+        let carried =
+            carrier.map_or(0..0, |carrier| self.carriers[carrier as usize].devices.clone());
+        match self.population.answer(&request, carried, slot.recv_ns / 1_000) {
             Some(ack) => {
                 self.outcome.commands_answered += 1;
                 Answer::Ack(ack)

@@ -13,8 +13,8 @@ use std::{
 };
 
 use netloop::{
-    BindError, Clock, Engine, Idle, IdleStrategy, Socket, SocketOptions, Stop, Waker, Worker,
-    WorkerConfig, WorkerStats, sharpen_timers, wake_line,
+    BindError, ClientIdentity, Clock, Engine, Idle, IdleStrategy, Socket, SocketOptions, Stop,
+    Waker, Worker, WorkerConfig, WorkerStats, sharpen_timers, wake_line,
 };
 use rustls::pki_types::CertificateDer;
 use wire::{ALPN, Hello, capability};
@@ -60,6 +60,22 @@ pub enum GeneratorError {
     Report(#[from] WriteError),
 }
 
+/// Which twin a load is for, and whom it comes from.
+#[derive(Debug)]
+pub struct LoadTls {
+    /// Authorities, one of which has signed the twin's certificate.
+    pub roots: Vec<CertificateDer<'static>>,
+    /// What the load shows to a twin that asks; it has to be granted all devices of the plan.
+    pub identity: Option<ClientIdentity>,
+}
+
+impl From<Vec<CertificateDer<'static>>> for LoadTls {
+    /// A load that shows nothing.
+    fn from(roots: Vec<CertificateDer<'static>>) -> Self {
+        Self { roots, identity: None }
+    }
+}
+
 type Intervals = Box<dyn FnMut(&mut dyn FnMut(&LoadInterval)) + Send>;
 
 /// A load that is being offered.
@@ -78,19 +94,19 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// Starts to offer the load to a twin whose certificate is signed by one of `roots`. Latencies go into the folder, if
-    /// there is one.
+    /// Starts to offer the load to a twin. Latencies go into the folder, if there is one.
     ///
     /// # Errors
-    /// The roots, the socket, the thread or the folder.
+    /// The certificates, the socket, the thread or the folder.
     pub fn start(
         plan: Plan,
-        roots: Vec<CertificateDer<'static>>,
+        tls: impl Into<LoadTls>,
         mtu_bytes: u16,
         folder: Option<PathBuf>,
     ) -> Result<Self, GeneratorError> {
         let now = Clock::new().now();
-        let tls = netloop::client_tls(roots, ALPN)?;
+        let LoadTls { roots, identity } = tls.into();
+        let tls = netloop::client_tls_as(identity, roots, ALPN)?;
         let hello = Hello {
             capabilities: capability::COMMANDS | capability::TOTALS,
             epoch: (now.unix_ns / 1_000_000_000) as u32,

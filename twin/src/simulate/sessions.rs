@@ -177,8 +177,11 @@ impl Fleet {
 
     fn handle_closed(&mut self, session: SessionId, reason: CloseReason) {
         let Some(carrier) = self.carrier_number(session) else { return };
-        let ended = &mut self.carriers[carrier as usize];
         self.calls.open -= 1;
+        if matches!(reason, CloseReason::Tls(_)) {
+            return self.handle_turned_away(carrier, reason);
+        }
+        let ended = &mut self.carriers[carrier as usize];
         let finishing = matches!(ended.link, Link::Finishing(_));
         if finishing && reason == CloseReason::Local(CloseCode::Done) {
             ended.link = Link::Over;
@@ -189,6 +192,16 @@ impl Fleet {
         self.outcome.sessions_lost += 1;
         self.outcome.shed[Tier::T1.index()] += ended.part();
         self.call_again(carrier, 0);
+    }
+
+    /// A handshake of TLS 1.3 ends on this side before the twin has judged the certificate: this was never a session.
+    fn handle_turned_away(&mut self, carrier: u32, reason: CloseReason) {
+        self.outcome.sessions_opened -= 1;
+        self.failure = Some(failure_of(reason));
+        self.handle_failure(carrier);
+        if self.outcome.sessions_opened == 0 && self.calls.untried() == 0 {
+            self.end();
+        }
     }
 
     fn call_again(&mut self, carrier: u32, attempts: u32) {

@@ -11,6 +11,7 @@ use wire::{Command, Operation, Reading, Record, SensorType, Status};
 
 use super::component::{ActuatorState, ActuatorStatus, SensorKey};
 use super::row::RowRef;
+use super::stop::STOP_TAG;
 
 /// The id under which a device has its actuator, where a rule names no other.
 pub const ACTUATOR_ID: u16 = 100;
@@ -119,7 +120,8 @@ impl Actuators {
         moment: Moment,
     ) -> Outbound {
         let tag = self.next_tag;
-        self.next_tag = tag.wrapping_add(1);
+        // The highest bit is that of stop commands.
+        self.next_tag = (tag + 1) & !STOP_TAG;
         *state = ActuatorState {
             requested: setpoint.value,
             sent_ns: moment.unix_ns,

@@ -1,7 +1,7 @@
 //! Commands of devices to the twin: what each is answered. PROTOCOL.md#t3.
 //!
 //! A device may read the latest value of any sensor of the plant, and the acknowledged setpoint of any actuator. It may
-//! not set anything here: setpoints go from the twin to devices.
+//! not set anything here, nor stop the plant: setpoints and stops go from the twin to devices.
 
 use netloop::Answer;
 use wire::{CloseCode, Command, Operation, Record, Status};
@@ -38,7 +38,7 @@ pub fn answer(request: &Record, find: impl FnOnce(&Command) -> Target) -> Answer
                 Answer::Ack(Command::ack(*request, Status::Unknown, request.value()))
             }
         },
-        Some(Operation::Setpoint) => {
+        Some(Operation::Setpoint | Operation::Stop | Operation::Clear) => {
             Answer::Ack(Command::ack(*request, Status::Refused, request.value()))
         }
         None => Answer::Reset(CloseCode::NoHandler),
@@ -95,10 +95,12 @@ mod tests {
     }
 
     #[test]
-    fn a_setpoint_is_refused_and_an_unassigned_operation_reset() {
-        let refused = answer(&request(1), |_| unreachable!("a setpoint looks nothing up"));
-        assert_eq!(status_and_value(refused), (Some(Status::Refused), 7.5));
-        for operation in 2..8 {
+    fn setpoints_and_stops_are_refused_and_unassigned_operations_reset() {
+        for operation in 1..4 {
+            let refused = answer(&request(operation), |_| unreachable!("nothing is looked up"));
+            assert_eq!(status_and_value(refused), (Some(Status::Refused), 7.5));
+        }
+        for operation in 4..8 {
             let reset = answer(&request(operation), |_| unreachable!("no such operation"));
             assert_eq!(reset, Answer::Reset(CloseCode::NoHandler));
         }

@@ -137,7 +137,7 @@ components! {
     Smoothed = 2, Rows;
     SensorKey = 3, None;
     Link = 4, None;
-    ActuatorState = 5, None;
+    ActuatorState = 5, Rows;
 }
 
 /// The tag of one sensor type; it has no bytes.

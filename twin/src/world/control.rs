@@ -11,6 +11,7 @@ use super::automation::Firing;
 use super::command::{Target, answer};
 use super::component::{ActuatorStatus, Link, Live, SensorKey};
 use super::row::RowRef;
+use super::stop::STOP_TAG;
 use super::tables::{Rows, each_touched};
 use super::{Lane, Lanes, Plant, key_of};
 
@@ -18,7 +19,7 @@ use super::{Lane, Lanes, Plant, key_of};
 const EVENTS_MAX: usize = 256;
 
 impl Plant {
-    pub(super) fn drain_events(&mut self, lanes: &mut Lanes) {
+    pub(super) fn drain_events(&mut self, lanes: &mut Lanes, clock: &mut dyn FnMut() -> u64) {
         let (workers, tap) = lanes.parts_mut();
         for lane in workers {
             for _ in 0..EVENTS_MAX {
@@ -27,6 +28,10 @@ impl Plant {
                     tap.push_event(&event);
                 }
                 self.sessions.handle_event(&event);
+                self.stops.handle_event(&event);
+                if let Some(watch) = &mut self.watch {
+                    watch.handle_event(&event, clock());
+                }
             }
         }
     }
@@ -103,8 +108,12 @@ impl Plant {
         }
     }
 
-    /// Takes the end of a command that a rule opened.
+    /// Takes the end of a command that the twin opened.
     fn end_command(&mut self, ecs: &mut ecs::World, slot: &Slot, now_ns: u64) {
+        if slot.hint & STOP_TAG != 0 {
+            return self.end_stop(slot);
+        }
+        self.end_order(slot);
         let record = Record::from_bytes(slot.record);
         let row = self.index.find(key_of(record.device(), record.sensor_id()));
         let Some(row) = row.filter(|row| row.is_actuator()) else { return };
@@ -115,8 +124,14 @@ impl Plant {
     }
 
     /// Ends commands whose deadline has passed.
-    pub(super) fn expire_commands(&mut self, ecs: &mut ecs::World, tick: u64) {
+    pub(super) fn expire_commands(
+        &mut self,
+        ecs: &mut ecs::World,
+        tick: u64,
+        clock: &mut dyn FnMut() -> u64,
+    ) {
         while let Some((row, tag)) = self.actuators.poll_deadline(tick) {
+            self.expire_order(tag, clock());
             let state = ecs.value_mut(row);
             self.actuators.expire(state, tag);
         }
@@ -136,7 +151,6 @@ impl Plant {
                 automation.handle_value(sensor_type, row, smoothed);
             });
         }
-        ecs.clear_changed();
         while let Some(firing) = self.automation.poll() {
             room -= usize::from(self.fire(ecs, &firing, lanes, moment, room));
         }
@@ -158,7 +172,9 @@ impl Plant {
         let Link(link) = *ecs.value(firing.sensor);
         let epoch = ecs.value::<Live>(firing.sensor).epoch;
         let Some(row) = self.find_or_spawn_actuator(ecs, key, link) else { return false };
-        if !self.actuators.wants(ecs.value(row), rule.setpoint, epoch, moment.tick) {
+        if self.stops.is_stopped()
+            || !self.actuators.wants(ecs.value(row), rule.setpoint, epoch, moment.tick)
+        {
             return false;
         }
         let Some(session) = self.sessions.commandable(link) else {
@@ -177,7 +193,7 @@ impl Plant {
     }
 
     /// The actuator of this key; none when the name is a sensor's or the world is full.
-    fn find_or_spawn_actuator(
+    pub(super) fn find_or_spawn_actuator(
         &mut self,
         ecs: &mut ecs::World,
         key: SensorKey,

@@ -8,6 +8,8 @@ use netloop::{
 };
 use wire::{RECORD_BYTES, Tier};
 
+/// Stop commands that may wait for a worker's next turn; those beyond follow in the next tick.
+const STOPS_MAX: usize = 1024;
 use crate::capture::Tap;
 
 /// What the tick thread holds of the rings of all workers.
@@ -25,6 +27,8 @@ pub struct Lane {
     pub tiers: [Consumer<Slot>; Tier::COUNT],
     /// Steps in the life of sessions.
     pub events: Consumer<SessionEvent>,
+    /// Stop commands, which the worker takes before everything else.
+    stops: Producer<Outbound>,
     /// Answers and commands, to be sent in the worker's next turn.
     /// None where nobody listens.
     outbound: Option<Producer<Outbound>>,
@@ -60,10 +64,21 @@ pub fn lanes(
 fn lane(capacities: &LaneCapacities, worker: Arc<WorkerStats>, due: Due) -> (RingPort, Lane) {
     let [(t1, t1_out), (t2, t2_out), (t3, t3_out)] = capacities.tiers.map(written_ring);
     let (events, events_out) = ring(capacities.events);
+    let (stops, stops_out) = ring(STOPS_MAX);
     let (outbound, outbound_out) = ring(capacities.outbound);
-    let port = RingPort { t1, t2, t3, events, outbound: outbound_out, due };
+    let port = RingPort {
+        t1,
+        t2,
+        t3,
+        events,
+        stops: stops_out,
+        outbound: outbound_out,
+        due,
+        renewals: None,
+    };
     let tiers = [t1_out, t2_out, t3_out];
-    (port, Lane { tiers, events: events_out, outbound: Some(outbound), asked: false, worker })
+    let outbound = Some(outbound);
+    (port, Lane { tiers, events: events_out, stops, outbound, asked: false, worker })
 }
 
 /// A ring of records whose memory was written once, so that no record of the first round waits for the kernel to find a
@@ -105,6 +120,23 @@ impl Lanes {
     pub fn lane_of(&mut self, session: SessionId) -> &mut Lane {
         let workers = self.workers.len();
         &mut self.workers[session.worker(workers)]
+    }
+
+    /// Whether every worker takes one more stop command.
+    #[must_use]
+    pub fn stops_free(&self) -> bool {
+        self.workers.iter().all(|lane| lane.stops.free() > 0)
+    }
+
+    /// Asks the worker of its session to send a stop command before everything else.
+    ///
+    /// # Panics
+    /// There is no room, which the caller has looked for.
+    pub fn push_stop(&mut self, stop: Outbound) {
+        let (Outbound::Command { session, .. } | Outbound::Answer { session, .. }) = stop;
+        let lane = self.lane_of(session);
+        lane.stops.push(stop).expect("room was looked for because the ring never blocks");
+        lane.asked = true;
     }
 
     /// Records that wait on a tier, as this end sees them.

@@ -74,12 +74,26 @@ impl Plant {
         self.publish_counts(ecs);
     }
 
+    /// Shows the rows that this tick has touched, and forgets that it has.
+    pub(super) fn show(&mut self, ecs: &mut ecs::World, tick: u64, clock: &mut dyn FnMut() -> u64) {
+        if let Some(watch) = &mut self.watch {
+            watch.show(ecs.archetypes(), &self.crossings, tick, clock);
+        }
+        ecs.clear_changed();
+    }
+
     fn publish_counts(&self, ecs: &ecs::World) {
         self.stats.tick.entities.set(ecs.len() as u64);
         for (to, counts) in self.stats.crossings.iter().zip(self.crossing_counts) {
             to[0].set(counts[0]);
             to[1].set(counts[1]);
         }
+        let (stop, tally) = (&self.stats.stop, self.stops.tally());
+        stop.concerned.set(tally.concerned);
+        stop.acknowledged.set(tally.acknowledged);
+        stop.refused.set(tally.refused);
+        stop.gone.set(tally.gone);
+        stop.word.set(self.stops.word().0);
         let to_twin = self.stats.commands(Direction::ToTwin);
         to_twin.acknowledged.set(self.answers.acknowledged);
         to_twin.rejected.set(self.answers.rejected);

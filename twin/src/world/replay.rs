@@ -8,7 +8,16 @@ use super::{Lanes, Plant};
 
 impl Plant {
     pub(super) fn replay_events(&mut self, frame: &Frame<'_>) {
-        frame.events.iter().for_each(|event| self.sessions.handle_event(event));
+        for event in frame.events {
+            self.sessions.handle_event(event);
+            self.stops.handle_event(event);
+        }
+    }
+
+    pub(super) fn replay_stop(&mut self, frame: &Frame<'_>) {
+        if let Some((word, asked_ns)) = frame.stop {
+            self.stops.set(word, asked_ns);
+        }
     }
 
     pub(super) fn replay_t3(

@@ -35,18 +35,29 @@ pub(super) struct Tick<'a> {
 
 /// The phases of a tick, by the names under which [`SYSTEMS`] publishes their times.
 pub(super) fn schedule() -> Schedule<Step> {
-    let [events, t3, expire, t2, t1, held, rules, second, publish] = SYSTEMS;
+    let [stop, events, orders, t3, expire, t2, t1, held, rules, second, publish, show] = SYSTEMS;
     let mut builder = ScheduleBuilder::new();
+    builder.add_exclusive(stop, |_, tick: &mut Tick<'_>| match tick.frame {
+        None => tick.plant.serve_stop(tick.lanes, tick.tick, tick.clock),
+        Some(frame) => tick.plant.replay_stop(frame),
+    });
     builder.add_exclusive(events, |_, tick: &mut Tick<'_>| match tick.frame {
-        None => tick.plant.drain_events(tick.lanes),
+        None => tick.plant.drain_events(tick.lanes, tick.clock),
         Some(frame) => tick.plant.replay_events(frame),
+    });
+    builder.add_exclusive(orders, |ecs, tick: &mut Tick<'_>| {
+        let moment = Moment { tick: tick.tick, unix_ns: tick.began_ns };
+        match tick.frame {
+            None => tick.plant.drain_orders(ecs, tick.lanes, moment),
+            Some(frame) => tick.plant.replay_orders(ecs, tick.lanes, frame, moment),
+        }
     });
     builder.add_exclusive(t3, |ecs, tick: &mut Tick<'_>| match tick.frame {
         None => tick.plant.drain_t3(ecs, tick.lanes, tick.clock),
         Some(frame) => tick.plant.replay_t3(ecs, tick.lanes, frame, tick.clock),
     });
     builder.add_exclusive(expire, |ecs, tick: &mut Tick<'_>| {
-        tick.plant.expire_commands(ecs, tick.tick)
+        tick.plant.expire_commands(ecs, tick.tick, tick.clock)
     });
     builder.add_exclusive(t2, |ecs, tick: &mut Tick<'_>| drain(ecs, Tier::T2, tick));
     builder.add_exclusive(t1, |ecs, tick: &mut Tick<'_>| drain(ecs, Tier::T1, tick));
@@ -60,6 +71,9 @@ pub(super) fn schedule() -> Schedule<Step> {
     });
     builder.add_exclusive(second, |ecs, tick: &mut Tick<'_>| tick.plant.end_second(ecs, tick.tick));
     builder.add_exclusive(publish, |ecs, tick: &mut Tick<'_>| tick.plant.publish(ecs, tick.lanes));
+    builder.add_exclusive(show, |ecs, tick: &mut Tick<'_>| {
+        tick.plant.show(ecs, tick.tick, tick.clock)
+    });
     builder
         .build()
         .expect("a valid schedule because the names differ and every system is exclusive")

@@ -73,7 +73,7 @@ pub(super) trait Rows {
     /// The smoothed values of a sensor type, in row order.
     fn smoothed(&self, sensor_type: SensorType) -> &[Smoothed];
 
-    /// Forgets which sensors were touched.
+    /// Forgets which sensors and actuators were touched.
     fn clear_changed(&mut self);
 
     /// A hash of every byte of every row.
@@ -115,6 +115,7 @@ impl Rows for ecs::World {
 
     fn clear_changed(&mut self) {
         self.drain_changed::<Smoothed>(|_| {});
+        self.drain_changed::<ActuatorState>(|_| {});
     }
 
     fn state_hash(&self) -> u64 {
@@ -132,7 +133,8 @@ pub(super) fn each_touched(
         let sensor_type = SensorType::ALL[chunk.archetype as usize];
         let (smoothed,) = chunk.slices;
         for row in chunk.rows {
-            visit(sensor_type, RowRef::sensor(sensor_type, row), smoothed[row].0);
+            let at = RowRef::sensor(sensor_type, chunk.first_row as usize + row);
+            visit(sensor_type, at, smoothed[row].0);
         }
     });
 }

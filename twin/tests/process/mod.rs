@@ -22,6 +22,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(20);
 const LOOKS_MAX: u32 = 3000;
 
+/// What a load shows to the twin of a [`plant`].
+pub(crate) const GATEWAY: [&str; 4] =
+    ["--cert", "certs/gateway-plant.pem", "--key", "certs/gateway-plant.key"];
+
 /// What a child left behind.
 pub(crate) struct Ended {
     pub(crate) code: Option<i32>,
@@ -56,9 +60,12 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    /// Starts the binary in a folder, with an environment that holds no key.
+    /// Starts the binary in a folder, with an environment that holds no key. `UNDER_TEST_POLLUX` names another binary, such
+    /// as that of another architecture below its emulator.
     pub(crate) fn start(folder: &Path, args: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pollux"));
+        let other = std::env::var_os("UNDER_TEST_POLLUX");
+        let mut command =
+            Command::new(other.as_deref().unwrap_or(env!("CARGO_BIN_EXE_pollux").as_ref()));
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("POLLUX_") {
                 command.env_remove(name);
@@ -133,10 +140,10 @@ pub(crate) fn pollux(folder: &Path, args: &[&str]) -> Ended {
     Running::start(folder, args).end()
 }
 
-/// A folder with the certificates of `certs init` in it.
+/// A folder with the certificates of `certs init` in it, and those of a gateway for every device.
 pub(crate) fn plant() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let made = pollux(folder.path(), &["certs", "init"]);
+    let made = pollux(folder.path(), &["certs", "init", "--gateway", "plant"]);
     assert_eq!(made.code, Some(0), "{}", made.stderr);
     folder
 }
@@ -152,9 +159,14 @@ pub(crate) struct Serve {
 impl Serve {
     /// Starts a twin on free ports in a [`plant`], and waits until it is ready.
     pub(crate) fn start(folder: &Path) -> Self {
+        Self::start_with(folder, &[])
+    }
+
+    /// The same with further arguments.
+    pub(crate) fn start_with(folder: &Path, more: &[&str]) -> Self {
         let args = ["serve", "--report", "report", "-o", "json"];
         let sets = ["--set", "net.addr=127.0.0.1:0", "--set", "http.addr=127.0.0.1:0"];
-        let mut running = Running::start(folder, &[&args[..], &sets].concat());
+        let mut running = Running::start(folder, &[&args[..], &sets, more].concat());
         let quic = running.await_line("listening quic ").parse().unwrap();
         let http = running.await_line("listening http ").parse().unwrap();
         let serve = Self { running, folder: folder.to_owned(), quic, http };
@@ -162,11 +174,31 @@ impl Serve {
         serve
     }
 
-    /// Starts a load on this twin.
+    /// Starts a load on this twin, from the gateway of the [`plant`].
     pub(crate) fn simulate(&self, args: &[&str]) -> Running {
+        self.simulate_as(&GATEWAY, args)
+    }
+
+    /// Starts a load on this twin that shows what `identity` names.
+    pub(crate) fn simulate_as(&self, identity: &[&str], args: &[&str]) -> Running {
         let addr = self.quic.to_string();
         let fixed = ["simulate", "--addr", &addr, "--ca", "certs/ca.pem", "-o", "json"];
-        Running::start(&self.folder, &[&fixed[..], args].concat())
+        Running::start(&self.folder, &[&fixed[..], identity, args].concat())
+    }
+
+    /// Waits for a line on stderr that begins so.
+    pub(crate) fn await_line(&mut self, beginning: &str) -> String {
+        self.running.await_line(beginning)
+    }
+
+    /// What was said on stderr so far, as far as it was awaited.
+    pub(crate) fn heard(&self) -> &str {
+        &self.running.heard
+    }
+
+    /// Sends SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        kill_process(Pid::from_child(&self.running.child), Signal::HUP).unwrap();
     }
 
     /// Status and body of a GET.

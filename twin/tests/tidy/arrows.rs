@@ -8,7 +8,7 @@ use toml::Table;
 use super::tree::{Finding, Tree};
 
 /// Folder of a manifest, and the crates of this house that it may depend on. The longest folder that fits decides.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 11] = [
     ("wire", &[]),
     ("wire/fuzz", &["wire"]),
     ("ecs", &[]),
@@ -19,6 +19,8 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("sim", &["twin", "netloop", "ecs", "wire"]),
     ("bench", &["netloop", "ecs", "wire"]),
     ("bench/peers", &["netloop", "ecs", "wire"]),
+    // Other transports end in the product's own world and tick, so that a figure differs by the transport alone.
+    ("bench/peers/transports", &["netloop", "twin", "wire"]),
 ];
 const HOUSE: [&str; 6] = ["wire", "ecs", "netloop", "twin", "sim", "bench"];
 const SECTIONS: [&str; 3] = ["dependencies", "dev-dependencies", "build-dependencies"];

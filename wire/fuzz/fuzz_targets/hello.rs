@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use wire::{ControlFrame, HELLO_BYTES, Hello};
+use wire::{ControlFrame, HELLO_BYTES, Hello, Token};
 
 fuzz_target!(|bytes: &[u8]| {
     let whole = Hello::decode(bytes);
@@ -17,6 +17,13 @@ fuzz_target!(|bytes: &[u8]| {
     assert!((HELLO_BYTES..=bytes.len()).contains(&at));
     let encoded = hello.encode();
     assert_eq!(Hello::decode(&encoded), Ok(Some((hello, HELLO_BYTES))));
+    if let Some(token) = Token::new(Token::of_hello(&bytes[..at])) {
+        let (encoded, length) = hello.encode_with_token(&token);
+        assert_eq!(Hello::decode(&encoded[..length]), Ok(Some((hello, length))));
+        assert_eq!(Token::of_hello(&encoded[..length]), token.as_bytes());
+    } else {
+        assert!(Token::of_hello(&bytes[..at]).is_empty());
+    }
 
     while let Ok(Some((frame, taken))) = ControlFrame::decode(&bytes[at..]) {
         assert!(taken >= 4 && at + taken <= bytes.len());

@@ -8,7 +8,7 @@ use bench_harness::suite::{
 };
 use bench_harness::{Case, Digest, Library, Scale, case, for_letters, suite_components};
 use bytemuck::{Pod, Zeroable};
-use ecs::{Component, Entity, Part, Query, Schedule, ScheduleBuilder, World};
+use ecs::{Component, Entity, Part, Query, Schedule, ScheduleBuilder, Snapshot, World};
 
 suite_components!([#[derive(Clone, Copy, Pod, Zeroable)]]);
 
@@ -52,6 +52,8 @@ pub(crate) fn with_cases(library: Library) -> Library {
         .with("churn", churn)
         .with("serialise", serialise)
         .with("restore", restore)
+        .with_form("serialise", "snapshot", take_snapshot)
+        .with_form("restore", "snapshot", restore_snapshot)
         .with("empty_system", empty_system)
 }
 
@@ -260,37 +262,33 @@ fn churn(scale: Scale) -> Box<dyn Case> {
 fn save(world: &World, bytes: &mut Vec<u8>) {
     bytes.clear();
     for archetype in world.archetypes() {
-        bytes.extend_from_slice(&(archetype.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(&(archetype.len() as u64).to_ne_bytes());
         for column in archetype.columns() {
-            bytes.extend_from_slice(&column.id().to_le_bytes());
+            bytes.extend_from_slice(&u64::from(column.id()).to_ne_bytes());
             bytes.extend_from_slice(column.bytes());
         }
     }
 }
 
 fn load(mut bytes: &[u8]) -> World {
-    let rows = u64::from_le_bytes(take(&mut bytes, 8).try_into().expect("eight bytes")) as usize;
+    let rows = u64::from_ne_bytes(*take(&mut bytes)) as usize;
     let transforms = load_column::<Transform>(&mut bytes, rows);
     let positions = load_column::<Position>(&mut bytes, rows);
     let rotations = load_column::<Rotation>(&mut bytes, rows);
     let velocities = load_column::<Velocity>(&mut bytes, rows);
-    let bodies = transforms.zip(positions).zip(rotations.zip(velocities));
     let mut world = World::new();
-    world.spawn_batch(bodies.map(|((t, p), (r, v))| (t, p, r, v)));
+    world.spawn_columns::<Bundle>((transforms, positions, rotations, velocities));
     world
 }
 
-fn load_column<'b, T: Component>(
-    bytes: &mut &'b [u8],
-    rows: usize,
-) -> impl Iterator<Item = T> + use<'b, T> {
-    assert_eq!(take(bytes, 2), T::ID.to_le_bytes(), "columns ascend by id");
-    let column = take(bytes, rows * size_of::<T>());
-    column.chunks_exact(size_of::<T>()).map(bytemuck::pod_read_unaligned)
+fn load_column<'b, T: Component>(bytes: &mut &'b [u8], rows: usize) -> &'b [T] {
+    assert_eq!(u64::from_ne_bytes(*take(bytes)), u64::from(T::ID), "columns ascend by id");
+    let column = bytes.split_off(..rows * size_of::<T>()).expect("all rows of the column");
+    bytemuck::cast_slice(column)
 }
 
-fn take<'b>(bytes: &mut &'b [u8], count: usize) -> &'b [u8] {
-    let (taken, rest) = bytes.split_at(count);
+fn take<'b>(bytes: &mut &'b [u8]) -> &'b [u8; 8] {
+    let (taken, rest) = bytes.split_first_chunk().expect("a number");
     *bytes = rest;
     taken
 }
@@ -307,6 +305,35 @@ fn restore(scale: Scale) -> Box<dyn Case> {
     let mut bytes = Vec::new();
     save(&bodies(scale.of(SAVED_ENTITIES)), &mut bytes);
     case(World::new(), move |world| *world = load(&bytes), digest)
+}
+
+/// With the names of the entities, schema and checksum, into memory that is used again.
+fn take_snapshot(scale: Scale) -> Box<dyn Case> {
+    case(
+        (bodies(scale.of(SAVED_ENTITIES)), Snapshot::default()),
+        |(world, snapshot)| {
+            snapshot.take(world);
+        },
+        |(_, snapshot)| {
+            let mut world = bodies(0);
+            world.restore(snapshot.bytes().expect("a whole snapshot")).expect("its own bytes");
+            digest(&mut world)
+        },
+    )
+}
+
+fn restore_snapshot(scale: Scale) -> Box<dyn Case> {
+    let mut snapshot = Snapshot::default();
+    let bytes = snapshot.take(&bodies(scale.of(SAVED_ENTITIES))).to_vec();
+    case(
+        World::new(),
+        move |world| {
+            *world = World::new();
+            world.register::<Bundle>();
+            world.restore(&bytes).expect("bytes of the same schema");
+        },
+        digest,
+    )
 }
 
 fn empty_system(_: Scale) -> Box<dyn Case> {

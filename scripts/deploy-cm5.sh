@@ -1,0 +1,185 @@
+#!/usr/bin/env bash
+# Puts a twin on an edge computer over ssh: copy, verify, install, start, wait until it is ready, else take it back.
+# Exit codes: 0 done, 1 a step failed (what was installed before is in place again), 2 wrong usage.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+usage() {
+  cat <<TEXT
+usage: scripts/deploy-cm5.sh [options] HOST
+  HOST            as ssh takes it; the user there is root or may use sudo without a password
+  --binary FILE   default target/cm5/pollux, of scripts/build-cm5.sh
+  --config FILE   checked by the new binary on HOST, then installed as /etc/pollux/pollux.toml
+  --roll-back     puts the previous binary back and starts it
+  --no-start      installs without touching the service or the kernel's settings
+  --prefix DIR    installs below DIR on HOST instead of /
+  --ssh OPTIONS   further options of ssh and scp, such as "-p 2222 -i key"
+TEXT
+}
+
+die_usage() {
+  printf 'deploy-cm5: %s\n' "$1" >&2
+  usage >&2
+  exit 2
+}
+
+fail() {
+  printf 'deploy-cm5: %s\n' "$1" >&2
+  exit 1
+}
+
+parse_options() {
+  HOST="" BINARY=target/cm5/pollux CONFIG="" ROLL_BACK=no START=yes PREFIX="" SSH_OPTIONS=()
+  while (($# > 0)); do
+    case "$1" in
+      --roll-back) ROLL_BACK=yes ;;
+      --no-start) START=no ;;
+      -h | --help)
+        usage
+        exit 0
+        ;;
+      --binary | --config | --prefix | --ssh)
+        (($# > 1)) || die_usage "$1 needs a value"
+        case "$1" in
+          --binary) BINARY="$2" ;;
+          --config) CONFIG="$2" ;;
+          --prefix) PREFIX="${2%/}" ;;
+          --ssh) read -ra SSH_OPTIONS <<<"$2" ;;
+        esac
+        shift
+        ;;
+      -*) die_usage "unknown option $1" ;;
+      *)
+        [[ -z "$HOST" ]] || die_usage "one host at a time"
+        HOST="$1"
+        ;;
+    esac
+    shift
+  done
+  [[ -n "$HOST" ]] || die_usage "which host?"
+  [[ "$PREFIX" =~ ^[A-Za-z0-9/._-]*$ ]] || die_usage "--prefix takes a plain path, not '$PREFIX'"
+}
+
+# Runs a script on the host as root, its first lines the settings that both sides know.
+remote() {
+  {
+    printf 'set -eu\nprefix=%q start=%q incoming=%q\n' "$PREFIX" "$START" "$INCOMING"
+    cat
+  } | ssh "${SSH_OPTIONS[@]}" -o BatchMode=yes "$HOST" \
+    'if [ "$(id -u)" -eq 0 ]; then exec sh; else exec sudo -n sh; fi'
+}
+
+# scp names the port with another letter than ssh.
+copy() { # FILE... DIR
+  local options=() option
+  for option in "${SSH_OPTIONS[@]}"; do
+    [[ "$option" == -p ]] && option=-P
+    options+=("$option")
+  done
+  local files=("${@:1:$#-1}")
+  scp -q "${options[@]}" -o BatchMode=yes "${files[@]}" "$HOST:${*: -1}"
+}
+
+# The architecture of a binary, in the words of `uname -m`.
+machine_of() { # FILE
+  case "$(readelf -h "$1" | sed -nE 's/ *Machine: *//p')" in
+    AArch64) echo aarch64 ;;
+    *X86-64) echo x86_64 ;;
+    *) fail "$1 is a binary for neither AArch64 nor x86-64" ;;
+  esac
+}
+
+check_host() {
+  local wanted found
+  wanted="$(machine_of "$BINARY")"
+  found="$(ssh "${SSH_OPTIONS[@]}" -o BatchMode=yes "$HOST" uname -m)" || fail "$HOST cannot be reached by ssh"
+  [[ "$found" == "$wanted" ]] || fail "$HOST is $found, $BINARY is for $wanted"
+}
+
+# The new files arrive beside the old ones and are proved there before anything changes.
+upload() {
+  INCOMING="$(ssh "${SSH_OPTIONS[@]}" -o BatchMode=yes "$HOST" mktemp -d)"
+  local files=("$BINARY" deploy/pollux.service deploy/90-pollux-sysctl.conf README.md)
+  copy "${files[@]}" "$INCOMING/"
+  [[ -z "$CONFIG" ]] || copy "$CONFIG" "$INCOMING/pollux.toml"
+  local sum name
+  name="$(basename "$BINARY")"
+  sum="$(sha256sum "$BINARY" | cut -d ' ' -f 1)"
+  remote <<TEXT || fail "what arrived on $HOST does not prove good; nothing was changed"
+cd "\$incoming"
+[ "$name" = pollux ] || mv "$name" pollux
+echo "$sum  pollux" | sha256sum -c - >/dev/null
+chmod 755 pollux
+./pollux --version >/dev/null
+if [ -e pollux.toml ]; then ./pollux config check --config pollux.toml >/dev/null
+elif [ -e "\$prefix/etc/pollux/pollux.toml" ]; then
+  ./pollux config check --config "\$prefix/etc/pollux/pollux.toml" >/dev/null
+fi
+TEXT
+}
+
+# The binary changes by a rename, so that there is no moment without one.
+install_files() {
+  remote <<'TEXT' || fail "the files could not be installed on $HOST"
+cd "$incoming"
+bin="$prefix/usr/local/bin"
+install -d "$bin" "$prefix/etc/pollux" "$prefix/etc/systemd/system" "$prefix/etc/sysctl.d" "$prefix/usr/local/share/doc/pollux"
+[ ! -e "$bin/pollux" ] || cp -p "$bin/pollux" "$bin/pollux.previous"
+install -m 755 pollux "$bin/pollux.next"
+mv "$bin/pollux.next" "$bin/pollux"
+[ ! -e pollux.toml ] || install -m 644 pollux.toml "$prefix/etc/pollux/pollux.toml"
+install -m 644 pollux.service "$prefix/etc/systemd/system/pollux.service"
+install -m 644 90-pollux-sysctl.conf "$prefix/etc/sysctl.d/90-pollux.conf"
+install -m 644 README.md "$prefix/usr/local/share/doc/pollux/README.md"
+if [ ! -e "$prefix/etc/pollux/pollux.toml" ]; then
+  "$bin/pollux" config init --config "$prefix/etc/pollux/pollux.toml" >/dev/null
+fi
+if [ ! -e "$prefix/etc/pollux/server.pem" ]; then
+  "$bin/pollux" certs init --dir "$prefix/etc/pollux" --name "$(hostname)" >/dev/null 2>&1
+  echo "certificates for development are in $prefix/etc/pollux; take ca.key off this machine" >&2
+fi
+rm -rf "$incoming"
+TEXT
+}
+
+# With Type=notify a start that returns is a twin that listens.
+start() {
+  [[ "$START" == yes ]] || return 0
+  remote <<'TEXT'
+sysctl --quiet --system >/dev/null || echo "some kernel settings were refused" >&2
+systemctl daemon-reload
+systemctl enable --quiet pollux
+systemctl restart pollux || { journalctl -u pollux -n 20 --no-pager >&2; exit 1; }
+systemctl is-active --quiet pollux
+TEXT
+}
+
+roll_back() {
+  remote <<'TEXT'
+bin="$prefix/usr/local/bin"
+[ -e "$bin/pollux.previous" ] || { echo "there is no previous binary" >&2; exit 1; }
+mv "$bin/pollux.previous" "$bin/pollux"
+[ "$start" = no ] || systemctl restart pollux
+"$bin/pollux" --version
+TEXT
+}
+
+main() {
+  parse_options "$@"
+  INCOMING=""
+  if [[ "$ROLL_BACK" == yes ]]; then
+    roll_back || fail "the previous binary could not be put back"
+    return
+  fi
+  [[ -f "$BINARY" ]] || fail "$BINARY is not there: scripts/build-cm5.sh makes it"
+  check_host
+  upload
+  install_files
+  if ! start; then
+    roll_back || fail "the new twin did not start and there was none before"
+    fail "the new twin did not start; the previous one serves again"
+  fi
+  printf 'deploy-cm5: installed on %s; scripts/deploy-cm5.sh --roll-back %s takes it back\n' "$HOST" "$HOST"
+}
+
+main "$@"

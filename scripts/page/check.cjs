@@ -1,0 +1,144 @@
+// Drives the dashboard with Chromium; called by scripts/page-check.sh as: check.cjs BINARY CHROMIUM [SCREENSHOTS].
+//
+// Every wait is for a condition; the bounds only turn a standstill into a failure.
+const assert = require("node:assert/strict");
+const { spawn } = require("node:child_process");
+const path = require("node:path");
+const { chromium } = require("playwright-core");
+
+const [binary, browserPath, screenshots] = process.argv.slice(2);
+const PATIENCE_MS = 30_000;
+
+/** Starts a demo and gives its address once it has said it. */
+function demo(devices, http = "127.0.0.1:0") {
+  const child = spawn(binary, ["demo", "--devices", String(devices), "--http", http], { stdio: ["ignore", "ignore", "pipe"] });
+  let heard = "";
+  const base = new Promise((resolve, reject) => {
+    child.stderr.on("data", (data) => {
+      heard += data;
+      const found = heard.match(/dashboard on (http:\/\/[^/\s]+)\//);
+      if (found) resolve(found[1]);
+    });
+    child.on("exit", (code) => reject(new Error(`the twin ended with ${code}: ${heard}`)));
+  });
+  const end = () => new Promise((resolve) => { child.removeAllListeners("exit"); child.on("exit", resolve); child.kill("SIGTERM"); });
+  return { base, end };
+}
+
+async function until(what, look) {
+  const end = Date.now() + PATIENCE_MS;
+  for (;;) {
+    const found = await look();
+    if (found) return found;
+    if (Date.now() > end) throw new Error(`never: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+const api = async (base, path) => (await fetch(`${base}/api/v1${path}`)).json();
+const digits = (text) => Number(text.replace(/[^\d.-]/g, ""));
+
+async function checkPage(browser) {
+  const plant = demo(40);
+  const base = await plant.base;
+  await until("two hundred sensors", async () => (await api(base, "/overview")).sensors === 200);
+  const page = await browser.newPage({ viewport: { width: 1440, height: 900 } });
+  const complaints = [];
+  let quiet = false;
+  page.on("pageerror", (error) => complaints.push(error.message));
+  page.on("console", (message) => { if (!quiet && ["error", "warning"].includes(message.type())) complaints.push(message.text()); });
+  let bytes = 0;
+  page.on("response", async (response) => { bytes += (await response.body().catch(() => "")).length; });
+
+  await page.goto(base);
+  await page.waitForFunction(() => document.querySelector("#link").textContent === "WebSocket");
+  const paint = await page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? null);
+  assert.ok(bytes > 10_000 && bytes < 150_000, `${bytes} bytes of page`);
+  await until("the page counts what the API counts", async () => {
+    const tiles = await page.$$eval(".tile", (nodes) => Object.fromEntries(nodes.map((node) => [node.querySelector("h3").textContent, node.querySelector("b").textContent])));
+    const overview = await api(base, "/overview");
+    return digits(tiles.Sensors) === overview.sensors && digits(tiles.Sessions) === overview.sessions && digits(tiles.Residual) === 0;
+  });
+
+  await page.keyboard.press("2");
+  await page.waitForSelector("#field");
+  const rate = await until("frames at their rate", async () => {
+    const text = await page.textContent(".bar span");
+    const frames = Number(text.match(/(\d+) frames\/s/)?.[1] ?? 0);
+    return frames >= 20 && text.startsWith("200 sensors") ? frames : null;
+  });
+  await page.hover("#field");
+  await until("the sensor under the cursor", async () => /^sensor \d+: \w+ /.test(await page.textContent(".tip")));
+  await page.click("#field");
+  await page.waitForFunction(() => location.hash.startsWith("#/devices/"));
+
+  const device = await page.evaluate(() => location.hash.split("/")[2]);
+  await page.fill("#value", "31.5");
+  await page.click("form button");
+  await until("the setpoint is acknowledged", async () => (await page.textContent("form + p")).includes("acknowledged"));
+  await until("the twin holds the setpoint", async () => (await api(base, `/devices/${device}`)).actuators[0]?.acknowledged === 31.5);
+
+  await page.click("#stop");
+  await until("every session has stopped", async () => { const stop = await api(base, "/stop"); return stop.stopped && stop.taken && stop.waiting === 0 && stop.acknowledged === stop.concerned; });
+  await until("the page says so", async () => (await page.textContent("#banner")).includes("40 of 40 sessions"));
+  quiet = true; // A refused request is an error of the console; it is what is wanted here.
+  await page.click("form button");
+  await until("a setpoint is refused meanwhile", async () => (await page.textContent("form + p")).includes("stopped"));
+  quiet = false;
+  await page.click("#stop");
+  await page.click("#ask-yes");
+  await until("the stop is over", async () => (await api(base, "/stop")).stopped === false);
+  await until("the page says that, too", async () => (await page.textContent("#stop")) === "Stop");
+
+  for (const [key, view] of [["3", "devices"], ["4", "events"], ["5", "engine"], ["1", ""]]) {
+    await page.keyboard.press("Escape");
+    await page.evaluate(() => document.activeElement?.blur());
+    await page.keyboard.press(key);
+    await page.waitForFunction((hash) => location.hash === hash, `#/${view}`);
+    await until(`${view || "overview"} shows something`, async () => (await page.$$("#main .panel")).length > 0);
+  }
+  quiet = true; // A connection that is refused is an error of the console; here it is what is wanted.
+  await plant.end();
+  await until("the page knows that it hears nothing", async () => (await page.textContent("#link")) === "no connection");
+  const again = demo(40, base.replace("http://", ""));
+  await again.base;
+  await until("the page is back after a restart", async () => (await page.textContent("#link")) === "WebSocket");
+  await again.end();
+  assert.deepEqual(complaints, []);
+  await page.close();
+  console.log(`page: ${bytes} bytes, first paint after ${paint?.toFixed(0)} ms, ${rate} frames/s, setpoint, stop and restart: ok`);
+}
+
+async function takePictures(browser, folder) {
+  const plant = demo(2000);
+  const base = await plant.base;
+  await until("ten thousand sensors", async () => (await api(base, "/overview")).sensors === 10_000);
+  for (const colorScheme of ["light", "dark"]) {
+    const page = await browser.newPage({ viewport: { width: 1280, height: 760 }, colorScheme });
+    await page.goto(base);
+    await page.waitForTimeout(colorScheme === "light" ? 12_000 : 4000);
+    const shot = (name) => page.screenshot({ path: path.join(folder, `${name}-${colorScheme}.png`) });
+    await shot("plant");
+    const { devices } = { devices: await api(base, "/devices?limit=1") };
+    const id = devices.items[0].device;
+    for (const [name, hash] of [["field", "#/field"], ["device", `#/devices/${id}/0`], ["events", "#/events"], ["engine", "#/engine"]]) {
+      await page.goto(`${base}/${hash}`);
+      if (name === "device") await page.click("form button");
+      await page.waitForTimeout(name === "device" ? 12_000 : 3000);
+      await shot(name);
+    }
+    await page.close();
+  }
+  await plant.end();
+  console.log(`pictures in ${folder}`);
+}
+
+(async () => {
+  const browser = await chromium.launch({ executablePath: browserPath, args: ["--no-sandbox"] });
+  await checkPage(browser);
+  if (screenshots) await takePictures(browser, screenshots);
+  await browser.close();
+})().catch((error) => {
+  console.error(`page-check: ${error.stack ?? error}`);
+  process.exit(1);
+});

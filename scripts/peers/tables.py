@@ -1,0 +1,189 @@
+"""From the raw data of the peers to summary.json, summary.md and README.md: medians over the rounds, nothing left out."""
+
+import json
+import statistics
+
+import verdict
+
+README = """# Peers: Pollux beside what a user would pick instead
+
+**Question.** What does it cost to bring a record into the world over QUIC with Pollux, over the ordinary QUIC build, plain TCP,
+TLS, NATS, MQTT and Zenoh; how late is it there; and what does loss on the link do to each?
+
+**How.** The receiving side is the same for all but the ordinary build: the world and the tick of Pollux behind the peer's own
+transport (`bench/peers`), 1,000 ticks a second. 10,000 sensors. Sides alternate, each round in the other order. CPU is that of
+the receiving process and of the broker, if there is one, from the first to the last applied record, over the records applied.
+Latency runs from the intended send time to the write into the world and contains the wait for the tick, half a millisecond
+at the mean. At full rate it is the length of somebody's queue and is not shown.
+
+**Fair.** Every client coalesces as its library does; `percall` hands over one record a call, `batched` what is due together,
+at most 36. A broker is a hop more and does more: it keeps subscriptions, fans out, decouples. What is encrypted is in the
+table: NATS, MQTT, TCP and two links of Zenoh are not. Versions are those of the lock files and of the brokers in
+`versions.txt`. Cases where a peer is ahead are shown like the others.
+
+**Doubts.** Loopback: the receiving kernel path runs in the sender's context, so brokerless sides are spared it, and a broker
+pays it once. All processes share the cores. Under loss the drop is on the way to the receiver only. TCP waits at least 200 ms
+before it retransmits, far longer than these round trips; the case `rto5` shows it with 5 ms.
+"""
+
+FIGURES = (
+    ("sent_per_s", "sent/s", "{:,.0f}"),
+    ("applied_per_s", "applied/s", "{:,.0f}"),
+    ("undelivered_percent", "undelivered %", "{:.2f}"),
+    ("cpu_ns_per_record", "CPU ns/record", "{:,.0f}"),
+    ("p50_us", "p50 us", "{:,.0f}"),
+    ("p99_us", "p99 us", "{:,.0f}"),
+    ("p999_us", "p99.9 us", "{:,.0f}"),
+    ("rss_mb", "memory MB", "{:,.0f}"),
+)
+LATENCIES = ("p50_us", "p99_us", "p999_us")
+
+
+def figures(folder, case):
+    """The figures of one run, or None if it failed."""
+    try:
+        serve = json.loads((folder / "serve/summary.json").read_text(encoding="utf-8"))
+        load = json.loads((folder / "load/summary.json").read_text(encoding="utf-8"))
+        broker = json.loads((folder / "broker.json").read_text(encoding="utf-8")) or {"cpu_s": 0, "rss_bytes": 0}
+    except OSError:
+        return None
+    sent = load["sent"]
+    sent = sum(sent.values()) if isinstance(sent, dict) else sent
+    applied = serve["applied"] if "applied" in serve else sum(tier["applied"] for tier in serve["tiers"].values())
+    if not applied:
+        return None
+    latency = serve["latency_ns"].get("intended_to_applied_t1", {})
+    row = {
+        "sent_per_s": sent / load["duration_s"],
+        "applied_per_s": applied / serve["active_s"] if serve["active_s"] else None,
+        "undelivered_percent": 100 * (1 - applied / sent),
+        "cpu_ns_per_record": (serve["active_cpu_s"] + broker["cpu_s"]) * 1e9 / applied,
+        "rss_mb": (serve.get("rss_bytes", 0) + broker["rss_bytes"]) / 1e6,
+    }
+    for name, key in zip(LATENCIES, ("p50", "p99", "p99_9")):
+        row[name] = latency[key] / 1e3 if key in latency and not case.startswith("max") else None
+    return row
+
+
+def summarize(out, case, ready):
+    """Medians and ranges of each side of a case."""
+    summary = {}
+    for side in ready:
+        folders = sorted((out / "raw" / case).glob(f"[0-9]*-{side.name}"))
+        runs = [figures(folder, case) for folder in folders]
+        good = [run for run in runs if run]
+        if not folders:
+            continue
+        summary[side.name] = {
+            "encrypted": side.encrypted,
+            "broker": side.broker,
+            "runs": len(runs),
+            "failed": len(runs) - len(good),
+            "median": {key: middle([run[key] for run in good]) for key, *_ in FIGURES},
+            "range": {key: ends([run[key] for run in good]) for key, *_ in FIGURES},
+        }
+    return summary
+
+
+def middle(values):
+    """The median of what is there."""
+    values = [value for value in values if value is not None]
+    return statistics.median(values) if values else None
+
+
+def ends(values):
+    """Least and greatest of what is there."""
+    values = [value for value in values if value is not None]
+    return [min(values), max(values)] if values else None
+
+
+def table(case, sides):
+    """A case as lines of Markdown."""
+    yield f"## {case}"
+    yield ""
+    yield "| side | encrypted | runs | " + " | ".join(heading for _, heading, _ in FIGURES) + " |"
+    yield "|---|---|---:|" + "---:|" * len(FIGURES)
+    for name, side in sides.items():
+        cells = ["–" if side["median"][key] is None else form.format(side["median"][key]) for key, _, form in FIGURES]
+        runs = f"{side['runs'] - side['failed']} of {side['runs']}" if side["failed"] else str(side["runs"])
+        yield f"| {name} | {side['encrypted'] or 'no'} | {runs} | " + " | ".join(cells) + " |"
+    yield ""
+
+
+# Target of the comparison: name, case, figure, side, how many times Pollux has to be better.
+TARGETS = (
+    ("batched, CPU for a record, beside NATS", "max-batched", "cpu_ns_per_record", "nats", 2),
+    ("batched, CPU for a record, beside Zenoh over QUIC streams", "max-batched", "cpu_ns_per_record", "zenoh-quic", 3),
+    ("batched, CPU for a record, beside Zenoh over QUIC datagrams", "max-batched", "cpu_ns_per_record", "zenoh-quicmix", 20),
+    ("batched, CPU for a record, beside Mosquitto (QoS 0)", "max-batched", "cpu_ns_per_record", "mqtt0", 10),
+    ("batched, CPU for a record, beside TLS over TCP", "max-batched", "cpu_ns_per_record", "tls", 1),
+    ("batched, CPU for a record, beside the ordinary build", "max-batched", "cpu_ns_per_record", "quinn-bevy-batched", 4.5),
+)
+
+
+def targets(cases):
+    """Which of them are met."""
+    for what, case, figure, peer, times in TARGETS:
+        pair = [cases.get(case, {}).get(side, {}).get("median", {}).get(figure) for side in ("pollux", peer)]
+        if None in pair:
+            continue
+        ratio = pair[1] / pair[0]
+        yield {"what": what, "pollux": round(pair[0], 1), "peer": round(pair[1], 1), "ratio": round(ratio, 2),
+               "wanted": times, "met": ratio >= times}  # fmt: skip
+    yield from ahead(cases, "paced-percall", "p50_us", "one call a record, 100,000 a second: p50 ahead of every peer")
+    reliable = ("tcp", "tls", "nats", "mqtt0", "mqtt1", "zenoh-tcp", "zenoh-quic")
+    for case in ("loss5-rtt0", "loss5-rtt0-rto5"):
+        merged = {**cases.get(case, {}), **{"pollux": cases.get("loss5-rtt0", {}).get("pollux")}}
+        yield from ahead({case: merged}, case, "p99_us", f"{case}: p99 ahead of every reliable peer", reliable)
+    for rtt in (0, 10, 50):
+        for side in cases.get(f"loss5-rtt{rtt}", {}):
+            pair = [cases.get(f"loss{loss}-rtt{rtt}", {}).get(side, {}).get("median", {}).get("p99_us") for loss in (5, 0)]
+            if None not in pair:
+                yield {"what": f"T1 p99 with 5 % loss over none, {rtt} ms, {side}", "pollux": round(pair[0]),
+                       "peer": round(pair[1]), "ratio": round(pair[0] / pair[1], 2),
+                       "wanted": 1.1 if side == "pollux" else None,
+                       "met": pair[0] / pair[1] <= 1.1 if side == "pollux" else None}  # fmt: skip
+
+
+def ahead(cases, case, figure, what, among=None):
+    """Whether Pollux is least of all sides in a figure."""
+    medians = {
+        name: side["median"][figure]
+        for name, side in cases.get(case, {}).items()
+        if side and side["median"][figure] is not None and (among is None or name in among or name == "pollux")
+    }
+    ours = medians.pop("pollux", None)
+    if ours is None or not medians:
+        return
+    best = min(medians, key=medians.get)
+    yield {"what": f"{what} (best peer: {best})", "pollux": round(ours, 1), "peer": round(medians[best], 1),
+           "ratio": round(medians[best] / ours, 2), "wanted": 1, "met": ours <= medians[best]}  # fmt: skip
+
+
+def rows(cases):
+    """What the front page shows."""
+    names = {"tls": "TLS over TCP", "nats": "NATS", "mqtt0": "Mosquitto", "zenoh-quic": "Zenoh QUIC"}
+    sides = cases.get("max-batched", {})
+    ours = sides.get("pollux", {}).get("median", {}).get("cpu_ns_per_record")
+    for side, name in names.items():
+        theirs = sides.get(side, {}).get("median", {}).get("cpu_ns_per_record")
+        if ours and theirs:
+            yield {"what": f"batched into the same world, CPU for a record, ns: beside {name}", "pollux": f"{ours:,.0f}",
+                   "peer": f"{theirs:,.0f}", "ratio": f"{theirs / ours:.1f} x"}  # fmt: skip
+
+
+def write(out, names, ready):
+    """Everything beside raw/."""
+    cases = {case: summarize(out, case, ready) for case in names}
+    judged = list(targets(cases))
+    summary = {"peers": cases, "targets": judged, "rows": list(rows(cases))}
+    (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    lines = ["# Peers: summary", "", verdict.of_folder(out), "", "Medians over the rounds.", ""]
+    for case, sides in cases.items():
+        lines += table(case, sides)
+    lines += ["## Targets", "", "| target | Pollux | peer | ratio | wanted | met |", "|---|---:|---:|---:|---:|---|"]
+    for row in judged:
+        met = {True: "yes", False: "no", None: ""}[row["met"]]
+        lines.append(f"| {row['what']} | {row['pollux']} | {row['peer']} | {row['ratio']} | {row['wanted'] or ''} | {met} |")
+    (out / "summary.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (out / "README.md").write_text(README, encoding="utf-8")

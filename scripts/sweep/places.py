@@ -1,0 +1,164 @@
+"""Where the two ends of a run live: this machine, a network namespace of it, or another machine over ssh.
+
+A place turns arguments into a command line, and brings home what a run left there.
+"""
+
+import os
+import pathlib
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+
+DEVICES, TWIN = "pollux-devices", "pollux-twin"
+DEVICES_ADDR, TWIN_ADDR = "10.77.0.1", "10.77.0.2"
+
+
+class Local:
+    """This machine, or a network namespace of it."""
+
+    def __init__(self, namespace=None, address="127.0.0.1"):
+        self.namespace, self.address, self.name = namespace, address, address
+
+    def command(self, arguments):
+        """The command line."""
+        inside = ["ip", "netns", "exec", self.namespace] if self.namespace else []
+        return inside + [str(argument) for argument in arguments]
+
+    def folder(self, path):
+        """Where a run may write."""
+        return path
+
+    def stop(self, process, _):
+        """Tells a process that was started here to end; `ip netns exec` has become that process."""
+        process.send_signal(signal.SIGTERM)
+
+    def fetch(self, path):
+        """Everything is home already."""
+
+    def put(self, path):
+        """The same path serves."""
+        return path
+
+
+class Remote:
+    """Another machine, as ssh takes it; SSH_OPTIONS in the environment adds to its command line."""
+
+    def __init__(self, host):
+        self.host = host
+        self.name = self.address = host.rpartition("@")[2]
+        self.options = shlex.split(os.environ.get("SSH_OPTIONS", "")) + ["-o", "BatchMode=yes"]
+        self.home = self.say("mktemp -d")
+
+    def say(self, words):
+        """Runs a line of shell there and gives what it printed."""
+        done = subprocess.run(["ssh", *self.options, self.host, words], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    def command(self, arguments):
+        """The command line, which first names its process: a signal to ssh would not reach the far end."""
+        words = " ".join(shlex.quote(str(argument)) for argument in arguments)
+        return ["ssh", *self.options, self.host, f"echo pid $$ >&2; exec {words}"]
+
+    def stop(self, _, log):
+        """Tells the process that a log names to end."""
+        first = log.read_text(encoding="utf-8").split("\n", 1)[0]
+        self.say(f"kill -TERM {int(first.removeprefix('pid '))}")
+
+    def folder(self, path):
+        """Where a run may write: the last two names of the path, below a folder of its own."""
+        return f"{self.home}/{path.parent.name}-{path.name}"
+
+    def fetch(self, path):
+        """Copies what a run wrote there to where it belongs here."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.copy(f"{self.host}:{self.folder(path)}", path)
+
+    def put(self, path):
+        """Copies a file there and gives its path."""
+        self.copy(path, f"{self.host}:{self.home}/{path.name}")
+        return f"{self.home}/{path.name}"
+
+    def copy(self, source, target):
+        """scp names the port with another letter than ssh."""
+        options = ["-P" if option == "-p" else option for option in self.options]
+        subprocess.run(["scp", "-q", "-r", *options, str(source), str(target)], check=True)
+
+
+class Link:
+    """Two network namespaces with a cable between them; the twin's end loses what arrives with a probability.
+
+    With a round trip the cable is `delay.py`, which also loses; without, it is a veth pair, and nftables loses.
+    """
+
+    def __init__(self, round_trip_ms=0, loss_percent=0):
+        self.round_trip_ms, self.loss_percent, self.cable = round_trip_ms, loss_percent, None
+
+    def __enter__(self):
+        for tool in ("ip", "nft"):
+            if not shutil.which(tool):
+                sys.exit(f"bench-sweep: a lossy link needs {tool} (apt-get install iproute2 nftables), or --where app")
+        if os.geteuid() != 0:
+            sys.exit("bench-sweep: a lossy link needs root, or --where app")
+        self.remove()
+        for namespace in (DEVICES, TWIN):
+            run("ip", "netns", "add", namespace)
+            run("ip", "-n", namespace, "link", "set", "lo", "up")
+        if self.round_trip_ms:
+            self.lay_cable()
+            return self
+        run("ip", "link", "add", "devices0", "netns", DEVICES, "type", "veth", "peer", "name", "twin0", "netns", TWIN)
+        for namespace, link, address in ((DEVICES, "devices0", DEVICES_ADDR), (TWIN, "twin0", TWIN_ADDR)):
+            run("ip", "-n", namespace, "addr", "add", f"{address}/24", "dev", link)
+            # A run of packets that the kernel has not cut yet would be lost as one.
+            run("ip", "-n", namespace, "link", "set", link, "gso_max_segs", "1", "up")
+        self.lose(self.loss_percent)
+        return self
+
+    def lay_cable(self):
+        """Starts the forwarder and waits for its word."""
+        script = pathlib.Path(__file__).with_name("delay.py")
+        command = [sys.executable, script, str(self.round_trip_ms), str(self.loss_percent)]
+        self.cable = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        if self.cable.stdout.readline().strip() != "ready":
+            sys.exit("the cable of the test could not be laid")
+
+    def __exit__(self, *_):
+        if self.cable:
+            self.cable.terminate()
+            self.cable.wait()
+        self.remove()
+
+    @staticmethod
+    def remove():
+        """Takes down what an earlier run may have left."""
+        for namespace in (DEVICES, TWIN):
+            subprocess.run(["ip", "netns", "del", namespace], stderr=subprocess.DEVNULL, check=False)
+
+    @staticmethod
+    def lose(percent):
+        """What the twin's end drops of all that arrives, at random."""
+        inside = ["ip", "netns", "exec", TWIN, "nft"]
+        subprocess.run([*inside, "flush", "ruleset"], check=True)
+        if percent:
+            rules = f"""table inet lossy {{ chain input {{ type filter hook input priority 0;
+                meta l4proto {{ tcp, udp }} numgen random mod 1000 < {round(percent * 10)} counter drop
+                }} }}"""
+            subprocess.run([*inside, "-f", "-"], input=rules, text=True, check=True)
+
+
+def run(*command):
+    """A command that has to succeed."""
+    subprocess.run(command, check=True)
+
+
+def of_environment(name):
+    """The place that GENERATOR or TWIN names; this machine without it."""
+    host = os.environ.get(name)
+    return Remote(host) if host else Local()
+
+
+def absolute(path):
+    """A path that holds from anywhere."""
+    return pathlib.Path(path).resolve()

@@ -1,0 +1,223 @@
+#!/usr/bin/env python3
+"""The sweep: entities x loss x load, all tiers at once, into one folder of results.
+
+Each case starts a twin, lets the devices name every sensor, then offers the load; of that, the first 2,000 ticks are warm-up
+and the next 5,000 are measured. Loss is injected in the twin (`--where app`) or on a link between two network namespaces
+(`--where link`; root and nftables). A case whose summary is there is not run again: the same command goes on where it was.
+
+Environment: GENERATOR and TWIN name other machines, as ssh takes them, with `pollux` installed there; SSH_OPTIONS adds to
+ssh. POLLUX_TIMED_LANE is put before the cases, such as a lock or taskset; one such command covers as many cases as begin
+within POLLUX_TIMED_HOLD_S seconds (default 0: one).
+"""
+
+import argparse
+import contextlib
+import datetime
+import json
+import os
+import pathlib
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+
+sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent), str(pathlib.Path(__file__).resolve().parent.parent)]
+
+import cases  # noqa: E402 - found by the line above
+import places  # noqa: E402
+import summarize  # noqa: E402
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+TICK_HZ = 1000
+WARM_UP_TICKS, MEASURED_TICKS = 2000, 5000
+# Beyond what is measured, so that the last interval is whole.
+TAIL_S = 2
+READY_S = 60
+# Taken out of the environment: the twin reads what begins with POLLUX_ as its configuration.
+LANE, HOLD_S = os.environ.pop("POLLUX_TIMED_LANE", ""), os.environ.pop("POLLUX_TIMED_HOLD_S", "0")
+
+
+def fail(message):
+    """One line and code 1."""
+    sys.exit(f"bench-sweep: {message}")
+
+
+def pollux_of(place):
+    """The binary at a place: the build of this tree here, the installed one elsewhere."""
+    if isinstance(place, places.Remote):
+        return os.environ.get("REMOTE_POLLUX", "/usr/local/bin/pollux")
+    return os.environ.get("POLLUX") or ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "release/pollux"
+
+
+class Run:
+    """One case: a twin, the devices that name themselves, the load."""
+
+    def __init__(self, case, folder, twin, generator, certificates, seconds):
+        self.case, self.folder, self.twin, self.generator = case, folder, twin, generator
+        self.certificates, self.seconds = certificates, seconds
+        self.commands = []
+
+    def go(self):
+        """Runs it and writes what `summarize` needs beside the reports."""
+        self.folder.mkdir(parents=True)
+        loss = self.case.loss_percent / 100 if self.case.where == "app" else 0
+        settings = [f"net.addr={self.twin.address}:0", "http.enabled=false", f"tick.hz={TICK_HZ}", f"fault.loss={loss}",
+                    "world.entities_max=2000000", *self.certificates["settings"]]  # fmt: skip
+        arguments = [pollux_of(self.twin), "serve", "-o", "json", "--report", self.twin.folder(self.folder / "serve")]
+        for setting in settings:
+            arguments += ["--set", setting]
+        with self.started(self.twin, arguments, self.folder / "serve.log") as process:
+            address = self.listening(process)
+            self.simulate(address, self.case.populate(), "populate")
+            window = {"load_began_s": time.time()}
+            self.simulate(address, self.case.offer(self.seconds), "load")
+            window["load_ended_s"] = time.time()
+        for name, place in (("serve", self.twin), ("load", self.generator)):
+            place.fetch(self.folder / name)
+        (self.folder / "window.json").write_text(json.dumps(window) + "\n", encoding="utf-8")
+        text = "".join(shlex.join(str(word) for word in command) + "\n" for command in self.commands)
+        (self.folder / "command.txt").write_text(text.replace(str(ROOT), "."), encoding="utf-8")
+
+    @contextlib.contextmanager
+    def started(self, place, arguments, log):
+        """A process for the length of a block; it has to end in order."""
+        self.commands.append(place.command(arguments))
+        with open(log, "w", encoding="utf-8") as file:
+            process = subprocess.Popen(self.commands[-1], stdout=subprocess.DEVNULL, stderr=file)
+        try:
+            yield process
+        finally:
+            place.stop(process, log)
+            code = process.wait(timeout=READY_S)
+        if code:
+            fail(f"{self.folder.name}: the twin ended with {code}, see {log}")
+
+    def listening(self, process):
+        """The port of the twin, once it says that it is ready."""
+        log, deadline = self.folder / "serve.log", time.monotonic() + READY_S
+        while time.monotonic() < deadline and process.poll() is None:
+            lines = log.read_text(encoding="utf-8").splitlines()
+            if any(line.startswith("ready:") for line in lines):
+                address = next(line for line in lines if line.startswith("listening quic")).split()[2]
+                return f"{self.twin.name}:{address.rpartition(':')[2]}"
+            time.sleep(0.01)
+        fail(f"{self.folder.name}: the twin does not listen, see {log}")
+
+    def simulate(self, address, load, name):
+        """Runs a load to its end."""
+        arguments = [pollux_of(self.generator), "simulate", "--addr", address, "--ca", self.certificates["ca"],
+                     "--cert", self.certificates["cert"], "--key", self.certificates["key"], "--server-name", "localhost",
+                     "-o", "json", "--report", self.generator.folder(self.folder / name),
+                     *load]  # fmt: skip
+        self.commands.append(self.generator.command(arguments))
+        with open(self.folder / f"{name}.log", "w", encoding="utf-8") as log:
+            done = subprocess.run(self.commands[-1], stdout=subprocess.DEVNULL, stderr=log, check=False)
+        if done.returncode:
+            fail(f"{self.folder.name}: the load ended with {done.returncode}, see {log.name}")
+
+
+def certificates_for(twin, generator):
+    """Fresh certificates for localhost, at both places."""
+    folder = ROOT / "target/bench-sweep/certs"
+    shutil.rmtree(folder, ignore_errors=True)
+    command = [pollux_of(places.Local()), "certs", "init", "--dir", folder, "--gateway", "sweep"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    files = {"cert": "server.pem", "key": "server.key", "ca": "ca.pem", "crl": "crl.pem"}
+    settings = [f"tls.{key}={twin.put(folder / name)}" for key, name in files.items()]
+    # Every device of a session is behind one gateway, which proves itself.
+    shown = {"ca": "ca.pem", "cert": "gateway-sweep.pem", "key": "gateway-sweep.key"}
+    return {"settings": settings, **{key: generator.put(folder / name) for key, name in shown.items()}}
+
+
+def measure(case, out, seconds):
+    """One case, where it belongs."""
+    folder = out / "raw" / case.name
+    shutil.rmtree(folder, ignore_errors=True)
+    twin, generator = places.of_environment("TWIN"), places.of_environment("GENERATOR")
+    if case.where == "app":
+        Run(case, folder, twin, generator, certificates_for(twin, generator), seconds).go()
+        return
+    if isinstance(twin, places.Remote) or isinstance(generator, places.Remote):
+        fail("a lossy link is made on this machine; with GENERATOR or TWIN use --where app")
+    with places.Link(loss_percent=case.loss_percent):
+        twin = places.Local(places.TWIN, places.TWIN_ADDR)
+        generator = places.Local(places.DEVICES, places.DEVICES_ADDR)
+        Run(case, folder, twin, generator, certificates_for(twin, generator), seconds).go()
+
+
+def missing(plan, out):
+    """The cases that were not run yet."""
+    return [case for case in plan if not (out / "raw" / case.name / "window.json").exists()]
+
+
+def go(plan, out, seconds, hold_s):
+    """Runs one case, and further ones as long as they begin in time."""
+    began = time.monotonic()
+    for case in missing(plan, out):
+        measure(case, out, seconds)
+        if time.monotonic() - began >= hold_s:
+            return
+
+
+def options():
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="bench-sweep", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    numbers = lambda text: tuple(int(part) for part in text.split(","))  # noqa: E731
+    parser.add_argument("--entities", type=numbers, default=cases.ENTITIES, metavar="N,N")
+    parser.add_argument("--loss", type=numbers, default=cases.LOSSES, metavar="PERCENT,…")
+    parser.add_argument("--loads", type=lambda text: tuple(text.split(",")), default=tuple(cases.LOADS), metavar="NAME,…")
+    parser.add_argument("--where", type=lambda text: tuple(text.split(",")), default=cases.WHERES, metavar="app,link")
+    parser.add_argument("--quick", action="store_true", help="two small cases, below target/")
+    parser.add_argument("--out", type=pathlib.Path, metavar="DIR", help="goes on there if it exists")
+    parser.add_argument("--slice", type=float, metavar="SECONDS", help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    for name in chosen.loads:
+        if name not in cases.LOADS:
+            parser.error(f"unknown load {name}; there are {', '.join(cases.LOADS)}")
+    for where in chosen.where:
+        if where not in cases.WHERES:
+            parser.error(f"loss happens in {' or '.join(cases.WHERES)}, not in {where}")
+    if chosen.quick:
+        chosen.entities, chosen.loss, chosen.loads, chosen.where = (10_000,), (0, 5), ("100k",), ("app",)
+    return chosen
+
+
+def main():
+    """Runs what is missing, then sums up."""
+    chosen = options()
+    seconds = -(-(WARM_UP_TICKS + MEASURED_TICKS) // TICK_HZ) + TAIL_S
+    name = f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}-{platform.node()}-sweep"
+    out = places.absolute(chosen.out or ROOT / ("target/bench-sweep/quick" if chosen.quick else f"results/{name}"))
+    plan = list(cases.all_cases(chosen.entities, chosen.loss, chosen.where, chosen.loads))
+    if chosen.slice is not None:
+        go(plan, out, seconds, chosen.slice)
+        return
+    if chosen.quick and chosen.out is None:
+        shutil.rmtree(out, ignore_errors=True)
+    build = "cargo build --release --locked -p twin".split()
+    if "POLLUX" not in os.environ:
+        subprocess.run(build, cwd=ROOT, check=True)
+    out.mkdir(parents=True, exist_ok=True)
+    if not (out / "host.json").exists():
+        environment = {**os.environ, "POLLUX": str(pollux_of(places.Local()))}
+        host = subprocess.run([sys.executable, ROOT / "scripts/describe-host.py"], capture_output=True, text=True,
+                              check=True, cwd=ROOT, env=environment)  # fmt: skip
+        (out / "host.json").write_text(host.stdout, encoding="utf-8")
+        words = " ".join(["scripts/bench-sweep.sh", *sys.argv[1:]])
+        (out / "command.txt").write_text(words + "\n", encoding="utf-8")
+    lane, began, all_missing = shlex.split(LANE), time.monotonic(), len(missing(plan, out))
+    while missing(plan, out):
+        subprocess.run([*lane, sys.executable, __file__, *sys.argv[1:], "--slice", HOLD_S, "--out", str(out)], check=True)
+        left = len(missing(plan, out))
+        spent_s = time.monotonic() - began
+        print(f"{all_missing - left} of {all_missing}, about {spent_s / (all_missing - left) * left:.0f} s left", file=sys.stderr)
+    summarize.write(out, plan, WARM_UP_TICKS / TICK_HZ, MEASURED_TICKS / TICK_HZ, TICK_HZ)
+    print(out)
+
+
+if __name__ == "__main__":
+    main()

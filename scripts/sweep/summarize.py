@@ -1,0 +1,175 @@
+"""From the raw data of a sweep to sweep.csv, summary.json, summary.md, README.md, manifest.txt and plots.
+
+Latencies are of the measured window only, from the interval logs; counts and memory are of the whole run.
+"""
+
+import csv
+import hashlib
+import json
+
+import hdr
+import plot
+import verdict
+
+# An observation that is older counts against the twin in ODTE; ten ticks.
+TIMELY_NS = 10_000_000
+# Latency in the log of the twin, and its columns.
+TWIN_LATENCIES = {
+    "intended_to_applied_t1": "t1",
+    "intended_to_applied_t2": "t2",
+    "tick_duration": "tick",
+    "tick_jitter": "jitter",
+}
+PERCENTILES = {"p50": 50, "p99": 99, "p999": 99.9}
+
+README = """# Sweep: entities x loss x load
+
+**Question.** What does the size of the world do to the ingest, and the ingest to the world: do ticks of 1 ms run, how old is
+a record when it is applied, how long does a command take, what does an entity cost, with 0, 1 and 5 % of loss?
+
+**How.** For each case a fresh twin; the devices name every sensor, then offer the load on all tiers at once; {warm} s of warm-up
+are left out, {measured} s are measured. Loss `app` is injected by the twin before it applies; loss `link` is real packets
+dropped between two network namespaces, in the direction to the twin. The load `published` is that of the prototype's own
+sweep (100 records a second over the whole plant), the others are Pollux' own.
+
+**Read.** `sweep.csv` has every figure with its unit; `summary.md` the most asked. Latencies count from the intended send time.
+Twin alignment is records applied over records planned; ODTE is timeliness (applied within 10 ms) x reliability (the
+alignment, at most 1) x availability (ticks run of those due); age of information is the mean over time of how old the
+newest value of a sensor is, half the sensor's period more than the mean latency.
+
+**Doubts.** Devices and twin share the cores. One run for each case: a p99.9 of five seconds is a few events. The rate
+`published` gives 500 records in the window: its p99.9 is the greatest.
+"""
+
+
+def figures(case, folder, warm_s, measured_s, tick_hz):
+    """One line of the CSV."""
+    window = json.loads((folder / "window.json").read_text(encoding="utf-8"))
+    begin = window["load_began_s"] + warm_s
+    # Intervals are a second, and begin whenever the twin began: what is measured lies within, and is as long.
+    end = begin + measured_s + 1
+    twin = json.loads((folder / "serve/summary.json").read_text(encoding="utf-8"))
+    load = json.loads((folder / "load/summary.json").read_text(encoding="utf-8"))
+    row = {"entities": case.entities, "loss_percent": case.loss_percent, "loss_where": case.where, "load": case.load,
+           "entities_seen": twin["entities"]}  # fmt: skip
+    logs = {}
+    for latency, column in TWIN_LATENCIES.items():
+        histogram, span_s = hdr.read_log(folder / f"serve/{latency}.hlog", begin, end)
+        logs[column] = (histogram, span_s)
+        for name, percent in PERCENTILES.items():
+            row[f"{column}_{name}_us"] = micro(histogram.percentile(percent))
+        row[f"{column}_max_us"] = micro(histogram.max or None)
+    trip, _ = hdr.read_log(folder / "load/round_trip.hlog")
+    for name, percent in PERCENTILES.items():
+        row[f"t3_round_trip_{name}_us"] = micro(trip.percentile(percent))
+    ticks, span_s = logs["tick"]
+    row["measured_s"] = round(span_s, 3)
+    row["ticks_run_percent"] = round(100 * ticks.total / (span_s * tick_hz), 3) if span_s else None
+    row["tick_overruns"] = twin["tick_overruns"]
+    t1, _ = logs["t1"]
+    row["t1_applied_per_s"] = round(t1.total / span_s, 1) if span_s else None
+    row.update(health(case, t1, span_s, row["ticks_run_percent"]))
+    for tier in ("t1", "t2", "t3"):
+        for count in ("offered", "applied", "lost", "shed", "residual"):
+            row[f"{tier}_{count}"] = twin["tiers"][tier][count]
+    row["sent_in_load"] = total(load.get("sent"))
+    row["rss_bytes"] = twin["rss_bytes"]
+    row["rss_bytes_per_entity"] = round(twin["rss_bytes"] / max(1, twin["entities"]), 1)
+    row["cpu_s"] = round(twin["cpu_user_s"] + twin["cpu_system_s"], 3)
+    return row
+
+
+def health(case, t1, span_s, ticks_percent):
+    """What the twin is worth as an image of the plant."""
+    import cases
+
+    if not span_s or not t1.total:
+        return {"alignment_ratio": None, "odte_ratio": None, "age_mean_ms": None}
+    planned = cases.LOADS[case.load]["t1"] * span_s
+    alignment = t1.total / planned
+    odte = t1.share_up_to(TIMELY_NS) * min(1, alignment) * min(1, ticks_percent / 100)
+    period_ns = case.entities / cases.LOADS[case.load]["t1"] * 1e9
+    return {
+        "alignment_ratio": round(alignment, 5),
+        "odte_ratio": round(odte, 5),
+        "age_mean_ms": round((period_ns / 2 + t1.mean()) / 1e6, 3),
+    }
+
+
+def total(sent):
+    """Records over all tiers, whether they come by tier or not."""
+    return sum(sent.values()) if isinstance(sent, dict) else sent
+
+
+def micro(nanoseconds):
+    """Microseconds, to a tenth."""
+    return None if nanoseconds is None else round(nanoseconds / 1000, 1)
+
+
+SHOWN = (
+    ("entities", "entities", "{:,}"),
+    ("load", "load", "{}"),
+    ("loss_where", "loss in", "{}"),
+    ("loss_percent", "loss %", "{}"),
+    ("ticks_run_percent", "ticks run %", "{:.2f}"),
+    ("tick_p99_us", "tick p99 us", "{:,.0f}"),
+    ("t1_applied_per_s", "T1 applied/s", "{:,.0f}"),
+    ("t1_p50_us", "T1 p50 us", "{:,.0f}"),
+    ("t1_p99_us", "T1 p99 us", "{:,.0f}"),
+    ("t1_p999_us", "T1 p99.9 us", "{:,.0f}"),
+    ("t2_p99_us", "T2 p99 us", "{:,.0f}"),
+    ("t3_round_trip_p50_us", "T3 p50 us", "{:,.0f}"),
+    ("t3_round_trip_p99_us", "T3 p99 us", "{:,.0f}"),
+    ("alignment_ratio", "alignment", "{:.4f}"),
+    ("odte_ratio", "ODTE", "{:.4f}"),
+    ("rss_bytes_per_entity", "bytes/entity", "{:,.0f}"),
+)
+
+
+def table(rows):
+    """The lines of summary.md's table."""
+    yield "| " + " | ".join(heading for _, heading, _ in SHOWN) + " |"
+    yield "|---:|---|---|" + "---:|" * (len(SHOWN) - 3)
+    for row in rows:
+        cells = ["–" if row.get(key) is None else form.format(row[key]) for key, _, form in SHOWN]
+        yield "| " + " | ".join(cells) + " |"
+
+
+def published(rows):
+    """What the front page shows of it, if the cases were run."""
+    by_case = {(row["entities"], row["load"], row["loss_where"], row["loss_percent"]): row for row in rows}
+    whole = by_case.get((200_000, "published", "app", 0))
+    if whole:
+        yield {"what": "200,000 sensors, the prototype's own load: ticks of 1 ms that ran, %",
+               "pollux": f"{whole['ticks_run_percent']:.2f}"}  # fmt: skip
+        yield {"what": "the same: command round trip, p50, µs", "pollux": f"{whole['t3_round_trip_p50_us']:,.0f}"}
+    clean, lossy = (by_case.get((10_000, "100k", "link", loss)) for loss in (0, 5))
+    if clean and lossy:
+        yield {"what": "T1 p99 with 5 % loss on the link over that without",
+               "pollux": f"{lossy['t1_p99_us'] / clean['t1_p99_us']:.2f}"}  # fmt: skip
+
+
+def write(out, plan, warm_s, measured_s, tick_hz):
+    """Sums up what is there; a case of the plan that is missing is an error."""
+    rows = [figures(case, out / "raw" / case.name, warm_s, measured_s, tick_hz) for case in plan]
+    with open(out / "sweep.csv", "w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    summary = {"cases": None, "sweep": rows, "rows": list(published(rows))}
+    del summary["cases"]
+    (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    sentence = verdict.of_folder(out)
+    text = "\n".join(["# Sweep: summary", "", sentence, "", *table(rows)])
+    (out / "summary.md").write_text(text + "\n", encoding="utf-8")
+    (out / "README.md").write_text(README.format(warm=warm_s, measured=measured_s), encoding="utf-8")
+    plot.write_all(out, rows, sentence)
+    manifest(out)
+
+
+def manifest(out):
+    """The checksum of every file, so that one that changed later shows."""
+    lines = []
+    for path in sorted(path for path in out.rglob("*") if path.is_file() and path.name != "manifest.txt"):
+        lines.append(f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(out)}")
+    (out / "manifest.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,0 +1,117 @@
+#!/usr/bin/env bash
+# Deploys to an ssh server of its own on loopback, below a folder: install, upgrade, a broken binary, a wrong configuration,
+# roll-back; and lets systemd judge the unit.
+# usage: scripts/test-deploy.sh [BINARY]   (default target/debug/pollux)
+# Exit codes: 0 passed, 1 failed. Needs sshd, systemd-analyze.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+BINARY="${1:-target/debug/pollux}"
+# systemd calls a unit with less than this well protected.
+readonly EXPOSURE_MAX_TENTHS=20
+
+work="$(mktemp -d)"
+sshd_pid=""
+finish() {
+  [[ -z "$sshd_pid" ]] || kill "$sshd_pid" 2>/dev/null || true
+  rm -rf "$work"
+}
+trap finish EXIT
+
+fail() {
+  printf 'test-deploy: %s\n' "$1" >&2
+  exit 1
+}
+
+passed=0
+holds() { # SENTENCE COMMAND...
+  local sentence="$1"
+  shift
+  "$@" || fail "it does not hold that $sentence"
+  passed=$((passed + 1))
+}
+
+fails() { ! "$@" >"$work/failed.log" 2>&1; }
+
+start_sshd() {
+  local port
+  port="$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')"
+  ssh-keygen -q -t ed25519 -N '' -f "$work/host"
+  ssh-keygen -q -t ed25519 -N '' -f "$work/user"
+  cp "$work/user.pub" "$work/authorized"
+  mkdir -p /run/sshd
+  cat >"$work/sshd_config" <<TEXT
+ListenAddress 127.0.0.1:$port
+HostKey $work/host
+AuthorizedKeysFile $work/authorized
+PasswordAuthentication no
+PidFile none
+StrictModes no
+UsePAM no
+Subsystem sftp internal-sftp
+TEXT
+  "$(command -v sshd || echo /usr/sbin/sshd)" -D -e -f "$work/sshd_config" 2>"$work/sshd.log" &
+  sshd_pid=$!
+  SSH="-p $port -i $work/user -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
+  local try
+  for ((try = 0; try < 100; try++)); do
+    # shellcheck disable=SC2086 # options are words
+    ssh $SSH -o BatchMode=yes 127.0.0.1 true 2>/dev/null && return
+    sleep 0.05
+  done
+  cat "$work/sshd.log" >&2
+  fail "the ssh server does not answer"
+}
+
+deploy() {
+  scripts/deploy-cm5.sh --no-start --prefix "$work/root" --ssh "$SSH" "$@" 127.0.0.1
+}
+
+same() { cmp -s "$1" "$2"; }
+
+check_deployment() {
+  local bin="$work/root/usr/local/bin"
+  deploy --binary "$BINARY"
+  holds "the binary arrives whole" same "$BINARY" "$bin/pollux"
+  holds "there is no previous one yet" test ! -e "$bin/pollux.previous"
+  holds "unit and kernel settings are in place" \
+    test -e "$work/root/etc/systemd/system/pollux.service" -a -e "$work/root/etc/sysctl.d/90-pollux.conf"
+  holds "the configuration that was written is right" \
+    "$bin/pollux" config check --config "$work/root/etc/pollux/pollux.toml"
+  holds "the key is readable by its owner only" \
+    test "$(stat -c %a "$work/root/etc/pollux/server.key")" = 600
+
+  # Another version of the same program: bytes behind the end of an ELF file are not read.
+  cp "$BINARY" "$work/pollux"
+  printf 'next' >>"$work/pollux"
+  deploy --binary "$work/pollux"
+  holds "an upgrade replaces the binary" same "$work/pollux" "$bin/pollux"
+  holds "an upgrade keeps the previous one" same "$BINARY" "$bin/pollux.previous"
+
+  head -c 100000 "$BINARY" >"$work/cut"
+  holds "a binary that does not start is refused" fails deploy --binary "$work/cut"
+  holds "a refused binary changes nothing" same "$work/pollux" "$bin/pollux"
+  printf '[tick]\nhertz = 5\n' >"$work/wrong.toml"
+  holds "a wrong configuration is refused" fails deploy --binary "$BINARY" --config "$work/wrong.toml"
+  holds "a refused configuration changes nothing" same "$work/pollux" "$bin/pollux"
+
+  deploy --roll-back
+  holds "roll-back puts the previous binary back" same "$BINARY" "$bin/pollux"
+  holds "a second roll-back has nothing to put back" fails deploy --roll-back
+}
+
+# systemd looks for the program that the unit starts; here it lies below the folder.
+check_unit() {
+  local unit="$work/pollux.service" exposure said
+  sed "s|=/usr/local/bin/|=$work/root/usr/local/bin/|" "$work/root/etc/systemd/system/pollux.service" >"$unit"
+  said="$(systemd-analyze verify --man=no "$unit" 2>&1 | grep -F pollux || true)"
+  holds "systemd reads the unit without a complaint: $said" test -z "$said"
+  exposure="$(systemd-analyze security --offline=true --no-pager "$unit" |
+    sed -nE 's/.*Overall exposure level for [^:]*: ([0-9]+)\.([0-9]).*/\1\2/p')"
+  holds "systemd finds the unit well protected ($exposure tenths)" test "$((10#$exposure))" -le "$EXPOSURE_MAX_TENTHS"
+}
+
+start_sshd
+check_deployment
+check_unit
+printf 'deploy: %d passed, 0 failed\n' "$passed"

@@ -1,0 +1,257 @@
+//! Fixed, seeded work whose instructions are counted: a performance test without a clock.
+//!
+//! `PART ITERATIONS` does a part so often; without arguments every part runs twice, which shows that it runs.
+//! `scripts/instructions.sh` runs each part with two numbers of iterations under callgrind; the difference is what one
+//! iteration costs, whatever start and set-up cost.
+#![allow(clippy::unwrap_used, reason = "a benchmark panics where its set-up fails")]
+
+use std::hint::black_box;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use netloop::{
+    Answer, Consumer, Datagram, Due, Engine, Now, Phase, Producer, RingPort, ServerTls,
+    SessionEvent, SessionId, SessionLimits, Sink, Slot, WorkerStats, client_tls, ring,
+};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use twin::config::Config;
+use twin::interval::exchange;
+use twin::stats::TwinStats;
+use twin::world::{LaneCapacities, Lanes, World, WorldOptions, lanes};
+use wire::{ALPN, Batch, DeviceId, Reading, Record, SensorType};
+
+const START_NS: u64 = 1_800_000_000_000_000_000;
+/// Records of one DATAGRAM frame.
+const BATCH: usize = 36;
+/// Sensors of the world: more than a cache holds, though that is not what is counted.
+const SENSORS: u32 = 20_000;
+/// Sensors of one device.
+const OF_DEVICE: u32 = 5;
+
+/// A part: its name and what one iteration does.
+type Part = (&'static str, fn(u64));
+const PARTS: [Part; 6] = [
+    ("decode", decode),
+    ("ring", ring_transfer),
+    ("fill", |iterations| Plant::new().run(iterations, false)),
+    ("apply", |iterations| Plant::new().run(iterations, true)),
+    ("tick", |iterations| Plant::new().idle(iterations)),
+    ("turn", turn),
+];
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let [part, iterations] = words.as_slice() {
+        let (_, run) = PARTS.iter().find(|(name, _)| name == part).expect("a part of the list");
+        run(iterations.parse().expect("a number of iterations"));
+        return;
+    }
+    for (_, run) in PARTS {
+        run(2);
+    }
+}
+
+fn record(sensor: u32, seq: u32) -> Record {
+    let mut device = [0xd0; 16];
+    device[12..].copy_from_slice(&(sensor / OF_DEVICE).to_be_bytes());
+    Record::encode(&Reading {
+        device: DeviceId(device),
+        sensor_id: (sensor % OF_DEVICE) as u16,
+        value: f64::from(sensor % 1000) / 16.0,
+        ts_us: START_NS / 1000,
+        seq,
+        sensor_type: SensorType::ALL[(sensor % OF_DEVICE) as usize + 1],
+    })
+}
+
+fn payload() -> Vec<u8> {
+    (0..BATCH as u32).flat_map(|sensor| *record(sensor, 0).as_bytes()).collect()
+}
+
+/// A payload becomes records, each checked.
+fn decode(iterations: u64) {
+    let payload = payload();
+    for _ in 0..iterations {
+        let batch = Batch::decode(black_box(&payload)).unwrap();
+        assert!(batch.records().iter().all(|record| record.check().is_ok()));
+    }
+}
+
+/// A batch of slots through a ring.
+fn ring_transfer(iterations: u64) {
+    let (mut producer, mut consumer): (Producer<Slot>, Consumer<Slot>) = ring(1024);
+    let slots = vec![Slot::new(*record(0, 0).as_bytes()); BATCH];
+    let mut sum = 0;
+    for _ in 0..iterations {
+        assert_eq!(producer.push_slice(black_box(&slots)), BATCH);
+        consumer.pop_chunk(BATCH, |first, second| {
+            sum += first.iter().chain(second).map(|slot| slot.recv_ns).sum::<u64>();
+        });
+    }
+    black_box(sum);
+}
+
+/// A world with its ring, every sensor known.
+struct Plant {
+    world: World,
+    port: RingPort,
+    lanes: Lanes,
+    slots: Vec<Slot>,
+    tick: u64,
+    seq: u32,
+}
+
+impl Plant {
+    fn new() -> Self {
+        let capacities = LaneCapacities { tiers: [1 << 16, 64, 64], events: 64, outbound: 64 };
+        let (mut ports, lanes) = lanes(&capacities, &[WorkerStats::shared()], Due::default());
+        let mut port = ports.remove(0);
+        let (_, _, interval) = exchange(0);
+        let mut options = WorldOptions::new(&Config::default(), [17, 19]);
+        options.hz = 1000;
+        options.entities_max = 1 << 20;
+        options.sessions_max = 16;
+        options.drain = [1 << 16, 64, 64];
+        let world = World::new(options, Arc::new(TwinStats::default()), interval);
+        let remote = SocketAddr::from(([127, 0, 0, 1], 1));
+        port.events.push(SessionEvent::Opened { session: SessionId(0), remote }).unwrap();
+        let slot = |sensor| Slot {
+            hint: sensor,
+            session: 0,
+            ..Slot::new(*record(sensor, 0).as_bytes()).received(START_NS, START_NS)
+        };
+        let slots = (0..SENSORS).map(slot).collect();
+        let mut plant = Self { world, port, lanes, slots, tick: 0, seq: 0 };
+        plant.fill();
+        // A spawn counts as many records of a tick's budget, so that a plant comes up over several ticks.
+        while plant.port.t1.depth() > 0 {
+            plant.step();
+        }
+        assert_eq!(plant.world.entities(), SENSORS as usize);
+        plant
+    }
+
+    /// A record of each sensor, with its next number, into the ring.
+    fn fill(&mut self) {
+        self.seq += 1;
+        for slot in &mut self.slots {
+            slot.record[34..38].copy_from_slice(&self.seq.to_le_bytes());
+        }
+        assert_eq!(self.port.t1.push_slice(&self.slots), self.slots.len());
+    }
+
+    fn step(&mut self) {
+        let now_ns = START_NS + self.tick * 1_000_000;
+        self.world.tick(&mut self.lanes, self.tick, &mut || now_ns);
+        self.tick += 1;
+    }
+
+    /// Fills the ring and applies, or only fills it.
+    fn run(mut self, iterations: u64, apply: bool) {
+        for _ in 0..iterations {
+            self.fill();
+            if apply {
+                self.step();
+            } else {
+                let tier = &mut self.lanes.workers_mut()[0].tiers[0];
+                tier.pop_chunk(self.slots.len(), |first, _| assert!(!first.is_empty()));
+            }
+        }
+    }
+
+    /// Ticks with nothing to do.
+    fn idle(mut self, iterations: u64) {
+        for _ in 0..iterations {
+            self.step();
+        }
+    }
+}
+
+/// Takes every slot into a buffer that is used again, as a ring does.
+struct Buffer(Vec<Slot>);
+
+impl Sink for Buffer {
+    fn push_t1(&mut self, count: usize, slots: impl Iterator<Item = Slot>) -> usize {
+        self.0.clear();
+        self.0.extend(slots);
+        count
+    }
+    fn free_t2(&self) -> usize {
+        0
+    }
+    fn push_t2(&mut self, _: usize, _: impl Iterator<Item = Slot>) {}
+    fn free_t3(&self) -> usize {
+        0
+    }
+    fn handle_command(&mut self, _: Slot) -> Answer {
+        Answer::Later
+    }
+    fn handle_ack(&mut self, _: Slot) {}
+}
+
+struct End {
+    engine: Engine,
+    sink: Buffer,
+    port: u16,
+}
+
+impl End {
+    fn new(engine: Engine, port: u16) -> Self {
+        Self { engine, sink: Buffer(Vec::with_capacity(64)), port }
+    }
+
+    /// Gives the packets to the engine and collects what it answers.
+    fn turn(&mut self, now: Now, from: u16, packets: Vec<Bytes>) -> Vec<Bytes> {
+        for packet in packets {
+            let (remote, payload) = (([10, 0, 0, 1], from).into(), packet.as_ref().into());
+            let datagram = Datagram { remote, local_ip: None, ecn: None, payload, recv_ns: 1 };
+            self.engine.handle_datagram(now, datagram);
+        }
+        self.engine.poll(now, &mut self.sink);
+        self.engine.handle_timeouts(now, &mut self.sink);
+        let (mut buffer, mut sent) = (Vec::new(), Vec::new());
+        while let Some(transmit) = self.engine.poll_transmit(now, 1, &mut buffer) {
+            sent.push(Bytes::copy_from_slice(&buffer[..transmit.size]));
+        }
+        sent
+    }
+}
+
+/// Two engines in virtual time: a packet of one batch each way of the device's millisecond, and the acknowledgements.
+fn turn(iterations: u64) {
+    let (mut client, mut server, session, mut now) = pair();
+    let payload = Bytes::from(payload());
+    let mut to_client = Vec::new();
+    for _ in 0..iterations {
+        now = now.plus(Duration::from_millis(1));
+        client.engine.send_datagram(session, payload.clone()).unwrap();
+        let to_server = client.turn(now, server.port, to_client);
+        to_client = server.turn(now, client.port, to_server);
+    }
+    assert_eq!(server.sink.0.len(), BATCH);
+}
+
+fn pair() -> (End, End, SessionId, Now) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key: PrivateKeyDer<'static> =
+        PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()).into();
+    let certificate: CertificateDer<'static> = made.cert.der().clone();
+    let tls = ServerTls::from_der(vec![certificate.clone()], key).into_quic().unwrap();
+    let client_tls = client_tls([certificate], ALPN).unwrap();
+    let limits = SessionLimits { ack_every: Some(4), ..SessionLimits::default() };
+    let mut now = Now::simulated();
+    let mut server = End::new(Engine::server(tls, limits.clone(), now, [1; 32]), 4433);
+    let mut client = End::new(Engine::client(client_tls, None, limits, now, [2; 32]), 9000);
+    let session = client.engine.connect(now, ([10, 0, 0, 1], 4433).into(), "localhost").unwrap();
+    // Time for the search of the path's MTU, so that 36 records fit.
+    let mut to_client = Vec::new();
+    for _ in 0..2000 {
+        now = now.plus(Duration::from_millis(1));
+        let to_server = client.turn(now, server.port, to_client);
+        to_client = server.turn(now, client.port, to_server);
+    }
+    assert_eq!(client.engine.phase(session), Some(Phase::Open));
+    (client, server, session, now)
+}

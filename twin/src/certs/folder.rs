@@ -1,0 +1,135 @@
+//! The folder of an authority: which file is whose, and how files are written.
+//!
+//! A file appears whole, with its mode, under its name: it is written beside and renamed. A running twin that watches the
+//! folder therefore never reads half of one.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::{CertsError, Holder, reading};
+
+/// Readable by everybody, and by the owner alone.
+const PUBLIC: u32 = 0o644;
+const SECRET: u32 = 0o600;
+
+/// A folder, and what was written into it.
+pub(super) struct Folder {
+    root: PathBuf,
+    replaces: bool,
+    written: Vec<PathBuf>,
+}
+
+impl Folder {
+    /// `replaces` allows files that are there to be replaced.
+    pub(super) fn open(root: &Path, replaces: bool) -> Self {
+        Self { root: root.to_owned(), replaces, written: Vec::new() }
+    }
+
+    pub(super) const fn set_replacing(&mut self, replaces: bool) {
+        self.replaces = replaces;
+    }
+
+    pub(super) fn root(&self) -> PathBuf {
+        self.root.clone()
+    }
+
+    pub(super) fn create(&self) -> Result<(), CertsError> {
+        fs::create_dir_all(&self.root).map_err(|reason| file_error(&self.root, reason))
+    }
+
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// The certificate of a holder.
+    pub(super) fn certificate(&self, holder: &Holder) -> PathBuf {
+        self.path(&format!("{holder}.pem"))
+    }
+
+    /// The paths that were written, in their order.
+    pub(super) fn written(self) -> Vec<PathBuf> {
+        self.written
+    }
+
+    pub(super) fn read(&self, name: &str) -> Result<(PathBuf, String), CertsError> {
+        let path = self.path(name);
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok((path, text)),
+            Err(reason) => Err(file_error(&path, reason)),
+        }
+    }
+
+    pub(super) fn write_key(&mut self, name: &str, pem: &str) -> Result<(), CertsError> {
+        self.write(name, pem, SECRET)
+    }
+
+    pub(super) fn write_public(&mut self, name: &str, pem: &str) -> Result<(), CertsError> {
+        self.write(name, pem, PUBLIC)
+    }
+
+    /// The list is replaced by every revocation, whatever else may be.
+    pub(super) fn write_list(&mut self, pem: &str) -> Result<(), CertsError> {
+        let replaces = std::mem::replace(&mut self.replaces, true);
+        let written = self.write("crl.pem", pem, PUBLIC);
+        self.replaces = replaces;
+        written
+    }
+
+    /// Keeps a copy of what was signed for a holder.
+    pub(super) fn keep(&self, holder: &Holder, serial: &[u8], pem: &str) -> Result<(), CertsError> {
+        let issued = self.path("issued");
+        fs::create_dir_all(&issued).map_err(|reason| file_error(&issued, reason))?;
+        put(&issued.join(format!("{holder}-{}.pem", reading::hex(serial))), pem, PUBLIC)
+    }
+
+    /// The serial numbers of everything that was ever signed for a holder.
+    pub(super) fn serials(&self, holder: &Holder) -> Result<Vec<Vec<u8>>, CertsError> {
+        let mut serials = Vec::new();
+        let own = self.certificate(holder);
+        if own.exists() {
+            serials.push(reading::serial(&own)?);
+        }
+        let beginning = format!("{holder}-");
+        for entry in fs::read_dir(self.path("issued")).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let digits = name.strip_prefix(&beginning).and_then(|rest| rest.strip_suffix(".pem"));
+            // The name of another gateway may begin with that of this one; no serial number has a hyphen.
+            if digits.is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit())) {
+                serials.push(reading::serial(&entry.path())?);
+            }
+        }
+        serials.sort();
+        serials.dedup();
+        Ok(serials)
+    }
+
+    fn write(&mut self, name: &str, text: &str, mode: u32) -> Result<(), CertsError> {
+        let path = self.path(name);
+        if path.exists() && !self.replaces {
+            return Err(CertsError::Exists(path));
+        }
+        put(&path, text, mode)?;
+        self.written.push(path);
+        Ok(())
+    }
+}
+
+/// A file is always a new one: its mode is right from its first byte, and nobody reads half of it.
+pub(super) fn put(path: &Path, text: &str, mode: u32) -> Result<(), CertsError> {
+    let beside = path.with_extension("new");
+    if beside.exists() {
+        fs::remove_file(&beside).map_err(|reason| file_error(&beside, reason))?;
+    }
+    let mut options = OpenOptions::new();
+    let opened = options.write(true).create_new(true).mode(mode).open(&beside);
+    opened
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&beside, path))
+        .map_err(|reason| file_error(path, reason))
+}
+
+pub(super) fn file_error(path: &Path, reason: std::io::Error) -> CertsError {
+    CertsError::File { path: path.to_owned(), reason }
+}

@@ -1,0 +1,44 @@
+//! Tokens of devices that have no certificate: made once, kept as a digest. PROTOCOL.md#identity.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use netloop::Tokens;
+use uuid::Uuid;
+use wire::DeviceId;
+
+use super::folder::{file_error, put};
+use super::{CertsError, reading};
+
+/// The mode of a list that was not there: what it holds is of no use to anybody but the twin.
+const MODE: u32 = 0o600;
+
+/// Makes a token out of a secret and writes its digest into the list, in place of the device's old one. Gives the token,
+/// which is text.
+///
+/// # Errors
+///
+/// The list cannot be read whole, or not be written.
+pub fn token(list: &Path, device: Uuid, secret: &[u8; 32]) -> Result<String, CertsError> {
+    let there = list.exists();
+    let text = if there {
+        std::fs::read_to_string(list).map_err(|reason| file_error(list, reason))?
+    } else {
+        String::new()
+    };
+    Tokens::parse(&text).map_err(|reason| CertsError::Tokens { path: list.to_owned(), reason })?;
+    let of_device = |line: &&str| {
+        let first = line.split_whitespace().next().unwrap_or_default();
+        first.parse::<DeviceId>().is_ok_and(|found| found.0 == *device.as_bytes())
+    };
+    let token = reading::hex(secret);
+    let line = Tokens::line(DeviceId(*device.as_bytes()), token.as_bytes());
+    let mut lines: Vec<&str> = text.lines().filter(|line| !of_device(line)).collect();
+    lines.push(&line);
+    let mode = match std::fs::metadata(list) {
+        Ok(found) => found.permissions().mode() & 0o777,
+        Err(_) => MODE,
+    };
+    put(list, &(lines.join("\n") + "\n"), mode)?;
+    Ok(token)
+}

@@ -1,0 +1,94 @@
+//! The field: all sensors as numbers, in frames of plain arrays that a page draws as they lie.
+//!
+//! A frame is whole, or what the latest picture changed. All numbers are little-endian and aligned to their size:
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 4 | `PXF1` |
+//! | 4 | flags: 1 a whole frame, 2 the changed sensors are a list of numbers and not a map of bits |
+//! | 8, 8 | tick and unix milliseconds, as `f64` |
+//! | 4, 4 | pictures so far; sensors in all |
+//! | 4, 4, 4 | first sensor that is named here, how many are; sensors whose values follow |
+//! | 4 | zero |
+//! | n | types of the named sensors, one byte each, filled up to a multiple of four |
+//! | 4 m | which: bits by sensor number, or numbers |
+//! | 4 k | smoothed values as `f32`, whose two lowest bits are the level |
+//! | 4 k | in a whole frame: ages in milliseconds, all ones where there is no value yet |
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::mirror::{Mirror, Sensor};
+
+const MAGIC: &[u8; 4] = b"PXF1";
+const WHOLE: u32 = 1;
+const LIST: u32 = 2;
+/// Bytes before the arrays.
+pub const HEADER_BYTES: usize = 48;
+
+/// What changed with the latest picture; sensors from `named` on are named here.
+#[must_use]
+pub fn delta(mirror: &Mirror, named: usize) -> Bytes {
+    frame(mirror, named, mirror.changed(), false)
+}
+
+/// All sensors.
+#[must_use]
+pub fn whole(mirror: &Mirror) -> Bytes {
+    let all: Vec<u32> = (0..mirror.sensors().len() as u32).collect();
+    frame(mirror, 0, &all, true)
+}
+
+fn frame(mirror: &Mirror, named: usize, changed: &[u32], whole: bool) -> Bytes {
+    let sensors = mirror.sensors();
+    let words = sensors.len().div_ceil(32);
+    let list = changed.len() < words;
+    let which = if list { changed.len() } else { words };
+    let fresh = &sensors[named.min(sensors.len())..];
+    let values = changed.len() * if whole { 8 } else { 4 };
+    let mut out = BytesMut::with_capacity(HEADER_BYTES + fresh.len() + 3 + which * 4 + values);
+    out.put_slice(MAGIC);
+    out.put_u32_le(u32::from(whole) * WHOLE + u32::from(list) * LIST);
+    out.put_f64_le(mirror.tick() as f64);
+    out.put_f64_le(mirror.at_ns() as f64 / 1e6);
+    for count in [mirror.pictures() as usize, sensors.len(), named, fresh.len(), changed.len(), 0] {
+        out.put_u32_le(count as u32);
+    }
+    out.extend(fresh.iter().map(|sensor| sensor.sensor_type as u8));
+    out.put_bytes(0, fresh.len().next_multiple_of(4) - fresh.len());
+    if list {
+        changed.iter().for_each(|&number| out.put_u32_le(number));
+        changed.iter().for_each(|&number| out.put_u32_le(bits(&sensors[number as usize])));
+    } else {
+        let mut map = vec![0_u32; words];
+        changed.iter().for_each(|&number| map[number as usize / 32] |= 1 << (number % 32));
+        map.iter().for_each(|&word| out.put_u32_le(word));
+        // By number, as the bits are read.
+        for (at, &word) in map.iter().enumerate() {
+            each_bit(word, |bit| out.put_u32_le(bits(&sensors[at * 32 + bit])));
+        }
+    }
+    if whole {
+        sensors.iter().for_each(|sensor| out.put_u32_le(age_ms(mirror, sensor)));
+    }
+    out.freeze()
+}
+
+fn each_bit(mut word: u32, mut visit: impl FnMut(usize)) {
+    while word != 0 {
+        visit(word.trailing_zeros() as usize);
+        word &= word - 1;
+    }
+}
+
+/// The smoothed value, with the level in the two bits that make the least difference.
+fn bits(sensor: &Sensor) -> u32 {
+    sensor.smoothed.to_bits() & !3 | u32::from(sensor.level & 3)
+}
+
+fn age_ms(mirror: &Mirror, sensor: &Sensor) -> u32 {
+    if sensor.recv_ns == 0 {
+        return u32::MAX;
+    }
+    let age_us = (mirror.at_ns() / 1000).saturating_sub(sensor.ts_us);
+    u32::try_from(age_us / 1000).unwrap_or(u32::MAX - 1)
+}

@@ -1,0 +1,565 @@
+//! The forms in which the API tells what it knows: JSON, times in seconds or milliseconds as the name says.
+//!
+//! `twin/src/http/openapi.json` describes them; a script of the gate holds the two together.
+
+use serde::Serialize;
+use wire::{DeviceId, SensorType, capability};
+
+use crate::histograms::LatencySummary;
+use crate::host;
+use crate::interval::Latency;
+use crate::mirror::{self, Mirror};
+use crate::picture::ShownSession;
+use crate::stats::{Direction, SYSTEMS, TierTotals};
+use crate::world::{self, ActuatorStatus};
+
+use super::Surface;
+use super::surface::GivenOrder;
+
+/// Units by sensor type, as PROTOCOL.md has them.
+const UNITS: [&str; SensorType::COUNT] = ["", "°C", "%", "kPa", "V", "A"];
+/// Levels as their bytes count them.
+pub(super) const LEVELS: [&str; 3] = ["normal", "high", "low"];
+
+/// A sensor.
+#[derive(Debug, Serialize)]
+pub(super) struct Sensor {
+    pub(super) number: u32,
+    device: String,
+    sensor: u16,
+    r#type: &'static str,
+    unit: &'static str,
+    level: &'static str,
+    value: f64,
+    smoothed: f32,
+    /// Intended send time of the value; null before there is one.
+    sent_unix_ms: Option<f64>,
+    received_unix_ms: Option<f64>,
+    pub(super) age_s: Option<f64>,
+}
+
+impl Sensor {
+    pub(super) fn of(mirror: &Mirror, number: u32) -> Self {
+        let sensor = &mirror.sensors()[number as usize];
+        let known = sensor.recv_ns > 0;
+        Self {
+            number,
+            device: mirror.device_of(sensor).to_string(),
+            sensor: sensor.sensor_id,
+            r#type: sensor.sensor_type.name(),
+            unit: UNITS[sensor.sensor_type.index()],
+            level: LEVELS[usize::from(sensor.level).min(2)],
+            value: sensor.value,
+            smoothed: sensor.smoothed,
+            sent_unix_ms: known.then(|| sensor.ts_us as f64 / 1e3),
+            received_unix_ms: known.then(|| sensor.recv_ns as f64 / 1e6),
+            age_s: age_s(mirror, sensor),
+        }
+    }
+}
+
+/// Age of the latest value in seconds, from its intended send time; nothing before there is one.
+pub(super) fn age_s(mirror: &Mirror, sensor: &mirror::Sensor) -> Option<f64> {
+    let age_ns = mirror.at_ns().saturating_sub(sensor.ts_us.saturating_mul(1000));
+    (sensor.recv_ns > 0).then(|| age_ns as f64 / 1e9)
+}
+
+/// An actuator.
+#[derive(Debug, Serialize)]
+pub(super) struct Actuator {
+    actuator: u16,
+    r#type: &'static str,
+    unit: &'static str,
+    state: &'static str,
+    requested: Option<f64>,
+    acknowledged: Option<f64>,
+    sent_unix_ms: Option<f64>,
+}
+
+impl Actuator {
+    fn of(actuator: &mirror::Actuator) -> Self {
+        let sensor_type =
+            SensorType::from_u8(actuator.key.sensor_type).unwrap_or(SensorType::Generic);
+        let (state, status) = (&actuator.state, ActuatorStatus::of(&actuator.state));
+        let asked = status != ActuatorStatus::Idle;
+        Self {
+            actuator: actuator.key.sensor_id,
+            r#type: sensor_type.name(),
+            unit: UNITS[sensor_type.index()],
+            state: match status {
+                ActuatorStatus::Idle => "idle",
+                ActuatorStatus::Pending => "pending",
+                ActuatorStatus::Acknowledged => "acknowledged",
+                ActuatorStatus::Failed => "failed",
+                ActuatorStatus::Expired => "expired",
+            },
+            requested: asked.then_some(state.requested),
+            acknowledged: (status == ActuatorStatus::Acknowledged).then_some(state.acknowledged),
+            sent_unix_ms: asked.then(|| state.sent_ns as f64 / 1e6),
+        }
+    }
+}
+
+/// A device in a list.
+#[derive(Debug, Serialize)]
+pub(super) struct Device {
+    device: String,
+    sensors: usize,
+    actuators: usize,
+    /// Sensors above or below their thresholds.
+    outside: usize,
+    worst_age_s: Option<f64>,
+}
+
+impl Device {
+    pub(super) fn of(mirror: &Mirror, device: &mirror::Device) -> Self {
+        let sensors = device.sensors.iter().map(|&number| &mirror.sensors()[number as usize]);
+        let ages = sensors.clone().filter_map(|sensor| age_s(mirror, sensor));
+        Self {
+            device: device.id.to_string(),
+            sensors: device.sensors.len(),
+            actuators: device.actuators.len(),
+            outside: sensors.filter(|sensor| sensor.level != 0).count(),
+            worst_age_s: ages.reduce(f64::max),
+        }
+    }
+}
+
+/// A device with what it has.
+#[derive(Debug, Serialize)]
+pub(super) struct DeviceWhole {
+    device: String,
+    sensors: Vec<Sensor>,
+    actuators: Vec<Actuator>,
+}
+
+impl DeviceWhole {
+    pub(super) fn of(mirror: &Mirror, device: &mirror::Device) -> Self {
+        Self {
+            device: device.id.to_string(),
+            sensors: device.sensors.iter().map(|&number| Sensor::of(mirror, number)).collect(),
+            actuators: device
+                .actuators
+                .iter()
+                .map(|&at| Actuator::of(&mirror.actuators()[at as usize]))
+                .collect(),
+        }
+    }
+}
+
+/// A session.
+#[derive(Debug, Serialize)]
+pub(super) struct Session {
+    session: u32,
+    remote: String,
+    device: Option<String>,
+    epoch: u32,
+    answers_commands: bool,
+    opened_unix_ms: f64,
+    age_s: f64,
+    closed: Option<String>,
+}
+
+impl Session {
+    pub(super) fn of(shown: &ShownSession, now_ns: u64) -> Self {
+        Self {
+            session: shown.session.0,
+            remote: shown.remote.to_string(),
+            device: shown.device.map(|device| device.to_string()),
+            epoch: shown.epoch,
+            answers_commands: shown.capabilities & capability::COMMANDS != 0,
+            opened_unix_ms: shown.opened_ns as f64 / 1e6,
+            age_s: now_ns.saturating_sub(shown.opened_ns) as f64 / 1e9,
+            closed: shown.closed.map(|reason| format!("{reason:?}").to_lowercase()),
+        }
+    }
+}
+
+/// A threshold that was crossed.
+#[derive(Debug, Serialize)]
+pub(super) struct Crossing {
+    number: u64,
+    device: String,
+    sensor: u16,
+    r#type: &'static str,
+    unit: &'static str,
+    direction: &'static str,
+    smoothed: f32,
+    sent_unix_ms: f64,
+}
+
+impl Crossing {
+    pub(super) fn of(mirror: &Mirror, crossing: &mirror::Crossing) -> Self {
+        let sensor = &mirror.sensors()[crossing.sensor as usize];
+        Self {
+            number: crossing.number,
+            device: mirror.device_of(sensor).to_string(),
+            sensor: sensor.sensor_id,
+            r#type: sensor.sensor_type.name(),
+            unit: UNITS[sensor.sensor_type.index()],
+            direction: direction(crossing.direction),
+            smoothed: crossing.smoothed,
+            sent_unix_ms: crossing.ts_us as f64 / 1e3,
+        }
+    }
+}
+
+pub(super) const fn direction(direction: world::Direction) -> &'static str {
+    match direction {
+        world::Direction::Up => "up",
+        world::Direction::Down => "down",
+    }
+}
+
+/// A command of an operator.
+#[derive(Debug, Serialize)]
+pub(super) struct Command {
+    id: u64,
+    device: String,
+    sensor: u16,
+    value: f64,
+    /// `sent` until it has ended, then how.
+    pub(super) state: &'static str,
+    /// What the actuator holds, once the device has said so.
+    holds: Option<f64>,
+    asked_unix_ms: f64,
+    /// From the request to the receipt of the acknowledgement.
+    took_ms: Option<f64>,
+}
+
+impl Command {
+    pub(super) fn of(given: &GivenOrder) -> Self {
+        let GivenOrder { order, end } = given;
+        let took_ns = |end: &crate::order::OrderEnd| end.ended_ns.saturating_sub(order.asked_ns);
+        Self {
+            id: order.id,
+            device: order.device.to_string(),
+            sensor: order.actuator_id,
+            value: order.value,
+            state: given.state(),
+            holds: end.filter(|_| given.state() == "acknowledged").map(|end| end.value),
+            asked_unix_ms: order.asked_ns as f64 / 1e6,
+            took_ms: end.as_ref().map(|end| took_ns(end) as f64 / 1e6),
+        }
+    }
+}
+
+/// The stop of the plant.
+#[derive(Debug, Serialize)]
+pub(super) struct Stop {
+    stopped: bool,
+    /// Counts stops and clears.
+    request: u64,
+    /// The tick has taken the request; before that nobody is concerned.
+    taken: bool,
+    /// Sessions that shall be told, and what became of it.
+    concerned: u64,
+    acknowledged: u64,
+    refused: u64,
+    gone: u64,
+    waiting: u64,
+}
+
+impl Stop {
+    pub(super) fn of(surface: &Surface) -> Self {
+        let (asked, stop) = (surface.stop_asked(), &surface.stats().stop);
+        // Counts of an earlier request say nothing of this one.
+        let of_this = stop.word.value() == asked.0;
+        let count = |counter: &crate::stats::Counter| if of_this { counter.value() } else { 0 };
+        let (concerned, gone) = (count(&stop.concerned), count(&stop.gone));
+        let (acknowledged, refused) = (count(&stop.acknowledged), count(&stop.refused));
+        Self {
+            stopped: asked.is_stopped(),
+            request: asked.0,
+            taken: of_this,
+            concerned,
+            acknowledged,
+            refused,
+            gone,
+            waiting: concerned.saturating_sub(acknowledged + refused + gone),
+        }
+    }
+}
+
+/// What all sensors of a type come to.
+#[derive(Debug, Serialize)]
+pub(super) struct Aggregate {
+    r#type: &'static str,
+    unit: &'static str,
+    count: u64,
+    mean: Option<f64>,
+    min: Option<f64>,
+    max: Option<f64>,
+    crossings_up: u64,
+    crossings_down: u64,
+    /// Thresholds of the type; null where there is none.
+    low: Option<f64>,
+    high: Option<f64>,
+}
+
+impl Aggregate {
+    pub(super) fn all(surface: &Surface) -> Vec<Self> {
+        let (stats, thresholds) = (surface.stats(), &surface.options().thresholds);
+        let of = |sensor_type: SensorType| {
+            let at = sensor_type.index();
+            let aggregate = &stats.aggregates[at];
+            let count = aggregate.count.value();
+            let known = |real: &crate::stats::Real| (count > 0).then(|| real.value());
+            let finite = |value: f64| value.is_finite().then_some(value);
+            Self {
+                r#type: sensor_type.name(),
+                unit: UNITS[at],
+                count,
+                mean: known(&aggregate.mean),
+                min: known(&aggregate.min),
+                max: known(&aggregate.max),
+                crossings_up: stats.crossings[at][0].value(),
+                crossings_down: stats.crossings[at][1].value(),
+                low: finite(thresholds[at].low),
+                high: finite(thresholds[at].high),
+            }
+        };
+        SensorType::ALL.map(of).into()
+    }
+}
+
+/// Percentiles and shape of a latency since the start, in microseconds.
+#[derive(Debug, Serialize)]
+pub(super) struct LatencyView {
+    name: &'static str,
+    count: u64,
+    p50_us: f64,
+    p99_us: f64,
+    p99_9_us: f64,
+    max_us: f64,
+    /// Upper bounds, a quarter of an octave apart, with how many lie below and above the bound before.
+    buckets: Vec<(f64, u64)>,
+}
+
+impl LatencyView {
+    pub(super) fn all(surface: &Surface) -> Vec<Self> {
+        let report = surface.report();
+        Latency::ALL.map(|latency| Self::of(latency, report.total(latency))).into()
+    }
+
+    fn of(latency: Latency, histogram: &hdrhistogram::Histogram<u64>) -> Self {
+        let mut buckets: Vec<(f64, u64)> = Vec::new();
+        for cell in histogram.iter_recorded() {
+            let octave = (cell.value_iterated_to() as f64 / 1e3).max(1e-3).log2();
+            let bound = ((octave * 4.0).ceil() / 4.0).exp2();
+            match buckets.last_mut() {
+                Some((last, count)) if *last >= bound => *count += cell.count_at_value(),
+                _ => buckets.push((bound, cell.count_at_value())),
+            }
+        }
+        let summary = LatencySummary::of(histogram);
+        let us = |ns: u64| ns as f64 / 1e3;
+        Self {
+            name: latency.name(),
+            count: summary.count,
+            p50_us: us(summary.p50),
+            p99_us: us(summary.p99),
+            p99_9_us: us(summary.p99_9),
+            max_us: us(summary.max),
+            buckets,
+        }
+    }
+}
+
+/// A tier at a glance.
+#[derive(Debug, Serialize)]
+struct Tier {
+    tier: &'static str,
+    applied_hz: f64,
+    ring_depth: u64,
+    ring_capacity: u64,
+    totals: TierTotals,
+}
+
+/// A thread at a glance.
+#[derive(Debug, Serialize)]
+struct Thread {
+    thread: String,
+    busy_ratio: f64,
+}
+
+/// A system of the tick.
+#[derive(Debug, Serialize)]
+struct System {
+    system: &'static str,
+    busy_ratio: f64,
+    mean_us: f64,
+    max_us: f64,
+}
+
+/// The tick at a glance.
+#[derive(Debug, Serialize)]
+struct Tick {
+    number: u64,
+    hz: f64,
+    planned_hz: u32,
+    overruns: u64,
+    missed: u64,
+    p50_us: f64,
+    p99_us: f64,
+    max_us: f64,
+    jitter_p99_us: f64,
+}
+
+/// The plant at a glance.
+#[derive(Debug, Serialize)]
+pub(super) struct Overview {
+    version: &'static str,
+    revision: &'static str,
+    at_unix_ms: f64,
+    uptime_s: f64,
+    /// `good`, `degraded` or `stopped`, with what is the matter.
+    health: &'static str,
+    reasons: Vec<String>,
+    tick: Tick,
+    tiers: Vec<Tier>,
+    threads: Vec<Thread>,
+    systems: Vec<System>,
+    entities: u64,
+    devices: usize,
+    sensors: usize,
+    actuators: usize,
+    sessions: u64,
+    residual: i64,
+    age_p50_s: f64,
+    age_p99_s: f64,
+    worst_age_s: f64,
+    worst: Option<Sensor>,
+    odte_ratio: f64,
+    crossings: u64,
+    commands_acknowledged: u64,
+    commands_failed: u64,
+    stop: Stop,
+    datagrams_hz: f64,
+    bytes_hz: f64,
+    rows_waiting: u64,
+    viewers: u64,
+    memory_bytes: u64,
+    commands_allowed: &'static str,
+}
+
+impl Overview {
+    pub(super) fn of(surface: &Surface) -> Self {
+        let (mirror, sampler, stats) = (surface.mirror(), surface.sampler(), surface.stats());
+        let (rates, ages, now_ns) = (sampler.rates(), sampler.ages(), surface.now_ns());
+        let tiers = tiers(surface, rates.applied_hz);
+        let residual = tiers.iter().map(|tier| tier.totals.residual).sum();
+        let (stop, tick) = (Stop::of(surface), tick(surface));
+        let reasons = reasons(surface, &tick, &tiers);
+        let to_device = stats.commands(Direction::ToDevice);
+        Self {
+            version: host::VERSION,
+            revision: host::REVISION,
+            at_unix_ms: now_ns as f64 / 1e6,
+            uptime_s: now_ns.saturating_sub(surface.began_ns()) as f64 / 1e9,
+            health: match (stop.stopped, reasons.is_empty()) {
+                (true, _) => "stopped",
+                (false, true) => "good",
+                (false, false) => "degraded",
+            },
+            reasons,
+            tick,
+            tiers,
+            threads: threads(surface, rates),
+            systems: systems(surface, &rates.systems_busy),
+            entities: stats.tick.entities.value(),
+            devices: mirror.devices().len(),
+            sensors: mirror.sensors().len(),
+            actuators: mirror.actuators().len(),
+            sessions: stats.worker().sessions_open(),
+            residual,
+            age_p50_s: ages.p50_s,
+            age_p99_s: ages.p99_s,
+            worst_age_s: ages.worst_s,
+            worst: ages.worst.map(|number| Sensor::of(&mirror, number)),
+            odte_ratio: sampler.odte(),
+            crossings: stats.crossings.iter().flatten().map(crate::stats::Counter::value).sum(),
+            commands_acknowledged: to_device.acknowledged.value(),
+            commands_failed: [&to_device.rejected, &to_device.reset, &to_device.expired]
+                .iter()
+                .map(|counter| counter.value())
+                .sum(),
+            stop,
+            datagrams_hz: rates.datagrams_hz,
+            bytes_hz: rates.bytes_hz,
+            rows_waiting: mirror.rows_waiting(),
+            viewers: surface.live().viewers(),
+            memory_bytes: surface.rss_bytes(),
+            commands_allowed: surface.policy().commands.name(),
+        }
+    }
+}
+
+fn tiers(surface: &Surface, applied_hz: [f64; 3]) -> Vec<Tier> {
+    let tiers = ["t1", "t2", "t3"].into_iter().zip(&surface.stats().tiers).zip(applied_hz);
+    let tiers = tiers.map(|((tier, stats), applied_hz)| Tier {
+        tier,
+        applied_hz,
+        ring_depth: stats.ingress.ring_depth.value(),
+        ring_capacity: stats.ingress.ring_capacity.value(),
+        totals: stats.totals(),
+    });
+    tiers.collect()
+}
+
+fn tick(surface: &Surface) -> Tick {
+    let (report, tick) = (surface.report(), &surface.stats().tick);
+    let duration = LatencySummary::of(report.total(Latency::TickDuration));
+    let jitter = LatencySummary::of(report.total(Latency::TickJitter));
+    let us = |ns: u64| ns as f64 / 1e3;
+    Tick {
+        number: tick.ticks.value(),
+        hz: tick.rate_hz.value(),
+        planned_hz: surface.options().hz,
+        overruns: tick.overruns.value(),
+        missed: tick.missed.value(),
+        p50_us: us(duration.p50),
+        p99_us: us(duration.p99),
+        max_us: us(duration.max),
+        jitter_p99_us: us(jitter.p99),
+    }
+}
+
+fn threads(surface: &Surface, rates: &crate::rates::Rates) -> Vec<Thread> {
+    // Before the first second is over, nothing is known of their time.
+    let busy = |index: usize| rates.workers_busy.get(index).copied().unwrap_or(0.0);
+    let workers = 0..surface.stats().workers().len();
+    let workers = workers.map(|index| (format!("net-{index}"), busy(index)));
+    let threads = workers.chain([("tick".to_owned(), rates.tick_busy)]);
+    threads.map(|(thread, busy_ratio)| Thread { thread, busy_ratio }).collect()
+}
+
+fn systems(surface: &Surface, busy: &[f64]) -> Vec<System> {
+    let systems = SYSTEMS.into_iter().zip(&surface.stats().systems).zip(busy);
+    let systems = systems.map(|((system, times), &busy_ratio)| System {
+        system,
+        busy_ratio,
+        mean_us: times.total_ns.value() as f64 / times.runs.value().max(1) as f64 / 1e3,
+        max_us: times.max_ns.value() as f64 / 1e3,
+    });
+    systems.collect()
+}
+
+/// What an operator should look at, in words.
+fn reasons(surface: &Surface, tick: &Tick, tiers: &[Tier]) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if !surface.is_alive() {
+        reasons.push("the tick stands still".to_owned());
+    } else if tick.hz > 0.0 && tick.hz < f64::from(tick.planned_hz) * 0.95 {
+        reasons.push(format!("{:.0} of {} ticks a second run", tick.hz, tick.planned_hz));
+    }
+    for tier in tiers.iter().filter(|tier| tier.ring_depth * 2 > tier.ring_capacity) {
+        reasons.push(format!("the ring of {} is more than half full", tier.tier));
+    }
+    reasons
+}
+
+/// The device of this name, or a sentence that there is none.
+pub(super) fn parse_device(text: &str) -> Option<DeviceId> {
+    text.parse().ok()
+}

@@ -1,0 +1,287 @@
+//! The cold thread's copy of the plant, kept by the pictures of the tick thread.
+//!
+//! Sensors have a number here, in the order in which they were named, which never changes while the twin runs: pages and
+//! lists of operators count by it. The copy is as old as the latest picture, some 33 ms; it refuses to be written by anybody
+//! but [`Mirror::apply`].
+
+use std::collections::{HashMap, VecDeque};
+
+use wire::{DeviceId, SensorType};
+
+use crate::picture::{Picture, ShownCrossing, ShownSession};
+use crate::world::{ActuatorState, Direction, RowRef, SensorKey};
+
+/// Crossings remembered, the latest ones.
+const CROSSINGS_MAX: usize = 4096;
+
+/// A sensor as it stood in the latest picture.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sensor {
+    /// Number of its device.
+    pub device: u32,
+    /// Which of the device's sensors.
+    pub sensor_id: u16,
+    /// What it measures.
+    pub sensor_type: SensorType,
+    /// A [`Level`](crate::world::Level) as a byte.
+    pub level: u8,
+    /// Rolling mean, in the unit of the type.
+    pub smoothed: f32,
+    /// Latest raw value, in the unit of the type.
+    pub value: f64,
+    /// Intended send time of that value, in microseconds since the Unix epoch.
+    pub ts_us: u64,
+    /// When the twin received it, in nanoseconds since the Unix epoch; 0 before the first value was shown.
+    pub recv_ns: u64,
+    /// The picture that touched it last.
+    pub picture: u64,
+}
+
+/// An actuator as it stood in the latest picture.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Actuator {
+    /// Its device, its number there and its type.
+    pub key: SensorKey,
+    /// What was asked of it and what it holds.
+    pub state: ActuatorState,
+}
+
+/// A device: whoever the sensors name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Device {
+    /// Its name.
+    pub id: DeviceId,
+    /// Its sensors, by number.
+    pub sensors: Vec<u32>,
+    /// Its actuators, by their place in [`Mirror::actuators`].
+    pub actuators: Vec<u32>,
+}
+
+/// A threshold that was crossed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Crossing {
+    /// Counts all crossings that were shown, from 1.
+    pub number: u64,
+    /// The sensor, by number.
+    pub sensor: u32,
+    /// Which way.
+    pub direction: Direction,
+    /// The smoothed value that crossed.
+    pub smoothed: f32,
+    /// Intended send time of the record that did it, in microseconds since the Unix epoch.
+    pub ts_us: u64,
+}
+
+/// The plant as the latest picture left it.
+#[derive(Debug, Default)]
+pub struct Mirror {
+    sensors: Vec<Sensor>,
+    actuators: Vec<Actuator>,
+    devices: Vec<Device>,
+    /// Numbers by table and row; that of the actuators is the last one.
+    numbers: [Vec<u32>; SensorType::COUNT],
+    device_numbers: HashMap<DeviceId, u32>,
+    sessions: Vec<Option<ShownSession>>,
+    crossings: VecDeque<Crossing>,
+    crossings_seen: u64,
+    crossings_left_out: u64,
+    /// Crossings of sensors that have no name yet.
+    crossings_unnamed: Vec<ShownCrossing>,
+    changed: Vec<u32>,
+    pictures: u64,
+    tick: u64,
+    at_ns: u64,
+    rows_waiting: u64,
+}
+
+impl Mirror {
+    /// Takes a picture in. The pictures of one world are given in their order.
+    pub fn apply(&mut self, picture: &Picture) {
+        self.pictures += 1;
+        (self.tick, self.at_ns) = (picture.tick, picture.at_ns);
+        self.rows_waiting = picture.rows_waiting;
+        for name in &picture.names {
+            self.name(name.row, &name.key);
+        }
+        self.changed.clear();
+        for shown in &picture.rows {
+            let number = self.number(shown.row).expect("a row is named before it is shown");
+            let sensor = &mut self.sensors[number as usize];
+            if sensor.picture != self.pictures {
+                sensor.picture = self.pictures;
+                self.changed.push(number);
+            }
+            (sensor.smoothed, sensor.value) = (shown.smoothed, shown.value);
+            (sensor.ts_us, sensor.recv_ns, sensor.level) =
+                (shown.ts_us, shown.recv_ns, shown.level);
+        }
+        for shown in &picture.actuators {
+            self.actuators[shown.row.row()].state = shown.state;
+        }
+        for shown in &picture.sessions {
+            let place = shown.session.place();
+            if place >= self.sessions.len() {
+                self.sessions.resize(place + 1, None);
+            }
+            self.sessions[place] = Some(*shown);
+        }
+        self.apply_crossings(picture);
+    }
+
+    fn apply_crossings(&mut self, picture: &Picture) {
+        self.crossings_left_out += picture.crossings_left_out;
+        let mut waiting = std::mem::take(&mut self.crossings_unnamed);
+        waiting.extend_from_slice(&picture.crossings);
+        for crossing in waiting {
+            match self.number(crossing.row) {
+                Some(sensor) => self.push_crossing(sensor, &crossing),
+                None => self.crossings_unnamed.push(crossing),
+            }
+        }
+        let surplus = self.crossings_unnamed.len().saturating_sub(CROSSINGS_MAX);
+        self.crossings_unnamed.drain(..surplus);
+        self.crossings_left_out += surplus as u64;
+    }
+
+    fn push_crossing(&mut self, sensor: u32, shown: &ShownCrossing) {
+        self.crossings_seen += 1;
+        if self.crossings.len() == CROSSINGS_MAX {
+            self.crossings.pop_front();
+        }
+        self.crossings.push_back(Crossing {
+            number: self.crossings_seen,
+            sensor,
+            direction: shown.direction,
+            smoothed: shown.smoothed,
+            ts_us: shown.ts_us,
+        });
+    }
+
+    fn name(&mut self, row: RowRef, key: &SensorKey) {
+        let device = self.device_number(key.device);
+        let Some(sensor_type) = row.sensor_type() else {
+            self.devices[device as usize].actuators.push(self.actuators.len() as u32);
+            let state = bytemuck::Zeroable::zeroed();
+            self.actuators.push(Actuator { key: *key, state });
+            return;
+        };
+        let number = self.sensors.len() as u32;
+        let numbers = &mut self.numbers[sensor_type.index()];
+        assert_eq!(numbers.len(), row.row(), "rows are named in their order");
+        numbers.push(number);
+        self.devices[device as usize].sensors.push(number);
+        self.sensors.push(Sensor {
+            device,
+            sensor_id: key.sensor_id,
+            sensor_type,
+            level: 0,
+            smoothed: 0.0,
+            value: 0.0,
+            ts_us: 0,
+            recv_ns: 0,
+            picture: 0,
+        });
+    }
+
+    fn device_number(&mut self, id: DeviceId) -> u32 {
+        let devices = &mut self.devices;
+        *self.device_numbers.entry(id).or_insert_with(|| {
+            devices.push(Device { id, sensors: Vec::new(), actuators: Vec::new() });
+            devices.len() as u32 - 1
+        })
+    }
+
+    fn number(&self, row: RowRef) -> Option<u32> {
+        self.numbers[row.sensor_type()?.index()].get(row.row()).copied()
+    }
+
+    /// All sensors, by number.
+    #[must_use]
+    pub fn sensors(&self) -> &[Sensor] {
+        &self.sensors
+    }
+
+    /// All actuators.
+    #[must_use]
+    pub fn actuators(&self) -> &[Actuator] {
+        &self.actuators
+    }
+
+    /// All devices, by number.
+    #[must_use]
+    pub fn devices(&self) -> &[Device] {
+        &self.devices
+    }
+
+    /// The device of this name, with its number.
+    #[must_use]
+    pub fn device(&self, id: DeviceId) -> Option<&Device> {
+        self.device_numbers.get(&id).map(|&number| &self.devices[number as usize])
+    }
+
+    /// The number of a sensor.
+    #[must_use]
+    pub fn sensor(&self, device: DeviceId, sensor_id: u16) -> Option<u32> {
+        let sensors = &self.device(device)?.sensors;
+        sensors.iter().copied().find(|&n| self.sensors[n as usize].sensor_id == sensor_id)
+    }
+
+    /// An actuator of a device.
+    #[must_use]
+    pub fn actuator(&self, device: DeviceId, actuator_id: u16) -> Option<&Actuator> {
+        let actuators = self.device(device)?.actuators.iter();
+        actuators.map(|&at| &self.actuators[at as usize]).find(|a| a.key.sensor_id == actuator_id)
+    }
+
+    /// The device of a sensor.
+    #[must_use]
+    pub fn device_of(&self, sensor: &Sensor) -> DeviceId {
+        self.devices[sensor.device as usize].id
+    }
+
+    /// The sessions that are open, and those that closed and whose place nobody has taken since.
+    pub fn sessions(&self) -> impl Iterator<Item = &ShownSession> {
+        self.sessions.iter().flatten()
+    }
+
+    /// The latest crossings, the oldest first.
+    pub fn crossings(&self) -> impl DoubleEndedIterator<Item = &Crossing> {
+        self.crossings.iter()
+    }
+
+    /// Crossings that were shown so far, and those that found no room.
+    #[must_use]
+    pub const fn crossing_counts(&self) -> (u64, u64) {
+        (self.crossings_seen, self.crossings_left_out)
+    }
+
+    /// The sensors that the latest picture touched, by number, each once.
+    #[must_use]
+    pub fn changed(&self) -> &[u32] {
+        &self.changed
+    }
+
+    /// Pictures taken in so far.
+    #[must_use]
+    pub const fn pictures(&self) -> u64 {
+        self.pictures
+    }
+
+    /// The tick of the latest picture.
+    #[must_use]
+    pub const fn tick(&self) -> u64 {
+        self.tick
+    }
+
+    /// When the latest picture was handed over, in nanoseconds since the Unix epoch.
+    #[must_use]
+    pub const fn at_ns(&self) -> u64 {
+        self.at_ns
+    }
+
+    /// Sensors whose latest values were still waiting for room in it.
+    #[must_use]
+    pub const fn rows_waiting(&self) -> u64 {
+        self.rows_waiting
+    }
+}

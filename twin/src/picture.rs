@@ -1,0 +1,208 @@
+//! Pictures of the plant: what changed since the last one, handed by the tick thread to the cold one.
+//!
+//! All memory is made at start. The tick thread writes into a [`Picture`] that it owns and swaps it for an empty one some
+//! thirty times a second; it never waits, never allocates and takes no lock. While no empty one has come back it goes on
+//! with the one it has, and what finds no room there stays marked in the world: the next picture then holds the latest
+//! values, and the ones between are never seen. Nothing grows, and nobody who looks can hold the tick up.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crossbeam_queue::ArrayQueue;
+use netloop::{CloseReason, SessionId};
+use wire::DeviceId;
+
+use crate::world::{ActuatorState, Direction, RowRef, SensorKey};
+
+/// Pictures in a second: as often as a screen of an operator is drawn.
+pub const PICTURES_HZ: u32 = 30;
+/// Rows of a picture: a million rows a second, which is every row of a plant of 200,000 sensors five times.
+pub const ROWS_MAX: usize = 1 << 15;
+/// New names of a picture: a plant of 200,000 sensors is named within two seconds.
+pub const NAMES_MAX: usize = 1 << 12;
+/// Crossings of a picture; further ones are counted only.
+pub const CROSSINGS_MAX: usize = 1 << 10;
+/// Sessions and actuators of a picture.
+pub const OTHERS_MAX: usize = 1 << 10;
+/// Pictures beside the one being written: one at the cold thread, one on its way back.
+const SPARES: usize = 2;
+
+/// A sensor as it stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ShownRow {
+    /// Which one.
+    pub row: RowRef,
+    /// Rolling mean, in the unit of the type.
+    pub smoothed: f32,
+    /// Latest raw value, in the unit of the type.
+    pub value: f64,
+    /// Intended send time of that value, in microseconds since the Unix epoch.
+    pub ts_us: u64,
+    /// When the twin received it, in nanoseconds since the Unix epoch.
+    pub recv_ns: u64,
+    /// A [`Level`](crate::world::Level) as a byte.
+    pub level: u8,
+}
+
+/// A row that was not known before.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ShownName {
+    /// Which one; rows of a table are named in their order.
+    pub row: RowRef,
+    /// Its device, its number there and its type.
+    pub key: SensorKey,
+}
+
+/// A threshold that was crossed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ShownCrossing {
+    /// The sensor.
+    pub row: RowRef,
+    /// Which way.
+    pub direction: Direction,
+    /// The smoothed value that crossed.
+    pub smoothed: f32,
+    /// Intended send time of the record that did it, in microseconds since the Unix epoch.
+    pub ts_us: u64,
+}
+
+/// An actuator as it stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ShownActuator {
+    /// Which one.
+    pub row: RowRef,
+    /// What was asked of it and what it holds.
+    pub state: ActuatorState,
+}
+
+/// A session as it stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ShownSession {
+    /// Which one.
+    pub session: SessionId,
+    /// The address of its peer.
+    pub remote: SocketAddr,
+    /// Who is at the other end, once it has said so.
+    pub device: Option<DeviceId>,
+    /// Boot of the device, from its hello.
+    pub epoch: u32,
+    /// Bits of [`capability`](wire::capability), from its hello.
+    pub capabilities: u32,
+    /// When it opened, in nanoseconds since the Unix epoch.
+    pub opened_ns: u64,
+    /// Why it closed, if it did.
+    pub closed: Option<CloseReason>,
+}
+
+/// What changed between two hand-overs.
+#[derive(Debug)]
+pub struct Picture {
+    /// The tick after which it was handed over.
+    pub tick: u64,
+    /// When that was, in nanoseconds since the Unix epoch.
+    pub at_ns: u64,
+    /// Rows that are named here for the first time.
+    pub names: Vec<ShownName>,
+    /// Sensors that a record has touched. One may stand here twice: the later place holds.
+    pub rows: Vec<ShownRow>,
+    /// Sensors whose latest values did not fit and come with a later picture.
+    pub rows_waiting: u64,
+    /// Actuators whose state has changed.
+    pub actuators: Vec<ShownActuator>,
+    /// Sessions that opened, said hello or closed.
+    pub sessions: Vec<ShownSession>,
+    /// Thresholds that were crossed, in the order of the world.
+    pub crossings: Vec<ShownCrossing>,
+    /// Crossings that found no room.
+    pub crossings_left_out: u64,
+}
+
+impl Picture {
+    fn new() -> Box<Self> {
+        Box::new(Self {
+            tick: 0,
+            at_ns: 0,
+            names: Vec::with_capacity(NAMES_MAX),
+            rows: Vec::with_capacity(ROWS_MAX),
+            rows_waiting: 0,
+            actuators: Vec::with_capacity(OTHERS_MAX),
+            sessions: Vec::with_capacity(OTHERS_MAX),
+            crossings: Vec::with_capacity(CROSSINGS_MAX),
+            crossings_left_out: 0,
+        })
+    }
+
+    /// Forgets everything and keeps the memory.
+    fn clear(&mut self) {
+        self.names.clear();
+        self.rows.clear();
+        self.rows_waiting = 0;
+        self.actuators.clear();
+        self.sessions.clear();
+        self.crossings.clear();
+        self.crossings_left_out = 0;
+    }
+}
+
+/// Makes the two ends of an exchange of pictures.
+#[must_use]
+pub fn pictures() -> (PictureProducer, PictureConsumer) {
+    // Each queue could hold every picture there is, so that no push can fail.
+    let filled = Arc::new(ArrayQueue::new(SPARES + 1));
+    let cleared = Arc::new(ArrayQueue::new(SPARES + 1));
+    for _ in 0..SPARES {
+        cleared.push(Picture::new()).expect("because the queue holds all pictures");
+    }
+    let producer = PictureProducer {
+        current: Picture::new(),
+        filled: Arc::clone(&filled),
+        cleared: Arc::clone(&cleared),
+    };
+    (producer, PictureConsumer { filled, cleared })
+}
+
+/// The tick thread's end, with the picture that is being written.
+#[derive(Debug)]
+pub struct PictureProducer {
+    current: Box<Picture>,
+    filled: Arc<ArrayQueue<Box<Picture>>>,
+    cleared: Arc<ArrayQueue<Box<Picture>>>,
+}
+
+impl PictureProducer {
+    /// The picture that is being written.
+    pub fn current(&mut self) -> &mut Picture {
+        &mut self.current
+    }
+
+    /// Hands the picture over as that of `tick` and leaves an empty one. Without an empty one it changes nothing and says
+    /// `false`: the same picture is written on.
+    pub fn swap(&mut self, tick: u64, at_ns: u64) -> bool {
+        let Some(next) = self.cleared.pop() else { return false };
+        (self.current.tick, self.current.at_ns) = (tick, at_ns);
+        let done = std::mem::replace(&mut self.current, next);
+        self.filled.push(done).expect("because the queue holds all pictures");
+        true
+    }
+}
+
+/// The cold thread's end.
+#[derive(Debug)]
+pub struct PictureConsumer {
+    filled: Arc<ArrayQueue<Box<Picture>>>,
+    cleared: Arc<ArrayQueue<Box<Picture>>>,
+}
+
+impl PictureConsumer {
+    /// The oldest picture that was handed over.
+    pub fn poll(&mut self) -> Option<Box<Picture>> {
+        self.filled.pop()
+    }
+
+    /// Empties a picture and gives it back to the tick thread.
+    pub fn recycle(&mut self, mut picture: Box<Picture>) {
+        picture.clear();
+        // A picture of another exchange finds no place and is freed here, on the cold side.
+        drop(self.cleared.push(picture));
+    }
+}

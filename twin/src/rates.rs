@@ -1,0 +1,196 @@
+//! What happens in a second: differences of counters, and how old the values of the plant are.
+//!
+//! The cold thread takes them once a second; between two looks they stand still.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use crate::interval::histogram;
+use crate::mirror::Mirror;
+use crate::stats::{SYSTEMS, TwinStats};
+
+/// Looks that the sliding window of the twin's health covers, one a second.
+const WINDOW: usize = 10;
+/// A value older than this is of no use to whoever acts on it: the desired delay in the timeliness of the twin.
+pub const DESIRED_DELAY: Duration = Duration::from_millis(500);
+
+/// What happened in the last second.
+#[derive(Clone, Debug, Default)]
+pub struct Rates {
+    /// Records applied a second, by tier.
+    pub applied_hz: [f64; 3],
+    /// Datagrams received a second.
+    pub datagrams_hz: f64,
+    /// Bytes received a second.
+    pub bytes_hz: f64,
+    /// Share of each worker's time that it was at work.
+    pub workers_busy: Vec<f64>,
+    /// Share of the tick thread's time that it was at work.
+    pub tick_busy: f64,
+    /// Share of the tick thread's time that each system took.
+    pub systems_busy: [f64; SYSTEMS.len()],
+    /// Applied by offered, by tier, over the last ten seconds; 1 where nothing was offered.
+    pub alignment: [f64; 3],
+    /// Share of due ticks that ran, over the last ten seconds.
+    pub availability: f64,
+}
+
+/// Ages of the values of all sensors at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Ages {
+    /// Half of the sensors are younger, in seconds.
+    pub p50_s: f64,
+    /// All but one in a hundred are younger, in seconds.
+    pub p99_s: f64,
+    /// The oldest, in seconds.
+    pub worst_s: f64,
+    /// Its sensor, by number.
+    pub worst: Option<u32>,
+    /// Share of sensors that are younger than [`DESIRED_DELAY`]; 1 where there are none.
+    pub timely: f64,
+}
+
+/// Remembers the last look.
+#[derive(Debug)]
+pub struct Sampler {
+    last: Counts,
+    window: std::collections::VecDeque<Counts>,
+    rates: Rates,
+    ages: Ages,
+    /// Ages at every look so far, in nanoseconds.
+    ages_seen: Histogram<u64>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Counts {
+    at: Duration,
+    applied: [u64; 3],
+    offered: [u64; 3],
+    datagrams: u64,
+    bytes: u64,
+    workers_busy_ns: Vec<u64>,
+    tick_busy_ns: u64,
+    systems_ns: [u64; SYSTEMS.len()],
+    ticks: u64,
+    missed: u64,
+}
+
+impl Counts {
+    fn of(stats: &TwinStats, at: Duration) -> Self {
+        let workers = stats.workers();
+        Self {
+            at,
+            applied: [0, 1, 2].map(|tier| stats.tiers[tier].applied.applied.value()),
+            offered: [0, 1, 2].map(|tier| stats.tiers[tier].ingress.offered.value()),
+            datagrams: workers.iter().map(|worker| worker.datagrams_in.value()).sum(),
+            bytes: workers.iter().map(|worker| worker.bytes_in.value()).sum(),
+            workers_busy_ns: workers.iter().map(|worker| worker.busy_ns.value()).collect(),
+            tick_busy_ns: stats.tick.busy_ns.value(),
+            systems_ns: std::array::from_fn(|at| stats.systems[at].total_ns.value()),
+            ticks: stats.tick.ticks.value(),
+            missed: stats.tick.missed.value(),
+        }
+    }
+}
+
+impl Default for Sampler {
+    fn default() -> Self {
+        Self {
+            last: Counts::default(),
+            window: std::collections::VecDeque::with_capacity(WINDOW),
+            rates: Rates { alignment: [1.0; 3], availability: 1.0, ..Rates::default() },
+            ages: Ages { timely: 1.0, ..Ages::default() },
+            ages_seen: histogram(),
+        }
+    }
+}
+
+impl Sampler {
+    /// Looks again, `at` since the start.
+    pub fn look(&mut self, stats: &TwinStats, mirror: &Mirror, at: Duration) {
+        let now = Counts::of(stats, at);
+        let seconds = now.at.saturating_sub(self.last.at).as_secs_f64().max(1e-3);
+        let rate = |now: u64, last: u64| now.saturating_sub(last) as f64 / seconds;
+        let busy = |now: u64, last: u64| (rate(now, last) / 1e9).min(1.0);
+        let last = &self.last;
+        let oldest = self.window.front().unwrap_or(last);
+        let ratio = |done: u64, of: u64| if of == 0 { 1.0 } else { done as f64 / of as f64 };
+        let ticks = now.ticks.saturating_sub(oldest.ticks);
+        let missed = now.missed.saturating_sub(oldest.missed);
+        self.rates = Rates {
+            applied_hz: std::array::from_fn(|tier| rate(now.applied[tier], last.applied[tier])),
+            datagrams_hz: rate(now.datagrams, last.datagrams),
+            bytes_hz: rate(now.bytes, last.bytes),
+            workers_busy: (0..now.workers_busy_ns.len())
+                .map(|worker| {
+                    let last = last.workers_busy_ns.get(worker).copied().unwrap_or(0);
+                    busy(now.workers_busy_ns[worker], last)
+                })
+                .collect(),
+            tick_busy: busy(now.tick_busy_ns, last.tick_busy_ns),
+            systems_busy: std::array::from_fn(|at| busy(now.systems_ns[at], last.systems_ns[at])),
+            alignment: std::array::from_fn(|tier| {
+                let applied = now.applied[tier].saturating_sub(oldest.applied[tier]);
+                ratio(applied, now.offered[tier].saturating_sub(oldest.offered[tier]))
+            }),
+            availability: ratio(ticks, ticks + missed),
+        };
+        if self.window.len() == WINDOW {
+            self.window.pop_front();
+        }
+        self.window.push_back(std::mem::replace(&mut self.last, now));
+        self.look_at_ages(mirror);
+    }
+
+    fn look_at_ages(&mut self, mirror: &Mirror) {
+        let mut ages = histogram();
+        let (mut worst_ns, mut worst, mut timely) = (0, None, 0_u64);
+        for (number, sensor) in (0..).zip(mirror.sensors()).filter(|(_, s)| s.recv_ns > 0) {
+            // The age is that of the information: it counts from the intended send time.
+            let age_ns = mirror.at_ns().saturating_sub(sensor.ts_us.saturating_mul(1000));
+            crate::interval::record_n(&mut ages, age_ns.max(1), 1);
+            timely += u64::from(u128::from(age_ns) <= DESIRED_DELAY.as_nanos());
+            if age_ns >= worst_ns {
+                (worst_ns, worst) = (age_ns, Some(number));
+            }
+        }
+        let seconds = |ns: u64| ns as f64 / 1e9;
+        self.ages = Ages {
+            p50_s: seconds(ages.value_at_quantile(0.5)),
+            p99_s: seconds(ages.value_at_quantile(0.99)),
+            worst_s: seconds(worst_ns),
+            worst,
+            timely: if ages.is_empty() { 1.0 } else { timely as f64 / ages.len() as f64 },
+        };
+        self.ages_seen.add(&ages).expect("equal bounds because all histograms share theirs");
+    }
+
+    /// What happened in the last second.
+    #[must_use]
+    pub const fn rates(&self) -> &Rates {
+        &self.rates
+    }
+
+    /// How old the values are.
+    #[must_use]
+    pub const fn ages(&self) -> &Ages {
+        &self.ages
+    }
+
+    /// Ages of all sensors at every look so far, in nanoseconds.
+    #[must_use]
+    pub const fn ages_seen(&self) -> &Histogram<u64> {
+        &self.ages_seen
+    }
+
+    /// On-demand twin entanglement: timeliness times reliability times availability, each from 0 to 1.
+    ///
+    /// Timeliness is the share of sensors younger than [`DESIRED_DELAY`], reliability what was applied of what was
+    /// offered on T1 and T2, availability the share of due ticks that ran.
+    #[must_use]
+    pub fn odte(&self) -> f64 {
+        let reliability = self.rates.alignment[0].min(self.rates.alignment[1]).min(1.0);
+        self.ages.timely * reliability * self.rates.availability
+    }
+}

@@ -1,0 +1,301 @@
+//! What operators do, end to end: a twin and a load as processes, asked and commanded over HTTP, WebSocket and the shell.
+#![expect(clippy::unwrap_used, reason = "what tests call may unwrap as tests do")]
+
+mod process;
+
+use std::path::Path;
+use std::time::Duration;
+
+use process::{Ended, Running, Serve, plant, pollux};
+use serde_json::{Value, json};
+use tungstenite::client::IntoClientRequest;
+use tungstenite::{Message, connect};
+use twin::client::{Client, ClientError};
+
+const LOOKS_MAX: u32 = 3000;
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A twin with a load of forty sensors on eight devices behind eight sessions.
+struct Operated {
+    twin: Serve,
+    load: Running,
+    client: Client,
+    folder: tempfile::TempDir,
+}
+
+impl Operated {
+    fn start() -> Self {
+        let folder = plant();
+        let twin = Serve::start(folder.path());
+        let load = twin.simulate(&["--devices", "8", "--rate-hz", "20"]);
+        let client = Client::new(&twin.http.to_string(), None).unwrap();
+        let operated = Self { twin, load, client, folder };
+        let all = |overview: &Value| overview["sensors"] == 40 && overview["sessions"] == 8;
+        operated.await_answer("/overview", all);
+        // Before its hello a session answers no commands.
+        operated.await_answer("/sessions", |page| {
+            let items = page["items"].as_array().unwrap();
+            items.len() == 8 && items.iter().all(|session| session["answers_commands"] == true)
+        });
+        operated
+    }
+
+    fn get(&self, path: &str) -> Value {
+        self.client.get(path).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    fn await_answer(&self, path: &str, satisfied: impl Fn(&Value) -> bool) -> Value {
+        for _ in 0..LOOKS_MAX {
+            let answer = self.get(path);
+            if satisfied(&answer) {
+                return answer;
+            }
+            std::thread::park_timeout(LOOK);
+        }
+        panic!("{path} never satisfied; now: {:#}", self.get(path));
+    }
+
+    fn device(&self, at: usize) -> String {
+        self.get("/devices")["items"][at]["device"].as_str().unwrap().to_owned()
+    }
+
+    fn setpoint(&self, device: &str, value: f64) -> Result<Value, ClientError> {
+        let path = format!("/devices/{device}/sensors/100/setpoint");
+        self.client.post(&path, Some(&json!({ "value": value, "type": "temperature" })))
+    }
+
+    fn ctl(&self, args: &[&str]) -> Ended {
+        let addr = self.twin.http.to_string();
+        pollux(self.folder.path(), &[&["ctl", "--addr", &addr], args].concat())
+    }
+
+    /// Ends both and gives the summary of the load.
+    fn end(self) -> Value {
+        self.load.terminate();
+        let load = self.load.end();
+        let twin = self.twin.end();
+        for tier in ["t1", "t2", "t3"] {
+            assert_eq!(twin["tiers"][tier]["residual"], 0, "{tier}: {twin:#}");
+        }
+        load.json()
+    }
+}
+
+fn detail(refused: Result<Value, ClientError>) -> (u16, String) {
+    match refused {
+        Err(ClientError::Problem { status, detail }) => (status.as_u16(), detail),
+        other => panic!("{other:?} is no problem"),
+    }
+}
+
+#[test]
+fn lists_agree_with_each_other_and_with_single_things() {
+    let operated = Operated::start();
+    let devices = operated.get("/devices?limit=3");
+    assert_eq!((devices["total"].as_u64(), devices["next"].as_u64()), (Some(8), Some(3)));
+    let rest = operated.get("/devices?limit=1000&after=3");
+    assert_eq!((rest["items"].as_array().unwrap().len(), &rest["next"]), (5, &Value::Null));
+    let device = operated.device(0);
+    let whole = operated.get(&format!("/devices/{device}"));
+    let types: Vec<_> = whole["sensors"].as_array().unwrap().iter().map(|s| &s["type"]).collect();
+    assert_eq!(types, ["temperature", "humidity", "pressure", "voltage", "current"]);
+    let volts = operated.get("/sensors?type=voltage");
+    assert_eq!(volts["total"], 8);
+    let one = operated.get(&format!("/devices/{device}/sensors/3"));
+    assert_eq!((&one["type"], &one["unit"]), (&json!("voltage"), &json!("V")));
+    let value = one["value"].as_f64().unwrap();
+    assert!((200.0..260.0).contains(&value), "{one:#}");
+    let young = one["age_s"].as_f64().unwrap();
+    assert!((0.0..30.0).contains(&young), "{one:#}");
+    assert_eq!(operated.get("/sessions?state=open")["total"], 8);
+    assert_eq!(operated.get("/aggregates").as_array().unwrap().len(), 6);
+    for (path, status) in [
+        ("/devices/nobody", 404),
+        ("/devices/00000000-0000-0000-0000-000000000000", 404),
+        (&format!("/devices/{device}/sensors/70000"), 404),
+        ("/sensors?limit=0", 400),
+        ("/sensors?limit=x", 400),
+        ("/sensors?unknown=1", 400),
+        ("/sensors?type=colour", 400),
+        ("/nothing", 404),
+    ] {
+        assert_eq!(detail(operated.client.get(path)).0, status, "{path}");
+    }
+    operated.end();
+}
+
+#[test]
+fn a_setpoint_reaches_its_device_and_every_refusal_is_counted() {
+    let operated = Operated::start();
+    let device = operated.device(2);
+    let done = operated.setpoint(&device, 21.5).unwrap();
+    assert_eq!(
+        (&done["state"], &done["holds"]),
+        (&json!("acknowledged"), &json!(21.5)),
+        "{done:#}"
+    );
+    assert!(done["took_ms"].as_f64().unwrap() > 0.0);
+    let kept = operated.get(&format!("/commands/{}", done["id"]));
+    assert_eq!(kept, done);
+    let whole = operated.await_answer(&format!("/devices/{device}"), |whole| {
+        whole["actuators"][0]["state"] == "acknowledged"
+    });
+    assert_eq!(whole["actuators"][0]["acknowledged"], 21.5);
+    let hot = operated.setpoint(&device, 1000.0).unwrap();
+    assert_eq!(hot["state"], "out_of_range", "{hot:#}");
+    let refused = |reason: &str| {
+        operated.twin.metric(&format!("pollux_requests_refused_total{{reason=\"{reason}\"}}"))
+    };
+    let nobody = operated.setpoint("00000000-0000-0000-0000-000000000000", 1.0);
+    assert_eq!((detail(nobody).0, refused("unknown")), (404, 1.0));
+    let sensor = format!("/devices/{device}/sensors/0/setpoint");
+    let sensor = operated.client.post(&sensor, Some(&json!({ "value": 1 })));
+    assert_eq!((detail(sensor).0, refused("unknown")), (409, 2.0));
+    let path = format!("/devices/{device}/sensors/100/setpoint");
+    let odd = operated.client.post(&path, Some(&json!({ "volume": 11 })));
+    assert_eq!((detail(odd).0, refused("form")), (400, 1.0));
+    let bare = operated.client.post(&path, None);
+    assert_eq!((detail(bare).0, refused("form")), (415, 2.0));
+    operated.end();
+}
+
+#[test]
+fn a_stop_is_acknowledged_by_every_session_and_holds_until_it_is_cleared() {
+    let operated = Operated::start();
+    let device = operated.device(0);
+    let asked = operated.client.post("/stop", None).unwrap();
+    assert_eq!(asked["stopped"], true);
+    let done = |stop: &Value| stop["acknowledged"] == 8 && stop["waiting"] == 0;
+    let stop = operated.await_answer("/stop", done);
+    assert_eq!((&stop["concerned"], &stop["refused"]), (&json!(8), &json!(0)), "{stop:#}");
+    assert_eq!(operated.get("/overview")["health"], "stopped");
+    assert_eq!(operated.twin.metric("pollux_stopped"), 1.0);
+    assert_eq!(detail(operated.setpoint(&device, 20.0)).0, 409);
+    let again = operated.client.post("/stop", None).unwrap();
+    assert_eq!(again["request"], stop["request"], "a second press changes nothing");
+    operated.client.post("/stop/clear", None).unwrap();
+    operated.await_answer("/stop", |stop| stop["stopped"] == false && done(stop));
+    let done = operated.setpoint(&device, 20.0).unwrap();
+    assert_eq!(done["state"], "acknowledged", "{done:#}");
+    operated.twin.await_metric("pollux_stop_seconds_count", 16.0);
+    operated.end();
+}
+
+#[test]
+fn the_shell_does_what_the_api_does() {
+    let operated = Operated::start();
+    let device = operated.device(1);
+    let table = operated.ctl(&["devices", "--limit", "2"]).stdout;
+    assert_eq!(table.lines().count(), 3, "{table}");
+    assert!(
+        table.starts_with("DEVICE ") && table.lines().all(|line| line.contains("  ")),
+        "{table}"
+    );
+    let csv = operated.ctl(&["read", &device, "-o", "csv"]).stdout;
+    assert_eq!(csv.lines().next(), Some("device,sensor,type,value,smoothed,unit,level,age_s"));
+    assert_eq!(csv.lines().count(), 6, "{csv}");
+    let set = operated.ctl(&["setpoint", &device, "100", "-12.5", "-o", "json"]);
+    assert_eq!(set.code, Some(0), "{}", set.stderr);
+    let said: Value = serde_json::from_str(&set.stdout).unwrap();
+    assert_eq!((&said["state"], &said["holds"]), (&json!("acknowledged"), &json!(-12.5)));
+    let hot = operated.ctl(&["setpoint", &device, "100", "1000"]);
+    assert_eq!(hot.code, Some(1), "not acknowledged is not done: {}", hot.stdout);
+    let stop = operated.ctl(&["stop", "-o", "json"]);
+    let said: Value = serde_json::from_str(&stop.stdout).unwrap();
+    assert_eq!((stop.code, &said["acknowledged"]), (Some(0), &json!(8)), "{}", stop.stdout);
+    let refused = operated.ctl(&["setpoint", &device, "100", "20"]);
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.complaint().contains("stopped"), "{}", refused.stderr);
+    assert_eq!(operated.ctl(&["clear"]).code, Some(0));
+    let addr = operated.twin.http.to_string();
+    let once = ["monitor", "--addr", &addr, "--once", "-o", "json"];
+    let once = pollux(operated.folder.path(), &once);
+    let look = once.json();
+    assert_eq!(
+        (&look["overview"]["sensors"], look["devices"].as_array().unwrap().len()),
+        (&json!(40), 8)
+    );
+    let text = pollux(operated.folder.path(), &["monitor", "--addr", &addr, "--once"]).stdout;
+    assert!(text.contains("threads, busy") && text.contains("net-0"), "{text}");
+    operated.end();
+}
+
+#[test]
+fn nobody_at_the_address_is_a_code_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    for args in [
+        &["ctl", "--addr", "127.0.0.1:1", "stop"][..],
+        &["monitor", "--addr", "127.0.0.1:1", "--once"],
+    ] {
+        let ended = pollux(folder.path(), args);
+        assert_eq!(ended.code, Some(69), "{}", ended.stderr);
+        assert!(ended.complaint().contains("no twin answers at 127.0.0.1:1"), "{}", ended.stderr);
+    }
+}
+
+/// Numbers of a frame as `twin/src/http/field.rs` lays them out: flags, sensors, changed ones.
+fn frame(message: &Message) -> (u32, u32, u32) {
+    let Message::Binary(bytes) = message else { panic!("{message:?} is no frame") };
+    assert_eq!(&bytes[..4], b"PXF1");
+    let at = |offset: usize| u32::from_le_bytes(*bytes[offset..].first_chunk().unwrap());
+    (at(4), at(28), at(40))
+}
+
+#[test]
+fn viewers_get_a_whole_field_first_and_then_what_changed() {
+    let operated = Operated::start();
+    let addr = operated.twin.http;
+    let (mut socket, _) = connect(format!("ws://{addr}/api/v1/field")).unwrap();
+    assert_eq!(frame(&socket.read().unwrap()), (1, 40, 40));
+    let changed: u32 = (0..30)
+        .map(|_| {
+            let (flags, sensors, changed) = frame(&socket.read().unwrap());
+            assert_eq!((flags & 1, sensors), (0, 40), "what follows is a change");
+            changed
+        })
+        .sum();
+    // Forty sensors at 20 Hz over some thirty pictures of a thirtieth of a second; the bound leaves room for a slow machine.
+    assert!((100..=1200).contains(&changed), "{changed}");
+    let (mut glances, _) = connect(format!("ws://{addr}/api/v1/live")).unwrap();
+    let glance: Value = serde_json::from_str(glances.read().unwrap().to_text().unwrap()).unwrap();
+    assert_eq!(glance["overview"]["viewers"], 2);
+    assert_eq!(glance["aggregates"][1]["count"], 8);
+    let mut foreign = format!("ws://{addr}/api/v1/field").into_client_request().unwrap();
+    foreign.headers_mut().insert("origin", "http://elsewhere.example".parse().unwrap());
+    assert!(connect(foreign).is_err(), "a page of another origin may not watch");
+    let (status, page) = operated.twin.get("/");
+    assert_eq!(status, 200);
+    for name in page.split('"').filter(|part| part.starts_with('/') && part.ends_with(".js")) {
+        assert_eq!(operated.twin.get(name).0, 200, "{name}");
+    }
+    operated.end();
+}
+
+#[test]
+fn beyond_loopback_a_token_is_demanded_and_asked_for() {
+    let folder = plant();
+    let sets = ["--set", "net.addr=127.0.0.1:0", "--set", "http.addr=0.0.0.0:0"];
+    let open = pollux(folder.path(), &[&["serve"][..], &sets].concat());
+    assert_eq!(open.code, Some(78), "{}", open.stderr);
+    assert!(open.stderr.contains("http.token_file"), "{}", open.stderr);
+    let token = folder.path().join("token");
+    std::fs::write(&token, "short\n").unwrap();
+    let with = ["--set", "http.token_file=token", "--set", "http.commands=stop"];
+    let args = [&["serve"][..], &sets, &with].concat();
+    let short = pollux(folder.path(), &args);
+    assert_eq!(short.code, Some(1), "{}", short.stderr);
+    std::fs::write(&token, "0123456789abcdef\n").unwrap();
+    let mut twin = Running::start(folder.path(), &args);
+    let http = twin.await_line("listening http ").replace("0.0.0.0", "127.0.0.1");
+    let asked = |token: Option<&Path>| Client::new(&http, token).unwrap();
+    assert_eq!(detail(asked(None).get("/overview")).0, 401);
+    assert_eq!(detail(asked(None).post("/stop", None)).0, 401);
+    let known = asked(Some(&token));
+    assert_eq!(known.get("/overview").unwrap()["commands_allowed"], "stop");
+    let path = "/devices/00000000-0000-0000-0000-000000000000/sensors/1/setpoint";
+    assert_eq!(detail(known.post(path, Some(&json!({ "value": 1 })))).0, 403);
+    assert_eq!(known.post("/stop", None).unwrap()["stopped"], true);
+    assert_eq!(detail(known.post("/stop/clear", None)).0, 403, "who may stop may not clear");
+    twin.terminate();
+    assert_eq!(twin.end().code, Some(0));
+}

@@ -1,0 +1,185 @@
+//! Orders of operators and the stop of the plant, through the world in virtual time.
+
+mod rig;
+
+use netloop::slot::{ACK, FAILED};
+use netloop::{Outbound, SessionId, Slot};
+use rig::{Rig, device, options, record};
+use twin::interval::Latency;
+use twin::order::{Order, OrderDesk, OrderEnd, Outcome, orders};
+use twin::world::{ACTUATOR_ID, Rule, WorldOptions};
+use wire::{Command, Operation, Record, SensorType, Status, Tier};
+
+const RULE: Rule = Rule {
+    sensor_type: SensorType::Temperature,
+    above: 70.0,
+    actuator_id: ACTUATOR_ID,
+    setpoint: 20.0,
+};
+
+fn plant() -> (Rig, OrderDesk) {
+    let mut rig = Rig::new(WorldOptions { rules: vec![RULE], ..options() });
+    let (desk, port) = orders();
+    rig.world.command(port);
+    for session in 1..=3 {
+        rig.open(session);
+        rig.hello(session, 7);
+        rig.receive(Tier::T1, session, 7, &record(session, 1, 0, 30.0));
+    }
+    rig.tick();
+    (rig, desk)
+}
+
+fn order(number: u32, value: f64) -> Order {
+    Order {
+        id: 0,
+        asked_ns: rig::START_NS,
+        device: device(number),
+        actuator_id: ACTUATOR_ID,
+        sensor_type: SensorType::Temperature,
+        via: 1,
+        value,
+    }
+}
+
+/// The next command and its tag, out of the ring that it has to come by.
+fn sent(outbound: Option<Outbound>) -> (SessionId, Record, u32) {
+    match outbound {
+        Some(Outbound::Command { session, request, tag }) => (session, request, tag),
+        other => panic!("{other:?} is no command"),
+    }
+}
+
+fn end(rig: &mut Rig, flags: u8, session: u32, record: &Record, tag: u32) {
+    let slot = Slot { flags, hint: tag, session, ..rig.slot(record) };
+    rig.port.t3.push(slot).expect("an empty ring has room");
+}
+
+fn ended(desk: &mut OrderDesk) -> (u64, Outcome, f64) {
+    let OrderEnd { id, outcome, value, .. } = desk.poll().expect("an order has ended");
+    (id, outcome, value)
+}
+
+#[test]
+fn an_order_reaches_its_device_and_comes_back_acknowledged() {
+    let (mut rig, mut desk) = plant();
+    assert_eq!(desk.push(order(2, 42.0)), Some(1));
+    rig.tick();
+    let (session, request, tag) = sent(rig.port.outbound.pop());
+    assert_eq!((session, request.sensor_id(), request.value()), (SessionId(2), ACTUATOR_ID, 42.0));
+    assert_eq!(Command::decode(&request).unwrap().operation(), Some(Operation::Setpoint));
+    assert!(desk.poll().is_none(), "nobody has answered");
+    end(&mut rig, ACK, 2, &Command::ack(request, Status::Ok, 41.5), tag);
+    rig.tick();
+    assert_eq!(ended(&mut desk), (1, Outcome::Acknowledged, 41.5));
+    assert_eq!(rig.world.actuator(device(2), ACTUATOR_ID).unwrap().acknowledged, 41.5);
+    assert_eq!(rig.world.interval_mut().histogram(Latency::OrderToAck).len(), 1);
+}
+
+#[test]
+fn every_order_ends_once_whatever_becomes_of_it() {
+    let (mut rig, mut desk) = plant();
+    let strange = Order { device: device(99), ..order(1, 1.0) };
+    let sensor = Order { actuator_id: 1, ..order(1, 1.0) };
+    for order in [strange, sensor, order(1, 1.0), order(1, 2.0), order(2, 3.0), order(3, 4.0)] {
+        desk.push(order).unwrap();
+    }
+    rig.tick();
+    let ends = [ended(&mut desk), ended(&mut desk), ended(&mut desk)];
+    assert_eq!(ends.map(|end| end.0), [1, 2, 3]);
+    assert_eq!(ends.map(|end| end.1), [Outcome::Unknown, Outcome::Unknown, Outcome::Replaced]);
+    let (_, first, replaced) = sent(rig.port.outbound.pop());
+    let (_, _, _) = sent(rig.port.outbound.pop());
+    let (_, refused, tag) = sent(rig.port.outbound.pop());
+    let (_, failed, failing) = sent(rig.port.outbound.pop());
+    end(&mut rig, ACK, 1, &Command::ack(first, Status::Ok, 1.0), replaced);
+    end(&mut rig, ACK, 2, &Command::ack(refused, Status::OutOfRange, 9.0), tag);
+    end(&mut rig, FAILED, 3, &failed, failing);
+    rig.tick();
+    assert_eq!(ended(&mut desk), (5, Outcome::Rejected(Status::OutOfRange), 9.0));
+    assert_eq!(ended(&mut desk).1, Outcome::Reset);
+    rig.ticks(1001);
+    assert_eq!(ended(&mut desk), (4, Outcome::Expired, 2.0));
+    assert!(desk.poll().is_none() && !desk.is_waiting());
+    rig.close(1, None);
+    desk.push(order(1, 5.0)).unwrap();
+    rig.tick();
+    assert_eq!(ended(&mut desk).1, Outcome::Unreachable);
+}
+
+#[test]
+fn a_stop_reaches_every_session_by_its_own_ring_and_is_repeated_until_answered() {
+    let (mut rig, mut desk) = plant();
+    desk.push(order(1, 50.0)).unwrap();
+    assert_eq!(desk.set_stopped(true, rig::START_NS), 1);
+    rig.receive(Tier::T1, 2, 7, &record(2, 1, 1, 2000.0));
+    rig.tick();
+    assert!(rig.port.outbound.pop().is_none(), "neither order nor rule goes to a stopped plant");
+    assert_eq!(ended(&mut desk).1, Outcome::Stopped);
+    let stops = [(); 3].map(|()| sent(rig.port.stops.pop()));
+    assert_eq!(stops.map(|stop| stop.0), [1, 2, 3].map(SessionId));
+    let (_, request, _) = stops[0];
+    assert_eq!(Command::decode(&request).unwrap().operation(), Some(Operation::Stop));
+    end(&mut rig, ACK, 1, &Command::ack(stops[0].1, Status::Ok, 0.0), stops[0].2);
+    end(&mut rig, FAILED, 2, &stops[1].1, stops[1].2);
+    rig.close(3, None);
+    rig.tick();
+    let stop = &rig.stats.stop;
+    let tally = |rig: &Rig| {
+        let stop = &rig.stats.stop;
+        (stop.concerned.value(), stop.acknowledged.value(), stop.gone.value())
+    };
+    assert_eq!((stop.word.value(), stop.refused.value()), (1, 0));
+    assert_eq!(tally(&rig), (3, 1, 1));
+    assert!(rig.port.stops.pop().is_none());
+    rig.ticks(250);
+    let (session, again, tag) = sent(rig.port.stops.pop());
+    assert_eq!(session, SessionId(2));
+    end(&mut rig, ACK, 2, &Command::ack(again, Status::Ok, 0.0), tag);
+    rig.ticks(1000);
+    assert_eq!(tally(&rig), (3, 2, 1));
+    assert!(rig.port.stops.pop().is_none(), "everybody has answered or is gone");
+    assert_eq!(rig.world.interval_mut().histogram(Latency::StopToAck).len(), 2);
+}
+
+#[test]
+fn who_comes_back_is_told_what_holds_and_a_clear_lets_orders_through() {
+    let (mut rig, mut desk) = plant();
+    rig.open(4);
+    rig.hello(4, 7);
+    rig.ticks(2);
+    assert!(rig.port.stops.pop().is_none(), "nothing was ever asked for");
+    desk.set_stopped(true, rig::START_NS);
+    rig.tick();
+    while rig.port.stops.pop().is_some() {}
+    desk.set_stopped(false, rig::START_NS);
+    rig.tick();
+    let cleared = std::iter::from_fn(|| rig.port.stops.pop()).map(|clear| sent(Some(clear)).1);
+    let operations: Vec<_> = cleared.map(|r| Command::decode(&r).unwrap().operation()).collect();
+    assert_eq!(operations, [Some(Operation::Clear); 4]);
+    rig.open(5);
+    rig.hello(5, 7);
+    rig.ticks(2);
+    assert_eq!(sent(rig.port.stops.pop()).0, SessionId(5), "it may stand since an earlier session");
+    desk.push(order(1, 50.0)).unwrap();
+    rig.tick();
+    assert_eq!(sent(rig.port.outbound.pop()).1.value(), 50.0);
+}
+
+#[test]
+fn a_late_answer_to_an_earlier_request_counts_for_nothing() {
+    let (mut rig, desk) = plant();
+    desk.set_stopped(true, rig::START_NS);
+    rig.tick();
+    let (_, stop, tag) = sent(rig.port.stops.pop());
+    while rig.port.stops.pop().is_some() {}
+    desk.set_stopped(false, rig::START_NS);
+    rig.tick();
+    end(&mut rig, ACK, 1, &Command::ack(stop, Status::Ok, 0.0), tag);
+    rig.tick();
+    assert_eq!(rig.stats.stop.acknowledged.value(), 0);
+    let (_, clear, tag) = sent(rig.port.stops.pop());
+    end(&mut rig, ACK, 1, &Command::ack(clear, Status::Ok, 0.0), tag);
+    rig.tick();
+    assert_eq!(rig.stats.stop.acknowledged.value(), 1);
+}
