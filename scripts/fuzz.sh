@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Fuzzes the decoders of wire: no input may panic, and what decodes must encode to the same bytes. Then the world of ecs:
 # a sequence of operations leaves what a naive model holds, and bytes that are no snapshot change nothing. Then two engines
-# of netloop: whatever peers and network do, nothing panics, sessions end and counts add up.
+# of netloop: whatever peers and network do, nothing panics, sessions end and counts add up. Then the reader of captures: any
+# bytes end.
 #
 # The instrumentation is a compiler option that stable Rust keeps behind RUSTC_BOOTSTRAP; it is set for this build only.
 set -euo pipefail
@@ -59,5 +60,17 @@ cd ../netloop
 for target in $(cargo fuzz list); do
   mkdir -p "fuzz/corpus/$target"
   cp "fuzz/seeds/$target"/* "fuzz/corpus/$target"
+  fuzz "$target"
+done
+
+cd ../twin
+for target in $(cargo fuzz list); do
+  # Cells that begin as each kind of mark does; the target puts a header and checksums around them.
+  mkdir -p "fuzz/corpus/$target"
+  for kind in 1 2 3 4 5; do
+    for sub in 0 1 2 3; do
+      { printf '%b' "\\x$kind\\x$sub\\0\\0"; head -c 60 /dev/zero; printf '\x03'; head -c 63 /dev/zero; } >"fuzz/corpus/$target/$kind-$sub"
+    done
+  done
   fuzz "$target"
 done

@@ -15,15 +15,23 @@ const BLOCK_BYTES: usize = 64;
 
 /// The state of a hash over bytes that come in pieces.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Fold([u64; 4]);
+pub struct Fold([u64; 4]);
+
+impl Default for Fold {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Fold {
-    pub(crate) const fn new() -> Self {
+    /// The hash of nothing.
+    #[must_use]
+    pub const fn new() -> Self {
         Self(SEEDS)
     }
 
     /// Takes bytes in. Pieces that end within a block are padded with zeros, so cuts must be part of the protocol.
-    pub(crate) fn write(&mut self, bytes: &[u8]) {
+    pub fn write(&mut self, bytes: &[u8]) {
         let (blocks, rest) = bytes.as_chunks::<BLOCK_BYTES>();
         for block in blocks {
             self.write_block(block);
@@ -43,7 +51,8 @@ impl Fold {
         }
     }
 
-    pub(crate) fn write_u64(&mut self, value: u64) {
+    /// Takes a number in.
+    pub fn write_u64(&mut self, value: u64) {
         self.add(0, value, 0);
     }
 
@@ -54,7 +63,9 @@ impl Fold {
         self.0[chain] = self.0[chain].rotate_left(29).wrapping_add(product);
     }
 
-    pub(crate) fn finish(self) -> u64 {
+    /// The hash of all that came in.
+    #[must_use]
+    pub fn finish(self) -> u64 {
         let chains = self.0.iter().zip(SEEDS);
         chains.fold(0, |sum, (&chain, seed)| fold(sum ^ chain, seed).wrapping_add(seed))
     }

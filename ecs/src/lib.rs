@@ -124,7 +124,7 @@ pub use component::{
 pub use entity::{Entity, Location};
 pub use events::{EventReader, Events};
 pub use filter::{Changed, Filter, With, Without};
-pub use hash::WorldHash;
+pub use hash::{Fold, WorldHash};
 pub use key_index::{IndexError, KeyIndex, SensorKey};
 pub use part::{Lend, Part, PartColumns, PartResources};
 pub use prefetch::prefetch_read;

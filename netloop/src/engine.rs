@@ -1,8 +1,8 @@
 //! The engine: QUIC and the sessions as a pure state machine, for the server's and the client's role.
 //!
 //! Datagrams and `now` go in; transmits, records and events come out. There is no clock, no socket and no thread inside:
-//! the same inputs in the same order give the same outputs, as far as the keys of TLS allow. The order of one turn is
-//! [`Engine::handle_datagram`] for all that arrived, [`Engine::poll`], [`Engine::handle_timeouts`], then
+//! the same inputs in the same order give the same outputs, as far as the provider of TLS draws the same numbers. The
+//! order of one turn is [`Engine::handle_datagram`] for all that arrived, [`Engine::poll`], [`Engine::handle_timeouts`], then
 //! [`Engine::poll_transmit`] until it is empty.
 
 use std::{
@@ -30,6 +30,7 @@ use crate::{
     health::Looks,
     sending::Outgoing,
     session::{Outcome, Phase, Service, Session},
+    tokens::{WallTime, token_key},
     wheel::Wheel,
 };
 
@@ -38,6 +39,7 @@ pub struct Engine {
     worker: WorkerNumber,
     pub(crate) endpoint: Endpoint,
     pub(crate) client: Option<Client>,
+    wall: WallTime,
     pub(crate) limits: SessionLimits,
     pub(crate) sessions: Vec<Option<Box<Session>>>,
     generations: Vec<u16>,
@@ -141,13 +143,20 @@ impl Engine {
     }
 
     fn new(
-        server: Option<ServerConfig>,
-        client: Option<Client>,
+        mut server: Option<ServerConfig>,
+        mut client: Option<Client>,
         limits: SessionLimits,
         now: Now,
         naming: Naming,
     ) -> Self {
-        let seed = naming.own_seed();
+        let (seed, wall) = (naming.own_seed(), WallTime::default());
+        wall.set(now.unix_ns);
+        if let Some(server) = &mut server {
+            server.token_key(token_key(&naming.seed)).time_source(Arc::new(wall.clone()));
+        }
+        if let Some(client) = &mut client {
+            client.config.initial_dst_cid_provider(naming.first_ids());
+        }
         let reset_key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &naming.seed);
         let mut config = EndpointConfig::new(Arc::new(reset_key));
         config.rng_seed(Some(seed)).cid_generator(move || Box::new(naming.generator()));
@@ -162,6 +171,7 @@ impl Engine {
             endpoint: Endpoint::new(Arc::new(config), admission.closed(), true, Some(seed)),
             audit: Audit::new(),
             client,
+            wall,
             sessions: Vec::new(),
             generations: Vec::new(),
             arrivals: Arrivals::default(),
@@ -203,6 +213,7 @@ impl Engine {
 
     /// Takes one received UDP payload. Nothing reaches a session before [`Engine::poll`].
     pub fn handle_datagram(&mut self, now: Now, datagram: Datagram) {
+        self.wall.set(now.unix_ns);
         self.tally.datagrams += 1;
         if let Some(datagram) = self.defer_initial(now, datagram)
             && self.route(now, datagram) == Route::Nowhere

@@ -34,6 +34,7 @@ mod stats;
 mod streams;
 mod tally;
 mod tls;
+mod tokens;
 mod trust;
 mod wheel;
 mod worker;

@@ -4,11 +4,15 @@
 //! its connection id, which leads its datagrams back to the worker that knows it. Nobody without the secret can tell
 //! workers or sessions by their ids. The same seed gives the same ids in the same order.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use quinn_proto::{ConnectionId, ConnectionIdGenerator, InvalidCid};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 /// Length of the ids that an engine gives out, in bytes.
 pub(crate) const ID_BYTES: usize = 8;
+/// Length of the id that a client makes up for a server: the longest, because it makes the keys of the first packets.
+const FIRST_ID_BYTES: usize = 20;
 
 /// One worker among those that share a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +79,18 @@ impl Naming {
         let mut seed = self.seed;
         seed[31] ^= self.worker.index;
         seed
+    }
+
+    /// The ids by which a client calls servers that have not named themselves yet (RFC 9000, section 7.2).
+    pub(crate) fn first_ids(&self) -> Arc<dyn Fn() -> ConnectionId + Send + Sync> {
+        let mut seed = self.own_seed();
+        seed[30] ^= 0xff;
+        let random = Mutex::new(StdRng::from_seed(seed));
+        Arc::new(move || {
+            let mut id = [0; FIRST_ID_BYTES];
+            random.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(&mut id);
+            ConnectionId::new(&id)
+        })
     }
 
     pub(crate) fn generator(&self) -> IdGenerator {
@@ -162,6 +178,8 @@ const fn mix(mut bits: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn naming(index: u8, count: u8) -> Naming {
@@ -194,6 +212,14 @@ mod tests {
         };
         assert_eq!(ids(0), ids(0));
         assert!(ids(0).iter().all(|id| !ids(1).contains(id)));
+    }
+
+    #[test]
+    fn first_ids_repeat_with_the_seed_and_differ_from_one_another() {
+        let (one, same) = (naming(0, 1).first_ids(), naming(0, 1).first_ids());
+        let drawn: Vec<_> = (0..50).map(|_| one()).collect();
+        assert_eq!(drawn, (0..50).map(|_| same()).collect::<Vec<_>>());
+        assert_eq!(drawn.iter().map(|id| id.to_vec()).collect::<BTreeSet<_>>().len(), 50);
     }
 
     #[test]

@@ -43,6 +43,10 @@ pub enum Command {
     Demo(DemoArgs),
     /// Serve a plant.
     Serve(ServeArgs),
+    /// Make the world of a capture again, and compare every tick.
+    Replay(ReplayArgs),
+    /// Show what is in a capture.
+    Inspect(InspectArgs),
     /// Offer the load of a plant to a twin.
     Simulate(SimulateArgs),
     /// Ask a running twin, and command its plant.
@@ -114,6 +118,67 @@ pub struct ServeArgs {
     /// What the run leaves behind.
     #[command(flatten)]
     pub report: ReportArgs,
+    /// Keeps everything that the tick thread consumes in this file, for `pollux replay`; as --set capture.file=FILE.
+    #[arg(long, value_name = "FILE")]
+    pub capture: Option<PathBuf>,
+}
+
+/// Arguments of `replay`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pollux replay monday.capture
+  pollux replay monday.capture --check -o json
+  pollux replay monday.capture --until 120000 --speed 1")]
+pub struct ReplayArgs {
+    /// The capture.
+    pub file: PathBuf,
+    /// Ends after the tick of this number.
+    #[arg(long, value_name = "TICK")]
+    pub until: Option<u64>,
+    /// How fast: as fast as it goes, or so many times the speed of the run.
+    #[arg(long, value_name = "max|N", default_value = "max", value_parser = speed)]
+    pub speed: Speed,
+    /// Ends with code 3 unless the world is the same after every tick, to an orderly end.
+    #[arg(long)]
+    pub check: bool,
+    /// Form of the result on stdout.
+    #[arg(short, long, value_enum, value_name = "FORM", default_value_t)]
+    pub output: Output,
+}
+
+/// How fast a capture is replayed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Speed {
+    /// As fast as it goes.
+    Max,
+    /// So many times the speed of the run.
+    Times(f64),
+}
+
+fn speed(text: &str) -> Result<Speed, String> {
+    match text.parse() {
+        _ if text == "max" => Ok(Speed::Max),
+        Ok(times) if (0.001..=1e6).contains(&times) => Ok(Speed::Times(times)),
+        _ => Err("must be a number from 0.001 to 1000000, or max".to_owned()),
+    }
+}
+
+/// Arguments of `inspect`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pollux inspect monday.capture
+  pollux inspect monday.capture --records > monday.csv")]
+pub struct InspectArgs {
+    /// The capture.
+    pub file: PathBuf,
+    /// Prints every record as a line of CSV instead.
+    #[arg(long)]
+    pub records: bool,
+    /// Form of the result on stdout.
+    #[arg(short, long, value_enum, value_name = "FORM", default_value_t)]
+    pub output: Output,
 }
 
 /// Arguments of `demo`.

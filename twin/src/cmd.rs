@@ -5,6 +5,8 @@ pub mod config;
 pub mod ctl;
 pub mod demo;
 pub mod doctor;
+pub mod inspect;
 pub mod monitor;
+pub mod replay;
 pub mod serve;
 pub mod simulate;

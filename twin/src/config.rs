@@ -11,7 +11,7 @@ mod print;
 mod table;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use layers::Layers;
 pub use mistake::{ConfigError, Rejected, Source};
@@ -48,6 +48,10 @@ pub struct Config {
     pub automation: Automation,
     /// Faults injected on purpose.
     pub fault: Fault,
+    /// What is kept of the run, to be replayed.
+    pub capture: Capture,
+    /// All of it as a file, each key under its explanation.
+    pub text: String,
     /// What is said on stderr.
     pub log: Log,
 }
@@ -340,6 +344,17 @@ pub struct Fault {
     pub corrupt: f64,
 }
 
+/// Keys of `[capture]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Capture {
+    /// The file that the run is captured in.
+    pub file: Option<PathBuf>,
+    /// Size of the file at most, in bytes.
+    pub max_bytes: u64,
+    /// Capacity of the ring before the file, in cells of 64 bytes.
+    pub ring: usize,
+}
+
 /// Keys of `[log]`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Log {
@@ -391,6 +406,25 @@ impl Effective {
     /// All mistakes of all layers at once.
     pub fn load(layers: &Layers) -> Result<Self, Rejected> {
         let mut mistakes = Vec::new();
+        let settings = layers.settings(&mut mistakes);
+        Self::lay(settings, mistakes)
+    }
+
+    /// The configuration that a TOML text holds, and nothing else; `path` names it in mistakes.
+    ///
+    /// # Errors
+    ///
+    /// All mistakes at once.
+    pub fn load_text(path: &Path, text: &str) -> Result<Self, Rejected> {
+        let (mut settings, mut mistakes) = (Vec::new(), Vec::new());
+        layers::read_text(path, text, &mut settings, &mut mistakes);
+        Self::lay(settings, mistakes)
+    }
+
+    fn lay(
+        settings: Vec<layers::Setting>,
+        mut mistakes: Vec<ConfigError>,
+    ) -> Result<Self, Rejected> {
         let mut config = Config::default();
         let mut entries = Vec::new();
         for key in table::keys() {
@@ -398,7 +432,7 @@ impl Effective {
             assert!(key.kind.assign(&value, &mut config), "{}: its default is allowed", key.name);
             entries.push(Entry { key, value, source: Source::Default });
         }
-        for setting in layers.settings(&mut mistakes) {
+        for setting in settings {
             let Some(entry) = entries.iter_mut().find(|entry| entry.key.name == setting.key) else {
                 mistakes.push(check::unknown(setting));
                 continue;
@@ -414,6 +448,7 @@ impl Effective {
         if mistakes.is_empty() {
             check::relations(&config, &entries, &mut mistakes);
         }
+        config.text = print::to_toml(&entries);
         if mistakes.is_empty() { Ok(Self { config, entries }) } else { Err(Rejected(mistakes)) }
     }
 

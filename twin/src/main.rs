@@ -36,6 +36,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Demo(args) => cmd::demo::run(&args),
         Command::Serve(args) => cmd::serve::run(args),
+        Command::Replay(args) => cmd::replay::run(&args),
+        Command::Inspect(args) => cmd::inspect::run(&args),
         Command::Simulate(args) => cmd::simulate::run(&args),
         Command::Ctl(args) => cmd::ctl::run(&args),
         Command::Monitor(args) => cmd::monitor::run(&args),

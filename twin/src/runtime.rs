@@ -13,10 +13,11 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, anyhow, bail};
 use netloop::{
-    Clock, Due, IdleStrategy, Renewer, RingPort, Stop, Waker, Worker, pin, set_niceness,
+    Clock, Due, IdleStrategy, Now, Renewer, RingPort, Stop, Waker, Worker, pin, set_niceness,
     sharpen_timers,
 };
 
+use crate::capture::{Ended as CaptureEnded, Header, Writer, Written, tap};
 use crate::cold::{Cold, Ended};
 use crate::config::{Config, Priority, Tls};
 use crate::credentials::{CredentialFiles, Credentials};
@@ -28,7 +29,7 @@ use crate::report::{Report, Summary, Usage};
 use crate::stats::TwinStats;
 use crate::tick::{TickOptions, TickThread};
 use crate::watchdog::Watchdog;
-use crate::world::{LaneCapacities, Watch, World, WorldOptions, lanes};
+use crate::world::{LaneCapacities, Lanes, Watch, World, WorldOptions, lanes};
 
 mod workers;
 
@@ -41,6 +42,7 @@ const EVENTS_MAX: usize = 4096;
 pub struct Twin {
     workers: Vec<Hot<RingPort>>,
     tick: Hot<()>,
+    capture: Option<Writer>,
     wakers: Vec<Waker>,
     renewers: Vec<Renewer>,
     cold: Cold,
@@ -99,10 +101,11 @@ impl Twin {
         let cold = Cold::new(Arc::clone(&surface), vec![consumer], Arc::clone(&died), usage);
 
         let due = Due::every(Duration::from_secs(1) / config.tick.hz);
-        let (ports, tick_lanes) = lanes(&capacities(config), stats.workers(), due);
+        let (ports, mut tick_lanes) = lanes(&capacities(config), stats.workers(), due);
         let secrets = secrets()?;
         let shared = Shared { config, renewal: credentials.renewal(), now, seed: secrets.engine };
         let made = Workers::new(&shared, sockets, ports, stats.workers())?;
+        let capture = start_capture(config, now, &stats, &mut tick_lanes)?;
         let Workers { workers, wakers, renewers, posts, addr: quic_addr, idle } = made;
         let mut cold = cold.watching(Watchdog::new(Arc::clone(&stats), posts));
         let options = WorldOptions::new(config, secrets.index);
@@ -125,6 +128,7 @@ impl Twin {
         };
         Ok(Self {
             workers: workers.into_iter().enumerate().map(start).collect::<Result<_, _>>()?,
+            capture,
             tick: Hot::start("tick", place(config.tick.core), RaiseOnDrop(died), move |stop| {
                 tick.run(stop);
             })?,
@@ -200,6 +204,9 @@ impl Twin {
         let ended: Vec<_> = self.workers.into_iter().map(|worker| worker.thread.join()).collect();
         self.tick.stop.drain();
         let tick = self.tick.thread.join();
+        if let Some(writer) = self.capture {
+            say_captured(writer.finish(), self.surface.stats());
+        }
         for worker in ended {
             worker.map_err(|_| anyhow!("a worker thread has panicked"))?;
         }
@@ -291,6 +298,32 @@ const TOKEN_BYTES_MIN: usize = 16;
 
 fn capacities(config: &Config) -> LaneCapacities {
     LaneCapacities { tiers: config.ring.tiers, events: EVENTS_MAX, outbound: config.ring.out }
+}
+
+/// Begins the capture that the configuration asks for.
+fn start_capture(
+    config: &Config,
+    now: Now,
+    stats: &Arc<TwinStats>,
+    lanes: &mut Lanes,
+) -> anyhow::Result<Option<Writer>> {
+    let options = &config.capture;
+    let Some(path) = &options.file else { return Ok(None) };
+    let (tap, ring) = tap(options.ring, Arc::clone(stats));
+    let header = Header::of_this_build(now.unix_ns, config.text.clone());
+    let writer = Writer::start(path, &header, options.max_bytes, ring, Arc::clone(stats))?;
+    lanes.tap = Some(tap);
+    Ok(Some(writer))
+}
+
+fn say_captured(written: Written, stats: &TwinStats) {
+    let Written { bytes, segments, ended } = written;
+    let (ticks, shed_ticks) = (stats.capture.ticks.value(), stats.capture.shed_ticks.value());
+    if ended == CaptureEnded::Whole && shed_ticks == 0 {
+        tracing::info!(ticks, segments, bytes, "the capture is whole");
+    } else {
+        tracing::warn!(ticks, shed_ticks, segments, bytes, ?ended, "the capture is not whole");
+    }
 }
 
 /// Numbers that no peer may know: they decide where keys fall in tables and what connection ids look like.

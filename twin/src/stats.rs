@@ -43,6 +43,8 @@ pub struct TwinStats {
     pub aggregates: [Aggregate; SensorType::COUNT],
     /// By direction; see [`Direction`].
     pub commands: [Commands; 2],
+    /// What became of the capture, if there is one.
+    pub capture: Capture,
     /// Written by the tick thread: the stop of the plant.
     pub stop: Stop,
     /// Written by the cold thread.
@@ -80,6 +82,19 @@ pub const SYSTEMS: [&str; 12] = [
     "stop", "events", "orders", "t3", "expire", "t2", "t1", "held", "rules", "second", "publish",
     "show",
 ];
+
+/// A capture, in ticks by the tick thread, in bytes and cells by the thread that writes the file.
+#[derive(Debug, Default)]
+pub struct Capture {
+    /// Ticks that were captured.
+    pub ticks: Counter,
+    /// Ticks that were shed, because the file could not keep up.
+    pub shed_ticks: Counter,
+    /// Size of the file, in bytes.
+    pub written_bytes: Counter,
+    /// Cells of 64 bytes that came after the file had ended.
+    pub unwritten_cells: Counter,
+}
 
 /// What the watchdog sees.
 #[derive(Debug, Default)]

@@ -15,6 +15,7 @@ mod automation;
 mod command;
 mod component;
 mod control;
+mod digest;
 mod fault;
 mod fold;
 mod lanes;
@@ -22,6 +23,7 @@ mod marks;
 mod options;
 mod order;
 mod publish;
+mod replay;
 mod row;
 mod sequence;
 mod sessions;
@@ -37,6 +39,7 @@ use ecs::{KeyIndex, Schedule};
 use netloop::Slot;
 use wire::{DeviceId, SensorType, Tier};
 
+use crate::capture::Frame;
 use crate::interval::Interval;
 use crate::order::OrderPort;
 use crate::stats::{TierTotals, TwinStats};
@@ -51,7 +54,7 @@ pub use component::{
 };
 pub use fault::{Fault, FaultOptions, Injected};
 pub use fold::{Folded, fold};
-pub use lanes::{LaneCapacities, Lanes, lanes};
+pub use lanes::{Lane, LaneCapacities, Lanes, lanes};
 pub use options::WorldOptions;
 pub use row::{ROWS_MAX, RowRef};
 pub use sequence::{AHEAD_MAX, SEEN_BITS, Sighting, observe};
@@ -61,6 +64,7 @@ pub use threshold::{Direction, Level, Limits};
 pub use watch::Watch;
 
 use apply::Part;
+use digest::Digest;
 use order::OpenOrders;
 use stop::Stops;
 use systems::Step;
@@ -126,6 +130,7 @@ struct Plant {
     losses: Losses,
     relink: bool,
     next_second_tick: u64,
+    digest: Digest,
     stats: Arc<TwinStats>,
     interval: Box<Interval>,
     watch: Option<Watch>,
@@ -158,6 +163,7 @@ impl World {
             losses: Losses::default(),
             relink: false,
             next_second_tick: u64::from(options.hz),
+            digest: Digest::default(),
             options,
             stats,
             interval,
@@ -179,12 +185,38 @@ impl World {
     /// One tick, the `tick`-th of the schedule. `clock` tells the time in nanoseconds since the Unix epoch; it is asked
     /// between two systems, and within them once for every few hundred records.
     pub fn tick(&mut self, lanes: &mut Lanes, tick: u64, clock: &mut dyn FnMut() -> u64) {
+        let began_ns = clock();
+        let room = self.run(lanes, tick, (began_ns, clock), None);
+        if let Some(tap) = &mut lanes.tap {
+            let digest = self.plant.next_digest(&self.ecs);
+            tap.end_tick(tick, began_ns, digest, room as u64);
+        }
+    }
+
+    /// One tick of a capture, of which it makes the same rows; gives its digest. `lanes` are those that lead nowhere.
+    pub fn replay(&mut self, lanes: &mut Lanes, frame: &Frame<'_>) -> u64 {
+        let began_ns = frame.began_ns;
+        self.run(lanes, frame.tick, (began_ns, &mut || began_ns), Some(frame));
+        self.plant.next_digest(&self.ecs)
+    }
+
+    /// Runs the systems, and gives the room that the rules had for commands.
+    fn run(
+        &mut self,
+        lanes: &mut Lanes,
+        tick: u64,
+        (began_ns, clock): (u64, &mut dyn FnMut() -> u64),
+        frame: Option<&Frame<'_>>,
+    ) -> usize {
         self.plant.crossings.clear();
-        let mut moment = systems::Tick { plant: &mut self.plant, lanes, tick, clock };
+        let plant = &mut self.plant;
+        let mut moment = systems::Tick { plant, lanes, tick, clock, began_ns, room: 0, frame };
         self.schedule.run_timed(&mut self.ecs, &mut moment, tick, |moment| (moment.clock)());
+        let room = moment.room;
         for (system, to) in self.schedule.systems().iter().zip(&self.plant.stats.systems) {
             to.set(&system.times());
         }
+        room
     }
 
     /// The sensor of this name, if the world has it.

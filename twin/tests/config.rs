@@ -166,7 +166,7 @@ fn unknown_key_names_place_value_neighbours_and_the_nearest_key() {
              holds hz, core, catch_up, drain_t1, drain_t2, drain_t3"
                 .to_owned(),
             "quux = \"1\" (from --set): no such key; the sections are net, address, tick, idle, host, ring, world, \
-             http, tls, thresholds, automation, fault, log"
+             http, tls, thresholds, automation, fault, capture, log"
                 .to_owned(),
             "ring = \"7\" (from --set): no such key; [ring] holds t1, t2, t3, out".to_owned(),
         ]

@@ -91,6 +91,9 @@ fn ten_thousand_ticks_allocate_nothing() {
         rig.open(session);
         rig.hello(session, 0);
     }
+    // With the capture on: what it takes is copied into memory that was there before.
+    let (tap, mut captured) = twin::capture::tap(1 << 14, std::sync::Arc::clone(&rig.stats));
+    rig.lanes.tap = Some(tap);
     let (mut counted, mut shown) = (0, 0);
     for tick in 0..10_200 {
         feed(&mut rig, tick);
@@ -110,9 +113,12 @@ fn ten_thousand_ticks_allocate_nothing() {
             shown += picture.rows.len() + picture.crossings.len();
             looks.recycle(picture);
         }
+        captured.pop_chunk(1 << 14, |_, _| {});
     }
     assert_eq!(counted, 0);
     assert!(shown > 1_000_000, "rows were shown meanwhile: {shown}");
+    let capture = &rig.stats.capture;
+    assert_eq!((capture.ticks.value(), capture.shed_ticks.value()), (10_200, 0));
     assert!(allocations() > 0, "the allocator counts");
     let totals = rig.totals(Tier::T1);
     assert_eq!(totals.residual, 0);

@@ -330,3 +330,27 @@ fn a_loss_that_turns_out_to_be_none_leaves_the_monotonic_count_alone() {
     rig.ticks(10);
     assert_eq!((ingress.lost.value(), ingress.lost_max.value()), (1, 2));
 }
+
+/// Story: a device that says no hello lost its session and opened another one within a tick. The last records of the old
+/// session and the first of the new one were resolved together, and the numbering began anew before any of them was
+/// counted; the old ones then set it back to theirs, and the device's next records were stale.
+#[test]
+fn a_boot_that_nobody_announced_is_seen_within_a_tick() {
+    let mut rig = Rig::new(options());
+    rig.open(1);
+    for seq in 0..30 {
+        rig.receive(Tier::T1, 1, 0, &record(7, 1, seq, f64::from(seq)));
+        rig.tick();
+    }
+    rig.receive(Tier::T1, 1, 0, &record(7, 1, 30, 30.0));
+    rig.receive(Tier::T1, 1, 0, &record(7, 1, 31, 31.0));
+    rig.open(2);
+    for seq in 0..3 {
+        rig.receive(Tier::T1, 2, 0, &record(7, 1, seq, 100.0 + f64::from(seq)));
+    }
+    rig.tick();
+    let outcomes = rig.world.outcomes(Tier::T1);
+    assert_eq!((outcomes.applied, outcomes.stale, outcomes.duplicate), (35, 0, 0));
+    assert_eq!(rig.world.sensor(rig::device(7), 1).unwrap().live.value, 102.0);
+    assert_eq!(rig.totals(Tier::T1).residual, 0);
+}

@@ -14,7 +14,7 @@ use crate::args::{
 };
 use crate::certs::{self, DevPair};
 use crate::cold::Ended;
-use crate::config::{Config, Effective, Layers, Rule};
+use crate::config::{Config, Effective, Layers};
 use crate::credentials::Credentials;
 use crate::http::Surface;
 use crate::runtime::Twin;
@@ -84,14 +84,15 @@ fn pair(dev: DevPair) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) 
 fn config(args: &DemoArgs) -> anyhow::Result<Config> {
     let http = format!("http.addr={}", args.http);
     let keep = ["net.addr=127.0.0.1:0", &http, "net.max_sessions=4096"];
-    let layers = Layers::of_process(None, keep.map(str::to_owned).to_vec());
-    let mut config = Effective::load(&layers)?.config().clone();
-    if config.automation.rules.is_empty() {
-        let sensor_type = wire::SensorType::Temperature.index();
-        config.automation.rules =
-            vec![Rule { sensor_type, above: COOL_ABOVE_C, setpoint: COOL_TO_C }];
+    let mut layers = Layers::of_process(None, keep.map(str::to_owned).to_vec());
+    let effective = Effective::load(&layers)?;
+    if !effective.config().automation.rules.is_empty() {
+        return Ok(effective.config().clone());
     }
-    Ok(config)
+    layers.set.push(format!(
+        "automation.rules=[{{ sensor_type = \"temperature\", above = {COOL_ABOVE_C:?}, setpoint = {COOL_TO_C:?} }}]"
+    ));
+    Ok(Effective::load(&layers)?.config().clone())
 }
 
 /// Devices that report alike.

@@ -19,7 +19,9 @@ use crate::runtime::Twin;
 /// # Errors
 /// The configuration is wrong ([`crate::config::Rejected`]), an address is taken, or a file cannot be read or written.
 pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
-    let effective = Effective::load(&args.layers.layers())?;
+    let mut layers = args.layers.layers();
+    layers.set.extend(args.capture.map(|path| format!("capture.file={}", path.display())));
+    let effective = Effective::load(&layers)?;
     let config = effective.config();
     logging::start(config.log.level);
     let credentials = Credentials::load(&config.tls)?;

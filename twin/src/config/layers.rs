@@ -2,7 +2,7 @@
 //!
 //! A layer is read into settings that carry their origin. Nothing is checked here but the syntax.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
@@ -91,24 +91,33 @@ impl Layers {
                 return mistakes.push(ConfigError::Unreadable { path: path.clone(), reason });
             }
         };
-        // Parsed twice: once for the values, once for the places of the keys.
-        match (text.parse::<toml::Table>(), DeTable::parse(&text)) {
-            (Ok(values), Ok(places)) => {
-                let file = File { path, text: &text };
-                file.walk("", values, places.get_ref(), settings);
-            }
-            (Err(error), _) | (_, Err(error)) => {
-                let line = error.span().map_or(1, |span| line_at(&text, span.start));
-                let place = Source::File { path: path.clone(), line };
-                let reason = error.message().to_owned();
-                mistakes.push(ConfigError::Syntax { place, reason });
-            }
+        read_text(path, &text, settings, mistakes);
+    }
+}
+
+/// The settings of a TOML text that stands in `path`.
+pub(super) fn read_text(
+    path: &Path,
+    text: &str,
+    settings: &mut Vec<Setting>,
+    mistakes: &mut Vec<ConfigError>,
+) {
+    // Parsed twice: once for the values, once for the places of the keys.
+    match (text.parse::<toml::Table>(), DeTable::parse(text)) {
+        (Ok(values), Ok(places)) => {
+            File { path, text }.walk("", values, places.get_ref(), settings);
+        }
+        (Err(error), _) | (_, Err(error)) => {
+            let line = error.span().map_or(1, |span| line_at(text, span.start));
+            let place = Source::File { path: path.to_owned(), line };
+            let reason = error.message().to_owned();
+            mistakes.push(ConfigError::Syntax { place, reason });
         }
     }
 }
 
 struct File<'a> {
-    path: &'a PathBuf,
+    path: &'a Path,
     text: &'a str,
 }
 
@@ -135,7 +144,7 @@ impl File<'_> {
                 (value, _) => out.push(Setting {
                     key,
                     value: Written::Value(value),
-                    source: Source::File { path: self.path.clone(), line },
+                    source: Source::File { path: self.path.to_owned(), line },
                 }),
             }
         }

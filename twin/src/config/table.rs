@@ -61,7 +61,7 @@ const fn key(name: &'static str, default: &'static str, kind: Kind, doc: &'stati
 
 /// All keys, section by section.
 pub(crate) fn keys() -> impl Iterator<Item = &'static Key> {
-    [NET, ADDRESS, TICK, IDLE, HOST, RING, REST, THRESHOLDS, AUTOMATION, FAULT, LOG]
+    [NET, ADDRESS, TICK, IDLE, HOST, RING, REST, THRESHOLDS, AUTOMATION, FAULT, CAPTURE, LOG]
         .into_iter()
         .flatten()
 }
@@ -492,6 +492,27 @@ const FAULT: &[Key] = &[
         "0",
         Kind::Real { min: 0.0, max: 1.0, set: |c, v| c.fault.corrupt = v },
         "Probability that a byte of a record is changed.",
+    ),
+];
+
+const CAPTURE: &[Key] = &[
+    key(
+        "capture.file",
+        "none",
+        Kind::PathOrNone { set: |c, v| c.capture.file = v },
+        "Keeps everything that the tick thread consumes in this file, to be read by `pollux replay` and `pollux inspect`. It must not be there yet.",
+    ),
+    key(
+        "capture.max_bytes",
+        "1073741824",
+        Kind::Count { min: MIB, max: 1 << 50, set: |c, v| c.capture.max_bytes = v },
+        "Size of that file at most. It keeps the beginning, since a replay begins there; then the capture ends, and that is said.",
+    ),
+    key(
+        "capture.ring",
+        "262144",
+        Kind::PowerOfTwo { min: 1024, max: RING_MAX, set: |c, v| c.capture.ring = v as usize },
+        "Cells of 64 bytes between the tick thread and the file. A full ring sheds whole ticks of the capture, never of the plant.",
     ),
 ];
 

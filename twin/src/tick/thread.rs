@@ -129,6 +129,9 @@ impl TickThread {
 
     fn finish(mut self) {
         self.world.settle(&self.lanes);
+        if let Some(tap) = self.lanes.tap.take() {
+            tap.finish(self.world.state_hash());
+        }
         self.stats.tick.cpu_ns.set(thread_cpu_ns());
         let now = self.clock.now().instant;
         let at_ns = duration_ns(now.saturating_duration_since(self.started));

@@ -63,7 +63,7 @@ impl Plant {
         tick: u64,
         clock: &mut dyn FnMut() -> u64,
     ) {
-        let workers = lanes.workers_mut();
+        let (workers, tap) = lanes.parts_mut();
         // No worker is the first one in every tick: the budget may end before the last.
         let mut at = tick as usize % workers.len();
         let mut budget = self.options.drain[tier.index()];
@@ -74,8 +74,12 @@ impl Plant {
             let step = budget.min(STEP_RECORDS).min(room);
             let entities = ecs.len();
             let taken = ring.pop_chunk(step, |front, back| {
-                self.take(ecs, tier, front, tick, clock);
-                self.take(ecs, tier, back, tick, clock);
+                for slots in [front, back] {
+                    if let Some(tap) = tap {
+                        tap.push_chunk(tier, slots);
+                    }
+                    self.take(ecs, tier, slots, tick, clock);
+                }
             });
             empty = if taken == 0 { empty + 1 } else { 0 };
             let spawned = ecs.len() - entities;
@@ -87,7 +91,7 @@ impl Plant {
         }
     }
 
-    fn take(
+    pub(super) fn take(
         &mut self,
         ecs: &mut ecs::World,
         tier: Tier,
@@ -130,12 +134,16 @@ impl Plant {
         slots: &[Slot],
         clock: &mut dyn FnMut() -> u64,
     ) {
-        for slots in slots.chunks(PART_RECORDS) {
-            self.resolve(slots);
-            if !self.part.misses.is_empty() {
-                self.resolve_misses(ecs, tier, slots);
+        for mut slots in slots.chunks(PART_RECORDS) {
+            while !slots.is_empty() {
+                self.resolve(slots);
+                let mut count = slots.len();
+                if !self.part.misses.is_empty() {
+                    count = self.resolve_misses(ecs, tier, slots);
+                }
+                self.fold_part(ecs, tier, &slots[..count], clock());
+                slots = &slots[count..];
             }
-            self.fold_part(ecs, tier, slots, clock());
         }
     }
 
@@ -156,9 +164,11 @@ impl Plant {
         }
     }
 
-    /// Looks the listed records up by key, spawns sensors that are new, and teaches the sessions' tables.
+    /// Looks the listed records up by key, spawns sensors that are new, and teaches the sessions' tables. Says how many of the
+    /// records have their rows now: it ends before one that begins its sensor's numbering anew, because those ahead of it
+    /// have to be folded first.
     #[cold]
-    fn resolve_misses(&mut self, ecs: &mut ecs::World, tier: Tier, slots: &[Slot]) {
+    fn resolve_misses(&mut self, ecs: &mut ecs::World, tier: Tier, slots: &[Slot]) -> usize {
         let mut part = std::mem::take(&mut self.part);
         part.keys.clear();
         part.keys.extend(part.misses.iter().map(|&at| name_of(&slots[at as usize])));
@@ -167,6 +177,10 @@ impl Plant {
         self.index.find_batch(&part.keys, &mut part.found);
         for (&at, &found) in part.misses.iter().zip(&part.found) {
             let slot = &slots[at as usize];
+            if at > 0 && self.begins_anew(ecs, slot, found) {
+                self.part = part;
+                return at as usize;
+            }
             match self.resolve_miss(ecs, slot, found) {
                 Ok(row) => {
                     self.sessions.insert(slot.session, slot.hint, row);
@@ -176,6 +190,16 @@ impl Plant {
             }
         }
         self.part = part;
+        slots.len()
+    }
+
+    /// Whether a session without a hello names a sensor that another one named last: no epoch tells whether the device has
+    /// booted since, so its numbers may have begun anew. PROTOCOL.md#sequence.
+    fn begins_anew(&self, ecs: &ecs::World, slot: &Slot, found: Option<RowRef>) -> bool {
+        slot.epoch == 0
+            && found.or_else(|| self.index.find(name_of(slot))).is_some_and(|row| {
+                row.sensor_type().is_some() && ecs.value::<Link>(row).0 != slot.session
+            })
     }
 
     fn resolve_miss(
@@ -191,11 +215,7 @@ impl Plant {
             Some(row) => row,
             None => self.spawn_sensor(ecs, slot, record)?,
         };
-        if slot.epoch == 0
-            && row.sensor_type().is_some()
-            && ecs.value::<Link>(row).0 != slot.session
-        {
-            // No hello tells whether the device has booted since its last session, so its numbers may have.
+        if self.begins_anew(ecs, slot, Some(row)) {
             ecs.value_mut::<Live>(row).restart(slot);
         }
         *ecs.value_mut(row) = Link(slot.session);

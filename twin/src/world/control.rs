@@ -13,16 +13,20 @@ use super::component::{ActuatorStatus, Link, Live, SensorKey};
 use super::row::RowRef;
 use super::stop::STOP_TAG;
 use super::tables::{Rows, each_touched};
-use super::{Lanes, Plant, key_of};
+use super::{Lane, Lanes, Plant, key_of};
 
 /// Steps of sessions taken from a worker in one tick: a thousand sessions that come back at once are known after four.
 const EVENTS_MAX: usize = 256;
 
 impl Plant {
     pub(super) fn drain_events(&mut self, lanes: &mut Lanes, clock: &mut dyn FnMut() -> u64) {
-        for lane in lanes.workers_mut() {
+        let (workers, tap) = lanes.parts_mut();
+        for lane in workers {
             for _ in 0..EVENTS_MAX {
                 let Some(event) = lane.events.pop() else { break };
+                if let Some(tap) = tap {
+                    tap.push_event(&event);
+                }
                 self.sessions.handle_event(&event);
                 self.stops.handle_event(&event);
                 if let Some(watch) = &mut self.watch {
@@ -39,21 +43,36 @@ impl Plant {
         lanes: &mut Lanes,
         clock: &mut dyn FnMut() -> u64,
     ) {
-        for lane in lanes.workers_mut() {
+        let (workers, tap) = lanes.parts_mut();
+        for lane in workers {
             let budget = self.options.drain[Tier::T3.index()];
             for _ in 0..budget.min(lane.outbound_free()) {
                 let Some(slot) = lane.tiers[Tier::T3.index()].pop() else { break };
-                if slot.flags == 0 {
-                    lane.push_outbound(self.answer_command(ecs, &slot));
-                    let age_ns = clock().saturating_sub(slot.recv_ns);
-                    self.interval.record(Latency::ReceiveToAppliedT3, age_ns);
-                } else {
-                    self.end_command(ecs, &slot, clock());
+                if let Some(tap) = tap {
+                    tap.push_chunk(Tier::T3, &[slot]);
                 }
+                self.take_t3(ecs, lane, &slot, clock);
             }
         }
         if lanes.depth(Tier::T3) > 0 {
             self.stats.tick.budgets_spent.add(1);
+        }
+    }
+
+    /// Answers a command, or takes the end of one of ours.
+    pub(super) fn take_t3(
+        &mut self,
+        ecs: &mut ecs::World,
+        lane: &mut Lane,
+        slot: &Slot,
+        clock: &mut dyn FnMut() -> u64,
+    ) {
+        if slot.flags == 0 {
+            lane.push_outbound(self.answer_command(ecs, slot));
+            let age_ns = clock().saturating_sub(slot.recv_ns);
+            self.interval.record(Latency::ReceiveToAppliedT3, age_ns);
+        } else {
+            self.end_command(ecs, slot, clock());
         }
     }
 
@@ -123,8 +142,8 @@ impl Plant {
         &mut self,
         ecs: &mut ecs::World,
         lanes: &mut Lanes,
-        tick: u64,
-        clock: &mut dyn FnMut() -> u64,
+        moment: Moment,
+        mut room: usize,
     ) {
         let Self { touched, automation, .. } = self;
         if automation.is_active() {
@@ -133,45 +152,44 @@ impl Plant {
             });
         }
         while let Some(firing) = self.automation.poll() {
-            self.fire(ecs, &firing, lanes, tick, clock);
+            room -= usize::from(self.fire(ecs, &firing, lanes, moment, room));
         }
     }
 
     /// Sends the command of a rule, unless its actuator holds the setpoint or cannot be reached now; then a later record
-    /// of the sensor brings it up again.
+    /// of the sensor brings it up again. True when it was sent.
     fn fire(
         &mut self,
         ecs: &mut ecs::World,
         firing: &Firing,
         lanes: &mut Lanes,
-        tick: u64,
-        clock: &mut dyn FnMut() -> u64,
-    ) {
+        moment: Moment,
+        room: usize,
+    ) -> bool {
         let rule = self.automation.rule(firing.rule);
         let sensor: SensorKey = *ecs.value(firing.sensor);
         let key = SensorKey::new(sensor.device, rule.actuator_id, rule.sensor_type);
         let Link(link) = *ecs.value(firing.sensor);
         let epoch = ecs.value::<Live>(firing.sensor).epoch;
-        let Some(row) = self.find_or_spawn_actuator(ecs, key, link) else { return };
+        let Some(row) = self.find_or_spawn_actuator(ecs, key, link) else { return false };
         if self.stops.is_stopped()
-            || !self.actuators.wants(ecs.value(row), rule.setpoint, epoch, tick)
+            || !self.actuators.wants(ecs.value(row), rule.setpoint, epoch, moment.tick)
         {
-            return;
+            return false;
         }
         let Some(session) = self.sessions.commandable(link) else {
             self.actuators.count_unreachable();
             self.relink |= !self.sessions.is_open(link);
-            return;
+            return false;
         };
-        let lane = lanes.lane_of(session);
-        if !self.actuators.has_room() || lane.outbound_free() == 0 {
-            return;
+        if !self.actuators.has_room() || room == 0 {
+            return false;
         }
         let setpoint = Setpoint { session, epoch, value: rule.setpoint };
-        let moment = Moment { tick, unix_ns: clock() };
         let state = ecs.value_mut(row);
         let command = self.actuators.send(row, &key, state, &setpoint, moment);
-        lane.push_outbound(command);
+        lanes.lane_of(session).push_outbound(command);
+        true
     }
 
     /// The actuator of this key; none when the name is a sensor's or the world is full.

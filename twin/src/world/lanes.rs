@@ -10,10 +10,13 @@ use wire::{RECORD_BYTES, Tier};
 
 /// Stop commands that may wait for a worker's next turn; those beyond follow in the next tick.
 const STOPS_MAX: usize = 1024;
+use crate::capture::Tap;
 
 /// What the tick thread holds of the rings of all workers.
 pub struct Lanes {
     workers: Vec<Lane>,
+    /// What the tick takes from the rings goes through it, if there is a capture.
+    pub tap: Option<Tap>,
     /// When the tick thread will next look, for the workers to be ready by then.
     pub due: Due,
 }
@@ -27,7 +30,8 @@ pub struct Lane {
     /// Stop commands, which the worker takes before everything else.
     stops: Producer<Outbound>,
     /// Answers and commands, to be sent in the worker's next turn.
-    outbound: Producer<Outbound>,
+    /// None where nobody listens.
+    outbound: Option<Producer<Outbound>>,
     /// Something was pushed into `outbound` since this was last asked.
     asked: bool,
     /// What the worker counts.
@@ -54,7 +58,7 @@ pub fn lanes(
 ) -> (Vec<RingPort>, Lanes) {
     let made = workers.iter().map(|worker| lane(capacities, Arc::clone(worker), due.clone()));
     let (ports, workers) = made.unzip();
-    (ports, Lanes { workers, due })
+    (ports, Lanes { workers, tap: None, due })
 }
 
 fn lane(capacities: &LaneCapacities, worker: Arc<WorkerStats>, due: Due) -> (RingPort, Lane) {
@@ -73,6 +77,7 @@ fn lane(capacities: &LaneCapacities, worker: Arc<WorkerStats>, due: Due) -> (Rin
         renewals: None,
     };
     let tiers = [t1_out, t2_out, t3_out];
+    let outbound = Some(outbound);
     (port, Lane { tiers, events: events_out, stops, outbound, asked: false, worker })
 }
 
@@ -86,6 +91,26 @@ fn written_ring(capacity: usize) -> (Producer<Slot>, Consumer<Slot>) {
 }
 
 impl Lanes {
+    /// Lanes that nothing comes from, and where everything that is sent is gone.
+    #[must_use]
+    pub fn nowhere(due: Due) -> Self {
+        let one = LaneCapacities { tiers: [1; Tier::COUNT], events: 1, outbound: 1 };
+        let (_, mut lanes) = lanes(&one, &[WorkerStats::shared()], due);
+        lanes.workers.iter_mut().for_each(|lane| lane.outbound = None);
+        lanes
+    }
+
+    /// The rings of each worker, and the tap that what they give goes through.
+    pub fn parts_mut(&mut self) -> (&mut [Lane], &mut Option<Tap>) {
+        (&mut self.workers, &mut self.tap)
+    }
+
+    /// Answers and commands that every worker has room for.
+    #[must_use]
+    pub fn outbound_free(&self) -> usize {
+        self.workers.iter().map(Lane::outbound_free).min().unwrap_or(0)
+    }
+
     /// The rings of each worker.
     pub fn workers_mut(&mut self) -> &mut [Lane] {
         &mut self.workers
@@ -157,7 +182,7 @@ impl Lane {
     /// Answers and commands that there is room for.
     #[must_use]
     pub fn outbound_free(&self) -> usize {
-        self.outbound.free()
+        self.outbound.as_ref().map_or(usize::MAX, Producer::free)
     }
 
     /// Asks the worker to send an answer or a command.
@@ -165,7 +190,9 @@ impl Lane {
     /// # Panics
     /// There is no room, which the caller has looked for.
     pub fn push_outbound(&mut self, outbound: Outbound) {
-        self.outbound.push(outbound).expect("room was looked for because the ring never blocks");
+        if let Some(ring) = &mut self.outbound {
+            ring.push(outbound).expect("room was looked for because the ring never blocks");
+        }
         self.asked = true;
     }
 

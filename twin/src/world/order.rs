@@ -5,6 +5,7 @@
 use netloop::{Slot, slot};
 use wire::{Command, Record};
 
+use crate::capture::Frame;
 use crate::interval::Latency;
 use crate::order::{ORDERS_MAX, Order, OrderEnd, OrderPort, Outcome};
 
@@ -40,19 +41,30 @@ impl OpenOrders {
 
 impl Plant {
     /// Takes the orders that wait.
-    pub(super) fn drain_orders(
+    pub(super) fn drain_orders(&mut self, ecs: &mut ecs::World, lanes: &mut Lanes, moment: Moment) {
+        for _ in 0..TAKEN_MAX {
+            let Some(order) = self.orders_port.as_mut().and_then(OrderPort::pop) else { return };
+            let opened = self.open_order(ecs, &order, lanes, moment);
+            if let Some(tap) = &mut lanes.tap {
+                tap.push_order(&order, opened == Err(Outcome::Busy));
+            }
+            if let Err(outcome) = opened {
+                self.push_end(&order, outcome, order.value, moment.unix_ns);
+            }
+        }
+    }
+
+    /// Takes the orders of a capture; one that was busy found a ring full, which is nothing that a replay has.
+    pub(super) fn replay_orders(
         &mut self,
         ecs: &mut ecs::World,
         lanes: &mut Lanes,
-        tick: u64,
-        clock: &mut dyn FnMut() -> u64,
+        frame: &Frame<'_>,
+        moment: Moment,
     ) {
-        for _ in 0..TAKEN_MAX {
-            let Some(order) = self.orders_port.as_mut().and_then(OrderPort::pop) else { return };
-            let moment = Moment { tick, unix_ns: clock() };
-            if let Err(outcome) = self.open_order(ecs, &order, lanes, moment) {
-                self.push_end(&order, outcome, order.value, moment.unix_ns);
-            }
+        for (order, _) in frame.orders.iter().filter(|(_, was_busy)| !was_busy) {
+            // The end goes nowhere: nobody waits for it.
+            let _ = self.open_order(ecs, order, lanes, moment);
         }
     }
 
@@ -127,7 +139,9 @@ impl Plant {
     }
 
     fn push_end(&mut self, order: &Order, outcome: Outcome, value: f64, ended_ns: u64) {
-        let port = self.orders_port.as_mut().expect("a port because the order came through it");
-        port.push_end(OrderEnd { id: order.id, outcome, value, ended_ns });
+        // Without a port the order came out of a capture, and nobody waits for its end.
+        if let Some(port) = &mut self.orders_port {
+            port.push_end(OrderEnd { id: order.id, outcome, value, ended_ns });
+        }
     }
 }

@@ -206,6 +206,11 @@ impl Plant {
     ) {
         let Some(port) = &self.orders_port else { return };
         let (word, asked_ns) = port.stop();
+        if word != self.stops.word()
+            && let Some(tap) = &mut lanes.tap
+        {
+            tap.push_stop(word, asked_ns);
+        }
         self.stops.set(word, asked_ns);
         self.stops.handle_timeouts(tick);
         for _ in 0..TOLD_MAX {

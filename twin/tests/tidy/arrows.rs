@@ -8,7 +8,7 @@ use toml::Table;
 use super::tree::{Finding, Tree};
 
 /// Folder of a manifest, and the crates of this house that it may depend on. The longest folder that fits decides.
-const ARROWS: [(&str, &[&str]); 10] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("wire", &[]),
     ("wire/fuzz", &["wire"]),
     ("ecs", &[]),
@@ -16,12 +16,14 @@ const ARROWS: [(&str, &[&str]); 10] = [
     ("netloop", &["wire"]),
     ("netloop/fuzz", &["netloop", "wire"]),
     ("twin", &["netloop", "ecs", "wire"]),
+    ("twin/fuzz", &["twin", "netloop", "wire"]),
+    ("sim", &["twin", "netloop", "ecs", "wire"]),
     ("bench", &["netloop", "ecs", "wire"]),
     ("bench/peers", &["netloop", "ecs", "wire"]),
     // Other transports end in the product's own world and tick, so that a figure differs by the transport alone.
     ("bench/peers/transports", &["netloop", "twin", "wire"]),
 ];
-const HOUSE: [&str; 5] = ["wire", "ecs", "netloop", "twin", "bench"];
+const HOUSE: [&str; 6] = ["wire", "ecs", "netloop", "twin", "sim", "bench"];
 const SECTIONS: [&str; 3] = ["dependencies", "dev-dependencies", "build-dependencies"];
 
 /// Every arrow that points the wrong way.

@@ -1,0 +1,206 @@
+//! The network between devices and twin: a path each way for every device, on which faults strike.
+//!
+//! A datagram passes the faults in their order, each with draws of its own, so that a fault that is cut out changes nothing
+//! in the others. What arrives, arrives in the order of its time, then of its sending.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+use std::net::SocketAddr;
+
+use crate::chance::Chance;
+use crate::scenario::{Fault, Kind, Scenario};
+
+/// Where the twin listens.
+pub(crate) const TWIN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(10, 255, 0, 1)), 4433);
+
+/// Which way a datagram goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Way {
+    ToTwin,
+    ToDevice,
+}
+
+/// A datagram that arrives.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Arrival {
+    pub(crate) at_ns: u64,
+    order: u64,
+    pub(crate) device: u32,
+    pub(crate) way: Way,
+    /// The address of the device as the twin sees it.
+    pub(crate) from: SocketAddr,
+    pub(crate) payload: Vec<u8>,
+}
+
+/// What a fault remembers of a path.
+#[derive(Debug)]
+struct Struck {
+    chance: Chance,
+    /// Datagrams until the run of losses, or of none, ends.
+    run: u32,
+    losing: bool,
+    /// When the queue before a slow path is empty again.
+    idle_ns: u64,
+}
+
+/// All paths.
+pub(crate) struct Network {
+    seed: u64,
+    faults: Vec<Fault>,
+    delays_us: BTreeMap<u32, u64>,
+    addresses: BTreeMap<u32, SocketAddr>,
+    struck: BTreeMap<(u64, u32, Way), Struck>,
+    flights: BinaryHeap<Reverse<Arrival>>,
+    order: u64,
+    /// A number that all datagrams on the wire so far decide.
+    pub(crate) wire_hash: u64,
+    pub(crate) sent: u64,
+    pub(crate) lost: u64,
+}
+
+impl Network {
+    pub(crate) fn new(scenario: &Scenario) -> Self {
+        let devices = scenario.devices.iter();
+        Self {
+            seed: scenario.seed,
+            faults: scenario.faults.clone(),
+            delays_us: devices.clone().map(|of| (of.number, of.delay_us)).collect(),
+            addresses: devices.map(|of| (of.number, address(of.number, 0))).collect(),
+            struck: BTreeMap::new(),
+            flights: BinaryHeap::new(),
+            order: 0,
+            wire_hash: 0,
+            sent: 0,
+            lost: 0,
+        }
+    }
+
+    /// The device that has this address now.
+    pub(crate) fn device_at(&self, address: SocketAddr) -> Option<u32> {
+        let mut addresses = self.addresses.iter();
+        addresses.find(|(_, of)| **of == address).map(|(device, _)| *device)
+    }
+
+    /// Gives a device another address: another port, or another host too.
+    pub(crate) fn move_device(&mut self, device: u32, times: u32) {
+        self.addresses.insert(device, address(device, times));
+    }
+
+    /// When the next datagram arrives.
+    pub(crate) fn next_ns(&self) -> Option<u64> {
+        self.flights.peek().map(|Reverse(flight)| flight.at_ns)
+    }
+
+    /// The next datagram that has arrived.
+    pub(crate) fn poll(&mut self, now_ns: u64) -> Option<Arrival> {
+        self.flights.peek().filter(|Reverse(flight)| flight.at_ns <= now_ns)?;
+        self.flights.pop().map(|Reverse(flight)| flight)
+    }
+
+    /// Puts a datagram on the path of a device.
+    pub(crate) fn send(&mut self, now_ns: u64, device: u32, way: Way, payload: &[u8]) {
+        self.sent += 1;
+        for chunk in payload.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.wire_hash = (self.wire_hash ^ u64::from_le_bytes(word))
+                .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+                .rotate_left(23);
+        }
+        let delay_ns = self.delays_us[&device] * 1_000;
+        let mut flight = Passing { at_ns: now_ns + delay_ns, copies: 1, payload: payload.to_vec() };
+        for at in 0..self.faults.len() {
+            let fault = self.faults[at];
+            if fault.strikes(device, now_ns / 1_000) && !self.pass(&fault, device, way, &mut flight)
+            {
+                self.lost += 1;
+                return;
+            }
+        }
+        let from = self.addresses[&device];
+        for copy in 0..flight.copies {
+            self.order += 1;
+            let (at_ns, payload) = (flight.at_ns + copy * 1_000, flight.payload.clone());
+            let arrival = Arrival { at_ns, order: self.order, device, way, from, payload };
+            self.flights.push(Reverse(arrival));
+        }
+    }
+
+    /// What a fault makes of a datagram; false when it is lost.
+    fn pass(&mut self, fault: &Fault, device: u32, way: Way, flight: &mut Passing) -> bool {
+        let purpose = fault.number << 33 | u64::from(device) << 1 | u64::from(way == Way::ToTwin);
+        let seed = self.seed;
+        let fresh = || Struck {
+            chance: Chance::new(seed, purpose ^ 0xfa17),
+            run: 0,
+            losing: true,
+            idle_ns: 0,
+        };
+        let struck = self.struck.entry((fault.number, device, way)).or_insert_with(fresh);
+        match fault.kind {
+            Kind::Loss(probability) => return !struck.chance.happens(probability),
+            Kind::Bursts(losses, between) => return !struck.is_in_burst(losses, between),
+            Kind::Reorder(late_us) => {
+                flight.at_ns += struck.chance.between(0, late_us) * 1_000;
+            }
+            Kind::Duplicate(probability) => {
+                flight.copies += u64::from(struck.chance.happens(probability));
+            }
+            Kind::Delay(longer_us) => flight.at_ns += longer_us * 1_000,
+            Kind::Rate(bytes_per_s, queue_bytes) => {
+                return struck.is_carried(bytes_per_s, queue_bytes, flight);
+            }
+            Kind::BlackHole(bytes) => return flight.payload.len() <= bytes,
+            Kind::Partition => return false,
+            Kind::Deaf => return way == Way::ToTwin,
+            Kind::Corrupt(probability) => {
+                if struck.chance.happens(probability) {
+                    let bit = struck.chance.between(0, flight.payload.len() as u64 * 8 - 1);
+                    flight.payload[bit as usize / 8] ^= 1 << (bit % 8);
+                }
+            }
+            Kind::Address
+            | Kind::Reboot
+            | Kind::StallWorkers
+            | Kind::StallTicks
+            | Kind::ClockJump(_) => {}
+        }
+        true
+    }
+}
+
+/// A datagram on its way through the faults.
+struct Passing {
+    at_ns: u64,
+    copies: u64,
+    payload: Vec<u8>,
+}
+
+impl Struck {
+    /// The next datagram of a pattern of run lengths.
+    fn is_in_burst(&mut self, losses: f64, between: f64) -> bool {
+        if self.run == 0 {
+            self.losing = !self.losing;
+            self.run = self.chance.run(if self.losing { losses } else { between });
+        }
+        self.run -= 1;
+        self.losing
+    }
+
+    fn is_carried(&mut self, bytes_per_s: u64, queue_bytes: u64, flight: &mut Passing) -> bool {
+        let waiting_ns = self.idle_ns.saturating_sub(flight.at_ns);
+        let bytes = flight.payload.len() as u64;
+        if waiting_ns * bytes_per_s / 1_000_000_000 + bytes > queue_bytes {
+            return false;
+        }
+        self.idle_ns = self.idle_ns.max(flight.at_ns) + bytes * 1_000_000_000 / bytes_per_s;
+        flight.at_ns = self.idle_ns;
+        true
+    }
+}
+
+fn address(device: u32, times: u32) -> SocketAddr {
+    let [.., high, low] = device.to_be_bytes();
+    SocketAddr::from(([10, times as u8 % 250, high, low], 9_000 + times as u16))
+}

@@ -1,0 +1,121 @@
+//! Seeds for as long as it is let: those that fail are kept and shrunk.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Parser;
+use netloop::Clock;
+
+use crate::plant::run;
+use crate::scenario::Scenario;
+use crate::shrink::shrink;
+
+/// Runs of a scenario that shrinking may take.
+const SHRINK_RUNS: usize = 400;
+
+/// Runs seeds through the plant in a box. Ends with 3 when one fails.
+#[derive(Debug, Parser)]
+pub struct Args {
+    /// The first seed.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// Seeds to run.
+    #[arg(long, default_value_t = 500)]
+    seeds: u64,
+    /// Every so many seeds only, to share them among processes.
+    #[arg(long, default_value_t = 1)]
+    step: u64,
+    /// Ends after this many seconds.
+    #[arg(long)]
+    for_s: Option<u64>,
+    /// Draws large scenarios too.
+    #[arg(long)]
+    large: bool,
+    /// Prints every scenario.
+    #[arg(long)]
+    verbose: bool,
+    /// Writes failing seeds, what they broke, and the least of them into this folder.
+    #[arg(long)]
+    keep: Option<PathBuf>,
+}
+
+#[derive(Default)]
+struct Sum {
+    seeds: u64,
+    failed: u64,
+    records: u64,
+    datagrams: u64,
+    sessions: u64,
+    device_us: u64,
+    simulated_us: u64,
+}
+
+/// Runs the seeds that were asked for.
+///
+/// # Errors
+/// What failed cannot be kept.
+pub fn soak(args: &Args) -> anyhow::Result<ExitCode> {
+    let clock = Clock::new();
+    let began = clock.now().instant;
+    let mut sum = Sum::default();
+    for seed in
+        (args.from..).step_by(usize::try_from(args.step)?).take(usize::try_from(args.seeds)?)
+    {
+        let elapsed = clock.now().instant - began;
+        if args.for_s.is_some_and(|limit| elapsed >= Duration::from_secs(limit)) {
+            break;
+        }
+        one(args, seed, &mut sum)?;
+    }
+    say(&sum, clock.now().instant - began);
+    Ok(if sum.failed > 0 { ExitCode::from(3) } else { ExitCode::SUCCESS })
+}
+
+#[expect(clippy::print_stdout, reason = "the verdict is the result")]
+fn one(args: &Args, seed: u64, sum: &mut Sum) -> anyhow::Result<()> {
+    let scenario = Scenario::draw(seed, args.large);
+    if args.verbose {
+        println!("{scenario}");
+    }
+    let outcome = run(&scenario);
+    sum.seeds += 1;
+    sum.records += outcome.records;
+    sum.datagrams += outcome.datagrams[0];
+    sum.sessions += outcome.sessions;
+    sum.simulated_us += outcome.simulated_us;
+    sum.device_us += outcome.simulated_us * scenario.devices.len() as u64;
+    let Some(violation) = outcome.violation else { return Ok(()) };
+    sum.failed += 1;
+    println!("FAILED {scenario}  {violation}");
+    if let Some(folder) = &args.keep {
+        let least = shrink(&scenario, SHRINK_RUNS);
+        let broken = run(&least).violation.map(|violation| violation.to_string());
+        let text = format!(
+            "{scenario}\n{violation}\n\nthe least that fails:\n{least}\n{}\n\n{least:#?}\n",
+            broken.unwrap_or_default()
+        );
+        let path = folder.join(format!("seed-{seed}.txt"));
+        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        std::fs::write(&path, &text).with_context(|| path.display().to_string())?;
+        println!("the least that fails: {least}");
+    }
+    Ok(())
+}
+
+#[expect(clippy::print_stdout, reason = "the sum is the result")]
+fn say(sum: &Sum, elapsed: Duration) {
+    println!(
+        "{} seeds, {} failed; {:.0} device-seconds, {} records, {} datagrams, {} sessions in {:.1} s: {:.1} times real time, {:.0} device-seconds a second",
+        sum.seeds,
+        sum.failed,
+        sum.device_us as f64 / 1e6,
+        sum.records,
+        sum.datagrams,
+        sum.sessions,
+        elapsed.as_secs_f64(),
+        sum.simulated_us as f64 / 1e6 / elapsed.as_secs_f64(),
+        sum.device_us as f64 / 1e6 / elapsed.as_secs_f64(),
+    );
+}

@@ -1,0 +1,185 @@
+//! `pollux replay`: the world of a capture again, tick by tick, as fast as it goes or in the time of the run.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use netloop::{Clock, Now, wait_until};
+use serde::Serialize;
+use wire::{SensorType, Tier};
+
+use crate::args::{EXIT_GOAL, Output, ReplayArgs, Speed};
+use crate::capture::{Difference, Reader, Replay, Step, Tail};
+
+/// What a replay came to.
+#[derive(Debug, Default, Serialize)]
+pub struct Outcome {
+    /// Ticks that were replayed.
+    pub ticks: u64,
+    /// The last of them.
+    pub last_tick: Option<u64>,
+    /// Records that were replayed, of all tiers.
+    pub records: u64,
+    /// Entities in the world at the end.
+    pub entities: usize,
+    /// Thresholds crossed, in either direction.
+    pub crossings: u64,
+    /// Hash of the world at the end, in hexadecimal.
+    pub state_hash: String,
+    /// Ticks that the capture has shed, before the first of which the replay is exact.
+    pub shed_ticks: u64,
+    /// The first tick that differs, if one does.
+    pub first_difference: Option<u64>,
+    /// Whether the world at the end is the one that the run ended with; none where the run has no orderly end.
+    pub same_end: Option<bool>,
+    /// How the file ends: whole, open or torn.
+    pub tail: &'static str,
+    /// Bytes of the last segment, where it is torn.
+    pub torn_bytes: u64,
+    /// Whether every tick to an orderly end was the same.
+    pub exact: bool,
+    /// Time of the replay, in seconds.
+    pub elapsed_s: f64,
+    /// Records replayed in a second.
+    pub records_per_s: f64,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// The file is no capture, or its cells make no sense, or this build does not know its configuration.
+pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
+    let outcome = replay(args)?;
+    print(&outcome, args)?;
+    let failed = args.check && !outcome.exact;
+    Ok(if failed { ExitCode::from(EXIT_GOAL) } else { ExitCode::SUCCESS })
+}
+
+/// Opens a capture.
+///
+/// # Errors
+/// The file cannot be read, or is none.
+pub fn open(path: &Path) -> anyhow::Result<Reader<File>> {
+    let file = File::open(path).with_context(|| path.display().to_string())?;
+    Reader::open(file).with_context(|| path.display().to_string())
+}
+
+fn replay(args: &ReplayArgs) -> anyhow::Result<Outcome> {
+    let mut reader = open(&args.file)?;
+    let mut replay = Replay::new(reader.header())?;
+    let mut outcome = Outcome::default();
+    let clock = Clock::new();
+    let mut pace = Pacer { speed: args.speed, began: clock.now(), first_ns: None };
+    let mut cut = false;
+    while let Some(step) = reader.next_step()? {
+        match step {
+            Step::Tick(frame) if args.until.is_some_and(|until| frame.tick > until) => {
+                cut = true;
+                break;
+            }
+            Step::Tick(frame) => {
+                pace.wait(frame.began_ns);
+                outcome.last_tick = Some(frame.tick);
+                // After a gap the world is another one, and that is known.
+                let difference = replay.apply(&frame).filter(|_| outcome.shed_ticks == 0);
+                outcome.first_difference =
+                    outcome.first_difference.or(difference.map(|Difference { tick, .. }| tick));
+            }
+            Step::Gap { ticks, .. } => outcome.shed_ticks += ticks.max(1),
+            Step::End { state_hash, .. } => {
+                outcome.same_end = Some(replay.world().state_hash() == state_hash);
+            }
+        }
+    }
+    let elapsed = clock.now().instant - pace.began.instant;
+    finish(&mut outcome, &replay, elapsed);
+    outcome.tail = tail_name(reader.tail(), &mut outcome.torn_bytes);
+    let ended = cut || outcome.same_end == Some(true);
+    outcome.exact = ended && outcome.first_difference.is_none() && outcome.shed_ticks == 0;
+    Ok(outcome)
+}
+
+fn finish(outcome: &mut Outcome, replay: &Replay, elapsed: Duration) {
+    let world = replay.world();
+    let crossings = SensorType::ALL.into_iter().flat_map(|of| world.crossing_counts(of));
+    outcome.ticks = replay.ticks();
+    outcome.records = replay.records();
+    outcome.entities = world.entities();
+    outcome.crossings = crossings.sum();
+    outcome.state_hash = format!("{:016x}", world.state_hash());
+    outcome.elapsed_s = elapsed.as_secs_f64();
+    outcome.records_per_s = outcome.records as f64 / outcome.elapsed_s.max(1e-9);
+}
+
+/// The name of how a file ends, and the bytes that are lost with it.
+pub fn tail_name(tail: Option<Tail>, torn_bytes: &mut u64) -> &'static str {
+    match tail {
+        Some(Tail::Whole) => "whole",
+        Some(Tail::Torn { bytes }) => {
+            *torn_bytes = bytes;
+            "torn"
+        }
+        Some(Tail::Open) => "open",
+        None => "not reached",
+    }
+}
+
+/// Waits until a tick is due again.
+struct Pacer {
+    speed: Speed,
+    began: Now,
+    first_ns: Option<u64>,
+}
+
+impl Pacer {
+    fn wait(&mut self, began_ns: u64) {
+        let Speed::Times(times) = self.speed else { return };
+        let first_ns = *self.first_ns.get_or_insert(began_ns);
+        let offset = Duration::from_nanos(began_ns.saturating_sub(first_ns)).div_f64(times);
+        wait_until(self.began.instant + offset, Duration::ZERO);
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "the verdict is the result")]
+fn print(outcome: &Outcome, args: &ReplayArgs) -> anyhow::Result<()> {
+    if args.output == Output::Json {
+        println!("{}", serde_json::to_string(outcome)?);
+        return Ok(());
+    }
+    println!(
+        "{} ticks, {} records, {} entities, {} crossings in {:.3} s: {:.2} million records/s",
+        outcome.ticks,
+        outcome.records,
+        outcome.entities,
+        outcome.crossings,
+        outcome.elapsed_s,
+        outcome.records_per_s / 1e6,
+    );
+    println!("world {} after tick {}", outcome.state_hash, outcome.last_tick.unwrap_or(0));
+    match outcome.first_difference {
+        Some(tick) => println!("DIFFERS: tick {tick} is the first whose world is another one"),
+        None if outcome.shed_ticks > 0 => {
+            println!(
+                "{} ticks were shed by the capture: exact only before them",
+                outcome.shed_ticks
+            );
+        }
+        None => println!("the same after every tick"),
+    }
+    match (outcome.tail, outcome.same_end) {
+        (_, Some(true)) => println!("the end is the same"),
+        (_, Some(false)) => println!("DIFFERS: the end is another one"),
+        ("torn", _) => println!("the last segment is torn: {} bytes lost", outcome.torn_bytes),
+        ("open", _) => println!("the capture has no orderly end"),
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Records of each tier in a tick, T1 first.
+#[must_use]
+pub fn records_of(frame: &crate::capture::Frame<'_>) -> [u64; Tier::COUNT] {
+    Tier::ALL.map(|tier| frame.chunks(tier).map(<[_]>::len).sum::<usize>() as u64)
+}

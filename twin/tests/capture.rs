@@ -1,0 +1,303 @@
+//! A captured run comes back bit for bit, and a damaged file costs no more than its last segment.
+#![allow(clippy::unwrap_used, reason = "a test panics where its set-up fails")]
+
+mod rig;
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use netloop::slot::ACK;
+use netloop::{Consumer, Outbound, Slot};
+use rig::{Random, Rig, options, reading};
+use twin::capture::{
+    Difference, Ended, Header, ReadError, Reader, Replay, Step, Tail, Writer, Written, tap,
+};
+use twin::world::{ACTUATOR_ID, FaultOptions, Limits, Rule, WorldOptions};
+use wire::{Command, Operation, Record, SensorType, Status, Tier, Totals};
+
+const TICKS: u64 = 3_000;
+
+fn header() -> Header {
+    Header::of_this_build(rig::START_NS, String::new())
+}
+
+fn with_rules(fault: FaultOptions) -> WorldOptions {
+    let rule = Rule {
+        sensor_type: SensorType::Temperature,
+        above: 70.0,
+        actuator_id: ACTUATOR_ID,
+        setpoint: 20.0,
+    };
+    let limits = [Limits::new(80.0, 0.0, 2.0); SensorType::COUNT];
+    // Few enough for the budget to end within a tick.
+    let drain = [150, 60, 40];
+    WorldOptions { rules: vec![rule], limits, fault, drain, entities_max: 90, ..options() }
+}
+
+fn faults() -> FaultOptions {
+    FaultOptions { seed: 7, loss: 0.02, delay_ticks: 3, duplicate: 0.02, corrupt: 0.01 }
+}
+
+/// Devices that come and go, stray between sessions, and send everything that there is to send.
+fn feed(rig: &mut Rig, random: &mut Random, tick: u64) {
+    for session in 0..6 {
+        if random.below(400) == 0 {
+            let totals = (random.below(2) == 0).then(Totals::default);
+            rig.close(session, totals);
+            rig.open(session);
+            rig.hello(session, random.below(3) as u32);
+        }
+        for _ in 0..random.below(60) {
+            let number = (session + random.below(2) as u32) % 40 + random.below(20) as u32;
+            let seq = tick as u32 * 2 + random.below(3) as u32;
+            let value = random.below(100) as f64 + 0.5;
+            let record = Record::encode(&reading(number, random.below(4) as u16, seq, value));
+            let tier = if random.below(5) == 0 { Tier::T2 } else { Tier::T1 };
+            rig.receive(tier, session, session % 2, &record);
+        }
+    }
+    let read = Record::encode(&reading(random.below(50) as u32, 1, tick as u32, 0.0));
+    let read = Command::request(read, Operation::Read);
+    rig.push(Tier::T3, Slot { session: 1, hint: tick as u32, ..rig.slot(&read) });
+    while let Some(outbound) = rig.port.outbound.pop() {
+        if let Outbound::Command { session, request, tag } = outbound
+            && random.below(4) > 0
+        {
+            let ack = Command::ack(request, Status::Ok, request.value());
+            let end = Slot { flags: ACK, hint: tag, session: session.0, ..rig.slot(&ack) };
+            rig.push(Tier::T3, end);
+        }
+    }
+}
+
+struct Captured {
+    rig: Rig,
+    ring: Consumer<Slot>,
+    hashes: Vec<u64>,
+}
+
+fn run(options: WorldOptions, cells: usize, seed: u64) -> Captured {
+    let mut rig = Rig::new(options);
+    let (tap, ring) = tap(cells, Arc::clone(&rig.stats));
+    rig.lanes.tap = Some(tap);
+    let mut random = Random(seed);
+    for session in 0..6 {
+        rig.open(session);
+        rig.hello(session, session % 2);
+    }
+    let mut hashes = Vec::new();
+    for tick in 0..TICKS {
+        feed(&mut rig, &mut random, tick);
+        rig.tick();
+        // Numbers may be missed.
+        rig.next_tick += u64::from(random.below(100) == 0);
+        hashes.push(rig.world.state_hash());
+    }
+    let tap = rig.lanes.tap.take().unwrap();
+    tap.finish(rig.world.state_hash());
+    Captured { rig, ring, hashes }
+}
+
+fn write(path: &Path, captured: Captured, bytes_max: u64) -> (Rig, Vec<u64>, Written) {
+    let Captured { rig, ring, hashes } = captured;
+    let stats = Arc::clone(&rig.stats);
+    let writer = Writer::start(path, &header(), bytes_max, ring, stats).unwrap();
+    (rig, hashes, writer.finish())
+}
+
+#[derive(Debug, Default)]
+struct Read {
+    hashes: Vec<u64>,
+    gaps: Vec<(u64, u64)>,
+    end: Option<(u64, u64)>,
+    tail: Option<Tail>,
+    difference: Option<Difference>,
+}
+
+fn replay(bytes: &[u8], options: WorldOptions, each_hash: bool) -> Result<Read, ReadError> {
+    let mut reader = Reader::open(bytes).unwrap();
+    assert_eq!(reader.header(), &header());
+    let mut replay = Replay::with_options(options);
+    let mut read = Read::default();
+    while let Some(step) = reader.next_step()? {
+        match step {
+            Step::Tick(frame) => {
+                replay.apply(&frame);
+                read.hashes.push(if each_hash { replay.world().state_hash() } else { 0 });
+            }
+            Step::Gap { cells, ticks } => read.gaps.push((cells, ticks)),
+            Step::End { state_hash, ticks } => {
+                assert_eq!(state_hash == replay.world().state_hash(), read.gaps.is_empty());
+                read.end = Some((state_hash, ticks));
+            }
+        }
+    }
+    (read.tail, read.difference) = (reader.tail(), replay.difference());
+    Ok(read)
+}
+
+#[test]
+fn a_replay_has_the_same_rows_after_every_tick() {
+    for (seed, fault) in [(1, FaultOptions::default()), (2, FaultOptions::default()), (3, faults())]
+    {
+        eprintln!("seed {seed}");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("run.capture");
+        let captured = run(with_rules(fault), 1 << 22, seed);
+        let (rig, hashes, written) = write(&path, captured, u64::MAX);
+        let bytes = fs::read(&path).unwrap();
+        assert_eq!((written.ended, written.bytes), (Ended::Whole, bytes.len() as u64));
+        // The rig has known its world only for what it counts: everything has happened in it.
+        assert!(rig.world.command_ends().acknowledged > 10, "{:?}", rig.world.command_ends());
+        assert!(rig.stats.tick.budgets_spent.value() > 0, "a budget has ended in a tick");
+        assert!(rig.world.outcomes(Tier::T1).rejected_total() > 0, "the world was full");
+        let read = replay(&bytes, with_rules(fault), true).unwrap();
+        assert!(read.hashes == hashes, "seed {seed}: every world is the same");
+        assert_eq!((read.difference, read.gaps.len()), (None, 0));
+        assert_eq!(read.end, Some((*hashes.last().unwrap(), TICKS)));
+        assert_eq!(read.tail, Some(Tail::Whole));
+    }
+}
+
+#[test]
+fn a_replay_names_the_tick_in_which_its_world_turns_another_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.capture");
+    let (_, hashes, _) = write(&path, run(with_rules(faults()), 1 << 22, 4), u64::MAX);
+    let others = WorldOptions { entities_max: 89, ..with_rules(faults()) };
+    let mut reader = Reader::open(fs::File::open(&path).unwrap()).unwrap();
+    let mut replay = Replay::with_options(others);
+    let mut at = 0;
+    let found = loop {
+        let Some(Step::Tick(frame)) = reader.next_step().unwrap() else { panic!("no difference") };
+        let difference = replay.apply(&frame);
+        let differs = replay.world().state_hash() != hashes[at];
+        assert_eq!(difference.is_some(), differs, "tick {}", frame.tick);
+        if let Some(difference) = difference {
+            break difference;
+        }
+        at += 1;
+    };
+    assert_ne!(found.captured, found.replayed);
+    assert!(at > 0 && found.tick >= at as u64, "{found:?}");
+}
+
+#[test]
+fn a_cut_file_loses_its_last_segment_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.capture");
+    let (_, hashes, written) = write(&path, run(with_rules(faults()), 1 << 22, 5), u64::MAX);
+    let bytes = fs::read(&path).unwrap();
+    assert!(written.segments > 5);
+    let mut random = Random(9);
+    for _ in 0..40 {
+        let cut = 4096 + random.below(bytes.len() as u64 - 4096) as usize;
+        let whole = replay(&bytes[..cut], with_rules(faults()), false).unwrap();
+        let lost = match whole.tail.unwrap() {
+            Tail::Torn { bytes } => bytes,
+            Tail::Open => 0,
+            Tail::Whole => panic!("cut at {cut}"),
+        };
+        assert!(lost <= (1 << 20) + 64, "at most a segment: {lost} bytes");
+        assert_eq!(whole.difference, None);
+        assert!(whole.hashes.len() < hashes.len() && whole.end.is_none());
+    }
+}
+
+#[test]
+fn a_changed_byte_ends_the_file_before_its_segment() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.capture");
+    write(&path, run(with_rules(faults()), 1 << 22, 6), u64::MAX);
+    let bytes = fs::read(&path).unwrap();
+    let mut random = Random(11);
+    for _ in 0..40 {
+        let mut broken = bytes.clone();
+        let at = random.below(broken.len() as u64) as usize;
+        broken[at] ^= 1 << random.below(8);
+        let Ok(mut reader) = Reader::open(&broken[..]) else { continue };
+        let mut replay = Replay::with_options(with_rules(faults()));
+        while let Some(step) = reader.next_step().unwrap() {
+            if let Step::Tick(frame) = step {
+                assert_eq!(replay.apply(&frame), None, "byte {at}");
+            }
+        }
+        assert!(matches!(reader.tail(), Some(Tail::Torn { .. } | Tail::Whole)), "byte {at}");
+    }
+}
+
+#[test]
+fn a_ring_that_is_full_sheds_ticks_of_the_capture_and_says_how_many() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.capture");
+    let captured = run(with_rules(faults()), 1 << 14, 7);
+    let shed = captured.rig.stats.capture.shed_ticks.value();
+    let kept = captured.rig.stats.capture.ticks.value();
+    assert_eq!((shed + kept, shed > 2_000), (TICKS, true));
+    write(&path, captured, u64::MAX);
+    let bytes = fs::read(&path).unwrap();
+    let read = replay(&bytes, with_rules(faults()), false).unwrap();
+    assert_eq!((read.hashes.len() as u64, read.difference), (kept, None));
+    // The end found no room either, and nobody says that it is there.
+    assert_eq!((read.end, read.tail), (None, Some(Tail::Open)));
+}
+
+#[test]
+fn a_capture_goes_on_after_a_gap_and_claims_no_sameness_behind_it() {
+    let mut rig = Rig::new(options());
+    let (tap, ring) = tap(64, Arc::clone(&rig.stats));
+    rig.lanes.tap = Some(tap);
+    rig.open(1);
+    let mut ring = ring;
+    let mut cells = Vec::new();
+    for seq in 0..200 {
+        for sensor in 0..(if seq == 100 { 80 } else { 3 }) {
+            rig.receive(Tier::T1, 1, 0, &rig::record(1, sensor, seq, 1.0));
+        }
+        rig.tick();
+        ring.pop_chunk(64, |front, back| cells.extend([front, back].concat()));
+    }
+    let (shed, kept) = (&rig.stats.capture.shed_ticks, &rig.stats.capture.ticks);
+    assert_eq!((shed.value(), kept.value()), (1, 199));
+    rig.lanes.tap.take().unwrap().finish(rig.world.state_hash());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.capture");
+    let (mut producer, consumer) = netloop::ring(1 << 14);
+    producer.push_slice(&cells);
+    ring.pop_chunk(64, |front, back| {
+        producer.push_slice(front);
+        producer.push_slice(back);
+    });
+    let stats = Arc::clone(&rig.stats);
+    let written = Writer::start(&path, &header(), u64::MAX, consumer, stats).unwrap().finish();
+    assert_eq!(written.ended, Ended::Whole);
+    let read = replay(&fs::read(&path).unwrap(), options(), false).unwrap();
+    assert_eq!((read.gaps.len(), read.gaps[0].1), (1, 1), "{:?}", read.gaps);
+    assert_eq!((read.hashes.len(), read.tail), (199, Some(Tail::Whole)));
+}
+
+#[test]
+fn a_full_file_keeps_its_beginning() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.capture");
+    let captured = run(with_rules(faults()), 1 << 22, 8);
+    let (rig, _, written) = write(&path, captured, 4 << 20);
+    let bytes = fs::read(&path).unwrap();
+    assert_eq!((written.ended, written.bytes), (Ended::Full, bytes.len() as u64));
+    assert!(bytes.len() <= 4 << 20 && rig.stats.capture.unwritten_cells.value() > 0);
+    let read = replay(&bytes, with_rules(faults()), false).unwrap();
+    assert_eq!((read.difference, read.tail), (None, Some(Tail::Open)));
+    assert!(read.hashes.len() > 100);
+}
+
+#[test]
+fn a_file_that_is_there_is_not_written_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.capture");
+    fs::write(&path, "dear").unwrap();
+    let (_, ring) = tap(64, Arc::default());
+    let refused = Writer::start(&path, &header(), u64::MAX, ring, Arc::default());
+    assert!(refused.err().unwrap().to_string().contains("run.capture"));
+    assert_eq!(fs::read(&path).unwrap(), b"dear");
+}
