@@ -152,14 +152,14 @@ fn pair() -> Pair {
 }
 
 impl Pair {
-    /// A device on the local port, any if 0, which speaks often enough to learn that its session is gone.
-    fn connect(&self, port: u16) -> (Running, u16) {
+    /// A device with numbers of its own on the local port, any if 0, which speaks often enough to learn that its session is gone.
+    fn connect(&self, seed: u8, port: u16) -> (Running, u16) {
         let socket = Socket::bind(([127, 0, 0, 1], port).into(), SocketOptions::default()).unwrap();
         let port = socket.local_addr().port();
         let now = Clock::new().now();
         let keep_alive = Some(Duration::from_millis(20));
         let limits = SessionLimits { keep_alive, ..SessionLimits::default() };
-        let mut engine = Engine::client(self.client.clone(), None, limits, now, [2; 32]);
+        let mut engine = Engine::client(self.client.clone(), None, limits, now, [seed; 32]);
         engine.connect(now, self.addr, "localhost").unwrap();
         let running = Running::start(engine, socket, wake_line().unwrap(), None);
         running.await_opened();
@@ -186,7 +186,7 @@ fn sessions_of_a_worker_that_stands_still_come_back_on_the_other() {
     let mut others = Vec::new();
     let (client, port) = loop {
         assert!(others.len() < CLIENTS_MAX, "the kernel spreads devices over the sockets");
-        let (client, port) = pair.connect(0);
+        let (client, port) = pair.connect(others.len() as u8, 0);
         if pair.await_accepted() == 0 {
             break (client, port);
         }
@@ -202,7 +202,7 @@ fn sessions_of_a_worker_that_stands_still_come_back_on_the_other() {
     pair.posts.desert(0);
     assert_eq!(client.await_closed(), CloseReason::Reset);
     client.end();
-    let (again, same) = pair.connect(port);
+    let (again, same) = pair.connect(u8::MAX, port);
     assert_eq!(same, port, "the kernel gives the device to the same socket");
     assert_eq!(pair.await_accepted(), 1);
     assert_eq!(pair.workers[0].stats.turns.value(), turns, "the first worker still stands still");
