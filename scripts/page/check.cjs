@@ -75,7 +75,9 @@ async function checkPage(browser) {
   await page.fill("#value", "31.5");
   await page.click("form button");
   await until("the setpoint is acknowledged", async () => (await page.textContent("form + p")).includes("acknowledged"));
-  await until("the twin holds the setpoint", async () => (await api(base, `/devices/${device}`)).actuators[0]?.acknowledged === 31.5);
+  // The rule of the demo may set the same actuator a moment later; what the device held for this order stays in its entry.
+  await until("the device held the setpoint", async () => (await api(base, "/commands")).items
+    .some((one) => one.device === device && one.value === 31.5 && one.state === "acknowledged" && one.holds === 31.5));
 
   await page.click("#stop");
   await until("every session has stopped", async () => { const stop = await api(base, "/stop"); return stop.stopped && stop.taken && stop.waiting === 0 && stop.acknowledged === stop.concerned; });
