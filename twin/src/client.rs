@@ -1,6 +1,6 @@
 //! A client of the twin's API, for the shell and the terminal monitor: one request, one answer, in JSON.
 //!
-//! It speaks HTTP/1.1 without TLS, as the surface does, and waits no longer than [`PATIENCE`]. Problems of the twin come
+//! It speaks HTTP/1.1 without TLS, as the surface does, and waits no longer than `PATIENCE`. Problems of the twin come
 //! back with their own words.
 
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What the tick shows of single rows and sessions: it writes them into a [`Picture`](crate::picture::Picture).
+//! What the tick shows of single rows and sessions: it writes them into a [`Picture`].
 //!
 //! A row that a record touched in this tick is copied while its lines are still in the cache. What finds no room stays
 //! marked by one bit, and its latest values follow when there is room, the tables in turn. So the cost of a tick is bounded
