@@ -102,7 +102,7 @@ more_tools() {
 format() {
   cargo fmt --all --check
   local manifest
-  for manifest in wire/fuzz/Cargo.toml bench/peers/*/Cargo.toml; do
+  for manifest in */fuzz/Cargo.toml bench/peers/*/Cargo.toml; do
     [ ! -e "$manifest" ] || cargo fmt --all --manifest-path "$manifest" --check
   done
 }
