@@ -359,6 +359,17 @@ impl World {
         }
     }
 
+    /// The same by 64 rows, for a consumer that keeps bits of its own: `visit` gets the archetype, the first of the rows, and
+    /// their bits, the lowest of which is the first row's.
+    pub fn drain_changed_words<T: Component>(&mut self, mut visit: impl FnMut(u32, usize, u64)) {
+        const { assert!(matches!(T::TRACK, Track::Rows), "only Track::Rows remembers rows") };
+        for (index, archetype) in self.archetypes.iter_mut().enumerate() {
+            if let Some(column) = archetype.column_mut(T::ID) {
+                column.drain_dirty_words(|row, bits| visit(index as u32, row, bits));
+            }
+        }
+    }
+
     /// Makes a cursor for a consumer of `T` that looks less often than the bits are drained. Its first visit meets every
     /// row. Cursors stay as long as the world: make one for each consumer, once.
     ///

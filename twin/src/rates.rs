@@ -147,8 +147,7 @@ impl Sampler {
         let mut ages = histogram();
         let (mut worst_ns, mut worst, mut timely) = (0, None, 0_u64);
         for (number, sensor) in (0..).zip(mirror.sensors()).filter(|(_, s)| s.recv_ns > 0) {
-            // The age is that of the information: it counts from the intended send time.
-            let age_ns = mirror.at_ns().saturating_sub(sensor.ts_us.saturating_mul(1000));
+            let age_ns = mirror.age_ns(sensor);
             crate::interval::record_n(&mut ages, age_ns.max(1), 1);
             timely += u64::from(u128::from(age_ns) <= DESIRED_DELAY.as_nanos());
             if age_ns >= worst_ns {

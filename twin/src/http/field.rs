@@ -89,6 +89,5 @@ fn age_ms(mirror: &Mirror, sensor: &Sensor) -> u32 {
     if sensor.recv_ns == 0 {
         return u32::MAX;
     }
-    let age_us = (mirror.at_ns() / 1000).saturating_sub(sensor.ts_us);
-    u32::try_from(age_us / 1000).unwrap_or(u32::MAX - 1)
+    u32::try_from(mirror.age_ns(sensor) / 1_000_000).unwrap_or(u32::MAX - 1)
 }
