@@ -202,7 +202,7 @@ impl<'w> BitsMut<'w> {
 
 /// The positions of the set bits of one word, ascending.
 #[derive(Clone, Copy, Debug)]
-struct SetBits(u64);
+pub(crate) struct SetBits(pub(crate) u64);
 
 impl Iterator for SetBits {
     type Item = usize;

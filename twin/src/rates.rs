@@ -30,6 +30,9 @@ pub struct Rates {
     pub tick_busy: f64,
     /// Share of the tick thread's time that each system took.
     pub systems_busy: [f64; SYSTEMS.len()],
+    /// From the intended send time of a record to its receipt, in nanoseconds: the least over the last ten seconds, below 0
+    /// where a device's clock is ahead. Nothing where no record came.
+    pub quickest_ns: Option<i64>,
     /// Applied by offered, by tier, over the last ten seconds; 1 where nothing was offered.
     pub alignment: [f64; 3],
     /// Share of due ticks that ran, over the last ten seconds.
@@ -74,6 +77,7 @@ struct Counts {
     systems_ns: [u64; SYSTEMS.len()],
     ticks: u64,
     missed: u64,
+    quickest_ns: Option<i64>,
 }
 
 impl Counts {
@@ -90,8 +94,16 @@ impl Counts {
             systems_ns: std::array::from_fn(|at| stats.systems[at].total_ns.value()),
             ticks: stats.tick.ticks.value(),
             missed: stats.tick.missed.value(),
+            quickest_ns: None,
         }
     }
+}
+
+/// The least time from intended send to receipt of the latest values that came within the last second.
+fn quickest_ns(mirror: &Mirror) -> Option<i64> {
+    let since_ns = mirror.at_ns().saturating_sub(1_000_000_000);
+    let fresh = mirror.sensors().iter().filter(|sensor| sensor.recv_ns > since_ns);
+    fresh.map(|sensor| sensor.recv_ns.wrapping_sub(sensor.ts_us.wrapping_mul(1000)) as i64).min()
 }
 
 impl Default for Sampler {
@@ -109,7 +121,8 @@ impl Default for Sampler {
 impl Sampler {
     /// Looks again, `at` since the start.
     pub fn look(&mut self, stats: &TwinStats, mirror: &Mirror, at: Duration) {
-        let now = Counts::of(stats, at);
+        let mut now = Counts::of(stats, at);
+        now.quickest_ns = quickest_ns(mirror);
         let seconds = now.at.saturating_sub(self.last.at).as_secs_f64().max(1e-3);
         let rate = |now: u64, last: u64| now.saturating_sub(last) as f64 / seconds;
         let busy = |now: u64, last: u64| (rate(now, last) / 1e9).min(1.0);
@@ -135,6 +148,12 @@ impl Sampler {
                 ratio(applied, now.offered[tier].saturating_sub(oldest.offered[tier]))
             }),
             availability: ratio(ticks, ticks + missed),
+            quickest_ns: self
+                .window
+                .iter()
+                .chain([&now])
+                .filter_map(|counts| counts.quickest_ns)
+                .min(),
         };
         if self.window.len() == WINDOW {
             self.window.pop_front();
@@ -163,6 +182,16 @@ impl Sampler {
             timely: if ages.is_empty() { 1.0 } else { timely as f64 / ages.len() as f64 },
         };
         self.ages_seen.add(&ages).expect("equal bounds because all histograms share theirs");
+    }
+
+    /// How far the clocks of devices are ahead of the twin's, and by how much that may be wrong, in seconds: the quickest
+    /// record came as soon after its time as half of the quickest round trip, `rtt_min_ns`. What records wait on their device
+    /// before they are sent makes its clock look late. Nothing where either is unknown.
+    #[must_use]
+    pub fn clock(&self, rtt_min_ns: u64) -> Option<(f64, f64)> {
+        let half_ns = rtt_min_ns as f64 / 2.0;
+        let quickest_ns = self.rates.quickest_ns.filter(|_| rtt_min_ns > 0)?;
+        Some(((half_ns - quickest_ns as f64) / 1e9, half_ns / 1e9))
     }
 
     /// What happened in the last second.

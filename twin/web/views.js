@@ -110,9 +110,10 @@ export function field(main) {
       if (items.length > 0) location.hash = `#/devices/${items[0].device}/${items[0].sensor}`;
     },
   });
-  const close = stream("/field", {
+  let by = null;
+  const close = stream("field", {
     message: (data) => { sensors.apply(data); drawing.dirty = true; if (drawing.cursor !== null) drawing.point(drawing.cursor); },
-    state: (state) => { if (state === "lost") rate.textContent = "the stream is lost; trying again"; },
+    state: (state, link) => { by = link; if (state === "lost") rate.textContent = "the stream is lost; trying again"; },
   });
   let frame = requestAnimationFrame(function draw() {
     drawing.draw();
@@ -120,7 +121,7 @@ export function field(main) {
   });
   let [frames, bytes, drawn] = [0, 0, 0];
   const second = setInterval(() => {
-    rate.textContent = `${number(sensors.count)} sensors, ${sensors.frames - frames} frames/s, ${drawing.drawn - drawn} drawn/s, ${number((sensors.bytes - bytes) / 1024)} KiB/s`;
+    rate.textContent = `${number(sensors.count)} sensors, ${sensors.frames - frames} frames/s, ${drawing.drawn - drawn} drawn/s, ${number((sensors.bytes - bytes) / 1024)} KiB/s by ${by ?? "nothing"}`;
     [frames, bytes, drawn] = [sensors.frames, sensors.bytes, drawing.drawn];
     drawing.dirty = true;
   }, 1000);
@@ -263,7 +264,7 @@ export function events(main) {
     glance({ overview: o, crossings: latest, commands: given }) {
       const s = o.stop;
       fill(stop,
-        el("p", {}, el("b", { class: s.stopped ? "bad" : "good" }, s.stopped ? "The plant is stopped." : s.request === 0 ? "Never asked for." : "Cleared.")),
+        el("p", {}, el("b", { class: s.stopped ? "bad" : "good" }, s.stopped ? "The plant is stopped." : s.request === 0 ? "Never asked for." : "Cleared."), s.by === null ? "" : ` Asked for by ${{ operator: "an operator", device: "a device", rule: "a rule" }[s.by]}.`),
         s.request === 0 ? null : table(["sessions", ["number", "n"]], ["concerned", "acknowledged", "refused", "gone", "waiting"].map((name) => [name, number(s[name])])),
         el("p", { class: "dim" }, "A command over a network. It is no safety function."));
       fill(crossings, crossingsTable(latest));

@@ -31,6 +31,15 @@ pub fn delta(mirror: &Mirror, named: usize) -> Bytes {
     frame(mirror, named, mirror.changed(), false)
 }
 
+/// What has changed after the picture `seen`; sensors from `named` on are named here.
+#[must_use]
+pub fn since(mirror: &Mirror, seen: u64, named: usize) -> Bytes {
+    let sensors = (0..).zip(mirror.sensors());
+    let changed = sensors.filter(|(_, sensor)| sensor.picture > seen);
+    let changed: Vec<u32> = changed.map(|(number, _)| number).collect();
+    frame(mirror, named, &changed, false)
+}
+
 /// All sensors.
 #[must_use]
 pub fn whole(mirror: &Mirror) -> Bytes {

@@ -250,6 +250,8 @@ pub(super) struct Stop {
     stopped: bool,
     /// Counts stops and clears.
     request: u64,
+    /// Who asked for it; nobody before the first one.
+    by: Option<&'static str>,
     /// The tick has taken the request; before that nobody is concerned.
     taken: bool,
     /// Sessions that shall be told, and what became of it.
@@ -271,6 +273,7 @@ impl Stop {
         Self {
             stopped: asked.is_stopped(),
             request: asked.0,
+            by: (asked.0 > 0).then(|| surface.stop_source().name()),
             taken: of_this,
             concerned,
             acknowledged,

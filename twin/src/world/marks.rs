@@ -118,7 +118,7 @@ mod tests {
     fn marked_rows_come_once_and_in_turn_and_those_without_a_name_wait() {
         let mut marks = Marks::default();
         marks.grow(300);
-        [130, 5, 64, 5, 299].map(|row| marks.set(row));
+        [130, 5, 64, 5, 299].into_iter().for_each(|row| marks.set(row));
         assert_eq!(marks.count(), 4, "a mark that is set twice is one");
         assert_eq!([marks.pop_below(131), marks.pop_below(131)], [Some(5), Some(64)]);
         marks.set(1);
