@@ -7,7 +7,8 @@ Builds the release binary, then runs: publish (200,000 sensors, a million record
 viewers (10,000 sensors with 0 and 100 viewers by turns, one of them slow), browser (Chromium over WebTransport, and the
 page), command (setpoints over HTTP at 100,000 records a second) and overload (setpoints without end, and stops). Viewers
 are plain sockets on the same machine, at the lowest priority, that count frames by their headers. --quick is one short
-round below target/. Exit codes: 0 done, 1 a build or a run failed, 2 wrong usage.
+round below target/. --only with a folder that is there adds what it lacks, so that a long run can be done in parts, of one
+and the same build. Exit codes: 0 done, 1 a build or a run failed, 2 wrong usage.
 """
 
 import argparse
@@ -484,7 +485,6 @@ def overload(folder, rounds, seconds):
         twin.end()
     pairs = zip(figures["overload_stop_p99_ms"], figures["overload_setpoint_p99_ms"])
     figures["overload_stop_of_setpoint_p99_ratio"] = [stop / setpoint for stop, setpoint in pairs]
-    keep(folder, "figures", figures)
     return figures
 
 
@@ -503,12 +503,18 @@ def main():
     out = arguments.out or (ROOT / ("target/bench-operators-quick" if arguments.quick else f"results/{name}"))
     if arguments.quick and arguments.out is None:
         shutil.rmtree(out, ignore_errors=True)
-    if out.exists():
-        parser.error(f"{out} exists; a result is never replaced")
+    there = [name for name in arguments.only if (out / "raw" / name).exists()]
+    if there or (out.exists() and len(arguments.only) == len(EXPERIMENTS)):
+        parser.error(f"{out} has {', '.join(there) or 'something'}; a result is never replaced")
     subprocess.run("cargo build --release --locked -p twin".split(), cwd=ROOT, check=True)
-    out.mkdir(parents=True)
-    host = subprocess.run([sys.executable, ROOT / "scripts/describe-host.py"], capture_output=True, text=True, check=True)
-    (out / "host.json").write_text(host.stdout, encoding="utf-8")
+    out.mkdir(parents=True, exist_ok=True)
+    host = subprocess.run([sys.executable, ROOT / "scripts/describe-host.py"], capture_output=True, text=True, check=True).stdout
+    if (out / "host.json").exists():
+        before = json.loads((out / "host.json").read_text(encoding="utf-8"))
+        if before["revision"] != json.loads(host)["revision"]:
+            parser.error(f"{out} is of another commit")
+    else:
+        (out / "host.json").write_text(host, encoding="utf-8")
     certificates = ROOT / "target/bench-operators-certs"
     shutil.rmtree(certificates, ignore_errors=True)
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -517,15 +523,19 @@ def main():
     files = {"cert": "server.pem", "key": "server.key", "ca": "ca.pem", "crl": "crl.pem"}
     CERTIFICATES = [f"tls.{key}={certificates}/{name}" for key, name in files.items()]
     GATEWAY = ["--cert", certificates / "gateway-bench.pem", "--key", certificates / "gateway-bench.key"]
-    figures = {}
-    rounds, seconds = (1, 3) if arguments.quick else (arguments.rounds, 8)
+    rounds, seconds = (1, 3) if arguments.quick else (arguments.rounds, 5)
     for name in arguments.only:
         print(f"[{name}] {EXPERIMENTS[name].__doc__}", file=sys.stderr)
-        figures |= EXPERIMENTS[name](out / "raw" / name, rounds, seconds)
-    write(out, arguments, figures)
+        figures = EXPERIMENTS[name](out / "raw" / name, rounds, seconds)
+        keep(out / "raw" / name, "figures", figures)
+    write(out, arguments)
 
 
-def write(out, arguments, figures):
+def write(out, arguments):
+    figures = {}
+    for name in EXPERIMENTS:
+        path = out / "raw" / name / "figures.json"
+        figures |= json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     summary = {
         figure: {"median": statistics.median(values), "min": min(values), "max": max(values), "rounds": len(values), "aim": AIMS.get(figure)}
         for figure, values in figures.items()

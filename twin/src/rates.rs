@@ -28,6 +28,10 @@ pub struct Rates {
     pub workers_busy: Vec<f64>,
     /// Share of the tick thread's time that it was at work.
     pub tick_busy: f64,
+    /// Share of each worker's turns that left something in QUIC, because a ring was full or a budget used up.
+    pub workers_pressed: Vec<f64>,
+    /// Share of the ticks that left something in a ring, because a budget was used up.
+    pub tick_pressed: f64,
     /// Share of the tick thread's time that each system took.
     pub systems_busy: [f64; SYSTEMS.len()],
     /// From the intended send time of a record to its receipt, in nanoseconds: the least over the last ten seconds, below 0
@@ -73,6 +77,9 @@ struct Counts {
     datagrams: u64,
     bytes: u64,
     workers_busy_ns: Vec<u64>,
+    /// Turns of each worker, and those of them that left something behind.
+    workers_turns: Vec<[u64; 2]>,
+    budgets_spent: u64,
     tick_busy_ns: u64,
     systems_ns: [u64; SYSTEMS.len()],
     ticks: u64,
@@ -90,6 +97,11 @@ impl Counts {
             datagrams: workers.iter().map(|worker| worker.datagrams_in.value()).sum(),
             bytes: workers.iter().map(|worker| worker.bytes_in.value()).sum(),
             workers_busy_ns: workers.iter().map(|worker| worker.busy_ns.value()).collect(),
+            workers_turns: workers
+                .iter()
+                .map(|worker| [worker.turns.value(), worker.budget_exhausted.session.value()])
+                .collect(),
+            budgets_spent: stats.tick.budgets_spent.value(),
             tick_busy_ns: stats.tick.busy_ns.value(),
             systems_ns: std::array::from_fn(|at| stats.systems[at].total_ns.value()),
             ticks: stats.tick.ticks.value(),
@@ -142,6 +154,18 @@ impl Sampler {
                 })
                 .collect(),
             tick_busy: busy(now.tick_busy_ns, last.tick_busy_ns),
+            workers_pressed: (0..now.workers_turns.len())
+                .map(|worker| {
+                    let last = last.workers_turns.get(worker).copied().unwrap_or_default();
+                    let [turns, cut] =
+                        [0, 1].map(|at| now.workers_turns[worker][at].saturating_sub(last[at]));
+                    (cut as f64 / turns.max(1) as f64).min(1.0)
+                })
+                .collect(),
+            tick_pressed: {
+                let cut = now.budgets_spent.saturating_sub(last.budgets_spent);
+                (cut as f64 / now.ticks.saturating_sub(last.ticks).max(1) as f64).min(1.0)
+            },
             systems_busy: std::array::from_fn(|at| busy(now.systems_ns[at], last.systems_ns[at])),
             alignment: std::array::from_fn(|tier| {
                 let applied = now.applied[tier].saturating_sub(oldest.applied[tier]);

@@ -299,10 +299,10 @@ export function engine(main) {
   const gauge = (ratio) => el("meter", { min: 0, max: 1, high: 0.8, optimum: 0, value: ratio, title: percent(ratio) });
   return {
     glance({ overview: o }) {
-      fill(threads, table(["thread", "busy", ["", "n"]], o.threads.map((one) => [one.thread, gauge(one.busy_ratio), percent(one.busy_ratio)])));
+      fill(threads, table(["thread", "busy", ["", "n"], ["backpressure", "n"]], o.threads.map((one) => [one.thread, gauge(one.busy_ratio), percent(one.busy_ratio), percent(one.backpressure_ratio)])));
       fill(tiers, table(["ring", "depth", ["records", "n"], ["applied/s", "n"], ["shed", "n"], ["lost", "n"], ["residual", "n"]], o.tiers.map((one) => [
         one.tier, gauge(one.ring_depth / Math.max(1, one.ring_capacity)), number(one.ring_depth), short(one.applied_hz), short(one.totals.shed), short(one.totals.lost), number(one.totals.residual)])),
-        el("p", { class: "dim" }, `${number(o.memory_bytes / 1e6)} MB resident, ${number(o.viewers)} viewers, version ${o.version} (${o.revision.slice(0, 12)}), up ${seconds(o.uptime_s)}`));
+        el("p", { class: "dim" }, `${number(o.memory_bytes / 1e6)} MB resident, ${number(o.viewers)} viewers, version ${o.version} (${o.revision.slice(0, 12)}), up ${seconds(o.uptime_s)}. ${o.host.cpu_model}, ${o.host.cores} cores, load ${number(o.host.load_1m, 2)}`));
       fill(systems, table(["system", "share", ["mean", "n"], ["most", "n"]], o.systems.map((one) => [
         one.system, gauge(one.busy_ratio), seconds(one.mean_us / 1e6), seconds(one.max_us / 1e6)])));
     },
