@@ -179,6 +179,12 @@ pub struct WorkerStats {
     pub handshakes_timeout: Counter,
     /// Handshakes that failed otherwise.
     pub handshakes_other: Counter,
+    /// The quickest round trip of any session so far, in nanoseconds; 0 before the first was looked at.
+    pub rtt_min_ns: Counter,
+    /// Browsers that came over WebTransport.
+    pub viewers_opened: Counter,
+    /// Those of them that are gone.
+    pub viewers_closed: Counter,
     /// Sessions opened.
     pub sessions_opened: Counter,
     /// Sessions closed.
@@ -247,6 +253,9 @@ impl WorkerStats {
         self.key_updates.set(tally.key_updates);
         self.budget_exhausted.handshakes.set(tally.handshakes_waited);
         self.budget_exhausted.rounds.set(tally.rounds);
+        self.rtt_min_ns.set(tally.rtt_min_ns);
+        self.viewers_closed.set(tally.viewers_closed);
+        self.viewers_opened.set(tally.viewers_opened);
         self.sessions_opened.set(tally.opened);
         self.sessions_closed.set(tally.closed);
         self.garbage_datagrams.set(tally.garbage);
@@ -315,6 +324,8 @@ impl WorkerStats {
             &self.handshakes_tls,
             &self.handshakes_timeout,
             &self.handshakes_other,
+            &self.viewers_closed,
+            &self.viewers_opened,
             &self.sessions_closed,
             &self.sessions_opened,
             &self.garbage_datagrams,

@@ -75,6 +75,7 @@ fn lane(capacities: &LaneCapacities, worker: Arc<WorkerStats>, due: Due) -> (Rin
         outbound: outbound_out,
         due,
         renewals: None,
+        viewers: None,
     };
     let tiers = [t1_out, t2_out, t3_out];
     let outbound = Some(outbound);
