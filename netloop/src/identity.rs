@@ -130,7 +130,7 @@ impl Scope {
             Self::Device(own) => {
                 records.iter().all(|record| record.key().first_chunk() == Some(own))
             }
-            Self::Unknown | Self::Nobody | Self::Many(_) => false,
+            Self::Unknown | Self::Nobody | Self::Viewer | Self::Many(_) => false,
         }
     }
 }
