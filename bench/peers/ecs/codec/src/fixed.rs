@@ -3,7 +3,7 @@
 use bench_harness::suite::Body;
 use bincode::config::{self, Config};
 
-use crate::row::{BodyRef, Codec, Encode, ROW_BYTES};
+use crate::{BodyRef, Codec, Encode, ROW_BYTES};
 
 /// Little-endian values of fixed width: the fastest setting, and 100 bytes a row.
 const fn settings() -> impl Config {

@@ -4,11 +4,9 @@
 
 mod codec;
 mod fixed;
-mod row;
 mod serde;
 
 use codec::ROW_BYTES;
 pub use codec::{BodyRef, Codec, Encode};
 pub use fixed::Fixed;
-pub use row::{BodyRef, Codec, Encode};
 pub use serde::Serde;

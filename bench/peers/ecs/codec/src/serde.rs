@@ -3,7 +3,7 @@
 use bench_harness::suite::Body;
 use bincode::config;
 
-use crate::row::{BodyRef, Codec, Encode, ROW_BYTES};
+use crate::{BodyRef, Codec, Encode, ROW_BYTES};
 
 /// See the page of the module.
 pub struct Serde;
