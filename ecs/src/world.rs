@@ -342,6 +342,11 @@ impl World {
         index
     }
 
+    /// Makes room for `additional` names, so that spawning entities of several bundles does not move the table of names.
+    pub fn reserve_entities(&mut self, additional: usize) {
+        self.entities.reserve(additional);
+    }
+
     /// Makes room for `additional` entities of bundle `B`, so that spawning them does not allocate.
     pub fn reserve<B: Bundle>(&mut self, additional: usize) {
         let index = self.archetype_of_bundle::<B>();
