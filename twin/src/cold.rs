@@ -17,6 +17,7 @@ use crate::credentials::CredentialFiles;
 use crate::histograms::WriteError;
 use crate::http::{Surface, router};
 use crate::interval::IntervalConsumer;
+use crate::path_log::PathLog;
 use crate::picture::PictureConsumer;
 use crate::report::{Activity, Usage};
 use crate::watchdog::{LOOK, Watchdog};
@@ -62,6 +63,7 @@ pub struct Cold {
     clock: Clock,
     began: Instant,
     watchdog: Option<Watchdog>,
+    path_log: Option<PathLog>,
 }
 
 impl Cold {
@@ -76,8 +78,24 @@ impl Cold {
     ) -> Self {
         let clock = Clock::new();
         let (activity, began) = (Activity::default(), clock.now().instant);
-        let (files, watchdog, pictures) = (None, None, None);
-        Self { surface, consumers, pictures, stop, usage, activity, files, clock, began, watchdog }
+        Self {
+            surface,
+            consumers,
+            pictures: None,
+            stop,
+            usage,
+            activity,
+            files: None,
+            clock,
+            began,
+            watchdog: None,
+            path_log: None,
+        }
+    }
+
+    /// Also logs what the paths of sessions do.
+    pub fn logging_paths(&mut self, log: PathLog) {
+        self.path_log = Some(log);
     }
 
     /// Also mirrors the pictures of the tick thread.
@@ -174,6 +192,9 @@ impl Cold {
     pub fn collect(&mut self) -> Result<(), WriteError> {
         let applied = self.surface.stats().tiers.iter().map(|tier| tier.applied.applied.value());
         self.activity.observe(applied.sum(), self.clock.now().instant - self.began, (self.usage)());
+        if let Some(log) = &mut self.path_log {
+            log.poll();
+        }
         for consumer in &mut self.consumers {
             while let Some(interval) = consumer.poll() {
                 let added = self.surface.report().add(&interval);
