@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{Engine, Now, session::Phase, wheel::Wheel};
+use crate::{Engine, Now, PathStep, session::Phase, wheel::Wheel};
 
 /// How a peer is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
@@ -200,6 +200,7 @@ impl Engine {
         if look.ask {
             self.mark_dirty(place);
         }
+        self.report_path(now, place, PathStep::Alive);
         self.looks.wheel.arm(place, look.next);
     }
 }

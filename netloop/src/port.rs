@@ -11,14 +11,17 @@ use std::{
 use wire::Record;
 
 use crate::{
-    Answer, Consumer, Engine, Now, Producer, Renewals, SessionEvent, SessionId, Sink, Slot,
-    ViewerEvent, ViewerPort,
+    Answer, Consumer, Engine, Now, PathReport, Producer, Renewals, SessionEvent, SessionId, Sink,
+    Slot, ViewerEvent, ViewerPort,
 };
 
 /// Both directions between a worker and the rest: what arrives goes into the [`Sink`], what leaves is polled once a turn.
 pub trait Port: Sink {
     /// Gives the engine what is to be sent. True when there was anything.
     fn poll_outbound(&mut self, engine: &mut Engine, now: Now) -> bool;
+
+    /// Takes what a path does; only after [`Engine::report_paths`].
+    fn handle_path(&mut self, _: PathReport) {}
 
     /// The next instant at which [`Port::poll_outbound`] has something by itself, such as a paced sender.
     fn poll_timeout(&self) -> Option<Instant> {
@@ -127,6 +130,8 @@ pub struct RingPort {
     pub outbound: Consumer<Outbound>,
     /// When the tick thread will next look.
     pub due: Due,
+    /// What paths do, for whoever asked for it.
+    pub paths: Option<Producer<PathReport>>,
     /// What the server shows and trusts from now on; nothing where that never changes.
     pub renewals: Option<Renewals>,
     /// To and from whoever shows the plant to browsers; nothing where none may come.
@@ -205,6 +210,13 @@ impl Port for RingPort {
 
     fn due(&self) -> Option<&Due> {
         Some(&self.due)
+    }
+
+    fn handle_path(&mut self, report: PathReport) {
+        if let Some(paths) = &mut self.paths {
+            // A reader that is behind misses some.
+            let _ = paths.push(report);
+        }
     }
 
     fn handle_event(&mut self, event: SessionEvent) -> Result<(), SessionEvent> {

@@ -36,6 +36,20 @@ pub enum Phase {
     Closed,
 }
 
+/// What became of data that a client sent before the handshake was done (0-RTT).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EarlyData {
+    /// There was none: the client has not met this server before, or the session is a server's.
+    #[default]
+    None,
+    /// It may be sent, or was, and the server has not said whether it takes it.
+    Sent,
+    /// The server took it.
+    Accepted,
+    /// The server has forgotten the client, and nothing of it: its streams are void, and all has to be sent again.
+    Rejected,
+}
+
 /// What every record of one delivery has in common.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stamp {
@@ -114,6 +128,8 @@ pub(crate) struct Session {
     /// Commands of the peer that were handed on and not yet answered.
     pub(crate) commands_waiting: u32,
     pub(crate) control_out: Option<StreamId>,
+    /// What became of the data that this side sent before the handshake was done.
+    pub(crate) early: EarlyData,
     pub(crate) finish: Option<Totals>,
     /// What the engine's totals already hold of the tally.
     pub(crate) counted: [TierTally; 3],
@@ -166,6 +182,7 @@ impl Session {
             open_commands: Vec::new(),
             commands_waiting: 0,
             control_out: None,
+            early: EarlyData::None,
             finish: None,
             counted: [TierTally::default(); 3],
             recv_ns: 0,
@@ -233,6 +250,10 @@ impl Session {
             Scope::Device(_) | Scope::Many(_) | Scope::All => {}
         }
         if self.scope != Scope::Unknown && outcome.turned_away.is_none() {
+            if self.hello.is_none() && self.inbound.len() > 0 {
+                // A hello that came with the first records is theirs too.
+                self.drain_streams(service, &mut outcome);
+            }
             self.drain_datagrams(service);
             outcome.unfinished = self.drain_streams(service, &mut outcome);
         }

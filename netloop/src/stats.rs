@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
-use crate::{EngineTally, Health, Limit, Pool, Refusal, SocketCounts};
+use crate::{EngineTally, GapCause, Health, Ledger, Limit, Pool, Refusal, SocketCounts};
 
 /// One number with one writer.
 #[derive(Debug, Default)]
@@ -141,6 +141,12 @@ pub struct WorkerStats {
     pub busy_ns: Counter,
     /// CPU time of the thread in nanoseconds, to a second while it runs and exact at its end.
     pub cpu_ns: Counter,
+    /// Pages that the kernel had to find for the thread since its first turn, from memory and from a disk; to a second.
+    pub page_faults: [Counter; 2],
+    /// Gaps of the spin loop by cause, in the order of [`GapCause::ALL`].
+    pub gaps: [Counter; GapCause::ALL.len()],
+    /// Their time, in nanoseconds.
+    pub gap_ns: [Counter; GapCause::ALL.len()],
     /// Datagrams received.
     pub datagrams_in: Counter,
     /// Datagrams sent.
@@ -267,6 +273,14 @@ impl WorkerStats {
         self.slab_replaced.set(pool.replaced());
     }
 
+    /// Makes the ledger of stolen time visible. Only the worker calls it.
+    pub(crate) fn publish_gaps(&self, ledger: &Ledger) {
+        for (at, gaps) in ledger.gaps().iter().enumerate() {
+            self.gaps[at].set(gaps.count);
+            self.gap_ns[at].set(gaps.total_ns);
+        }
+    }
+
     /// How often a limit was reached.
     #[must_use]
     pub fn limited(&self, limit: Limit) -> u64 {
@@ -335,6 +349,7 @@ impl WorkerStats {
             &self.slab_replaced,
         ];
         let health = self.health.iter().chain(&self.health_changes);
+        let health = health.chain(&self.page_faults).chain(&self.gaps).chain(&self.gap_ns);
         let of_peers = [&self.handshakes_turned_away, &self.sessions_refused];
         let of_peers = self.forbidden.iter().chain(of_peers.into_iter().flatten());
         single.into_iter().chain(&self.limits).chain(health).chain(of_peers)

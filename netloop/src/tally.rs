@@ -144,6 +144,8 @@ pub struct EngineTally {
     pub rtt_min_ns: u64,
     /// Sessions whose keys were replaced because their period was over.
     pub key_updates: u64,
+    /// Reports of paths that nobody fetched in time.
+    pub reports_lost: u64,
     /// Records rejected because their session may not write for their device, by tier.
     pub forbidden: [u64; 3],
     /// Handshakes broken off by an alert of our own TLS because of who the peer is, by [`Refusal`].

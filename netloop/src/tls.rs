@@ -6,7 +6,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn_proto::crypto::{
+    self,
+    rustls::{QuicClientConfig, QuicServerConfig},
+};
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::{cipher_suite, default_provider};
@@ -14,7 +17,7 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 use crate::alpn::{ByProtocol, H3};
-use crate::{Renewal, Trust};
+use crate::{Renewal, Trust, handshake::Handshakes};
 
 /// Why TLS could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -143,7 +146,7 @@ impl ServerTls {
     /// # Errors
     ///
     /// [`TlsError::CertificateAndKey`] when they do not belong together or are of a kind that ring does not know.
-    pub fn into_quic(self) -> Result<Arc<QuicServerConfig>, TlsError> {
+    pub fn into_quic(self) -> Result<Arc<dyn crypto::ServerConfig>, TlsError> {
         let builder = rustls::ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .expect("the provider has TLS 1.3 because `provider` lists its suites");
@@ -159,10 +162,10 @@ impl ServerTls {
         config.ignore_client_order = true;
         // QUIC knows two values: none, and this one, which leaves the limit to the stream windows.
         config.max_early_data_size = u32::MAX;
-        Ok(Arc::new(
-            QuicServerConfig::try_from(config)
-                .expect("AES-128-GCM is there because `provider` lists it first"),
-        ))
+        let tls = Arc::new(config);
+        let quic = QuicServerConfig::try_from(Arc::clone(&tls))
+            .expect("AES-128-GCM is there because `provider` lists it first");
+        Ok(Arc::new(Handshakes::new(tls, quic)))
     }
 }
 

@@ -66,7 +66,7 @@ impl Model {
         }
         if self.named.insert((slot.session, name)) {
             // Without a hello, only another session tells of a boot.
-            if slot.epoch == 0 && sensor.session != slot.session {
+            if slot.epoch == 0 && sensor.epoch == 0 && sensor.session != slot.session {
                 sensor.begin_epoch(slot);
             }
             sensor.session = slot.session;
@@ -98,7 +98,7 @@ impl Sensor {
     }
 
     fn push(&mut self, lane: usize, slot: &Slot, record: &Record) -> Fate {
-        if slot.epoch != self.epoch && !self.begin_epoch(slot) {
+        if slot.epoch != self.epoch && slot.epoch != 0 && !self.begin_epoch(slot) {
             return Fate::Stale;
         }
         let seq = record.seq();

@@ -17,6 +17,7 @@ use crate::credentials::CredentialFiles;
 use crate::histograms::WriteError;
 use crate::http::{Door, DoorTls, Surface, router};
 use crate::interval::IntervalConsumer;
+use crate::path_log::PathLog;
 use crate::picture::PictureConsumer;
 use crate::report::{Activity, Usage};
 use crate::watchdog::{LOOK, Watchdog};
@@ -64,6 +65,7 @@ pub struct Cold {
     watchdog: Option<Watchdog>,
     bell: Option<std::os::unix::net::UnixStream>,
     door: Option<Arc<DoorTls>>,
+    path_log: Option<PathLog>,
 }
 
 impl Cold {
@@ -91,7 +93,13 @@ impl Cold {
             watchdog: None,
             bell: None,
             door: None,
+            path_log: None,
         }
+    }
+
+    /// Also logs what the paths of sessions do.
+    pub fn logging_paths(&mut self, log: PathLog) {
+        self.path_log = Some(log);
     }
 
     /// Also mirrors the pictures of the tick thread.
@@ -195,6 +203,9 @@ impl Cold {
     pub fn collect(&mut self) -> Result<(), WriteError> {
         let applied = self.surface.stats().tiers.iter().map(|tier| tier.applied.applied.value());
         self.activity.observe(applied.sum(), self.clock.now().instant - self.began, (self.usage)());
+        if let Some(log) = &mut self.path_log {
+            log.poll();
+        }
         for consumer in &mut self.consumers {
             while let Some(interval) = consumer.poll() {
                 let added = self.surface.report().add(&interval);

@@ -85,6 +85,10 @@ pub struct Net {
     pub congestion: Congestion,
     /// Period after which the keys of a session are replaced, in seconds; 0 is none.
     pub key_update_s: u64,
+    /// Where what paths do is logged, if it is.
+    pub path_log: Option<PathBuf>,
+    /// Size that a run adds to that log at most.
+    pub path_log_max_bytes: u64,
     /// Silence after which a session is closed, in milliseconds.
     pub idle_timeout_ms: u64,
     /// Period of the worker's keep-alive, in milliseconds; 0 sends none.
@@ -117,6 +121,8 @@ impl Default for Net {
             mtu_bytes: 0,
             congestion: Congestion::default(),
             key_update_s: 0,
+            path_log: None,
+            path_log_max_bytes: 0,
             idle_timeout_ms: 0,
             keep_alive_ms: 0,
             max_uni_streams: 0,
@@ -172,6 +178,10 @@ pub struct Idle {
 pub struct Host {
     /// How the threads are ranked.
     pub priority: Priority,
+    /// Whether the memory of the process is locked.
+    pub lock_memory: bool,
+    /// Whether hot threads lose the system calls that they never need.
+    pub confine: bool,
 }
 
 /// How the scheduler ranks the threads of a twin.

@@ -6,9 +6,10 @@
 use std::fmt::Write;
 
 use hdrhistogram::Histogram;
-use netloop::{ClientAuth, Health, Limit, Refusal};
+use netloop::{ClientAuth, GapCause, Health, Limit, Refusal};
 
 use crate::config::SENSOR_TYPES;
+use crate::degraded::Wish;
 use crate::host;
 use crate::http::guard::Refusals;
 use crate::interval::Latency;
@@ -220,6 +221,11 @@ const METRICS: &[Metric] = &[
     gauge("pollux_sessions", "Open sessions.", |from, to| {
         to.count("", from.worker.sessions_open());
     }),
+    gauge(
+        "pollux_sessions_redundant",
+        "Open sessions whose device or gateway holds another one in the same boot.",
+        |from, to| to.count("", from.stats.tick.redundant_sessions.value()),
+    ),
     gauge("pollux_ring_depth", "Records in a ring, by tier.", |from, to| {
         by_tier(to, |tier| from.stats.tiers[tier].ingress.ring_depth.value());
     }),
@@ -249,6 +255,48 @@ const METRICS: &[Metric] = &[
         to.push("thread=\"worker\"", from.worker.busy_ns.value() as f64 / 1e9);
         to.push("thread=\"tick\"", from.stats.tick.busy_ns.value() as f64 / 1e9);
     }),
+    counter(
+        "pollux_stolen_seconds_total",
+        "Time beyond an empty turn in gaps of over 1 us of workers that spin, by cause.",
+        |from, to| {
+            for (cause, ns) in GapCause::ALL.iter().zip(&from.worker.gap_ns) {
+                to.push(&format!("cause=\"{}\"", cause.name()), ns.value() as f64 / 1e9);
+            }
+        },
+    ),
+    counter(
+        "pollux_stolen_gaps_total",
+        "Gaps of over 1 us in the turns of workers that spin, by cause.",
+        |from, to| {
+            for (cause, count) in GapCause::ALL.iter().zip(&from.worker.gaps) {
+                to.count(&format!("cause=\"{}\"", cause.name()), count.value());
+            }
+        },
+    ),
+    counter(
+        "pollux_page_faults_total",
+        "Pages that the kernel had to find for a hot thread since its start, by thread and source.",
+        |from, to| {
+            let threads =
+                [("worker", &from.worker.page_faults), ("tick", &from.stats.tick.page_faults)];
+            for (thread, [minor, major]) in threads {
+                to.count(&format!("thread=\"{thread}\",source=\"memory\""), minor.value());
+                to.count(&format!("thread=\"{thread}\",source=\"disk\""), major.value());
+            }
+        },
+    ),
+    gauge("pollux_locked_memory_bytes", "Memory of the process that is locked.", |_, to| {
+        to.count("", netloop::locked_bytes().unwrap_or_default());
+    }),
+    gauge(
+        "pollux_degraded",
+        "1 for what was asked of the host and not given; see the log at start.",
+        |from, to| {
+            for (wish, lacks) in Wish::ALL.iter().zip(&from.stats.degraded) {
+                to.count(&format!("what=\"{}\"", wish.name()), lacks.value());
+            }
+        },
+    ),
     counter("pollux_budgets_spent_total", "Turns and ticks cut short by a budget.", |from, to| {
         let budgets = &from.worker.budget_exhausted;
         to.count("budget=\"receive\"", budgets.recv.value());
@@ -286,6 +334,15 @@ const METRICS: &[Metric] = &[
         |from, to| {
             to.count("result=\"passed\"", from.worker.datagrams_passed.value());
             to.count("result=\"lost\"", from.worker.datagrams_passed_lost.value());
+        },
+    ),
+    counter(
+        "pollux_socket_drops_total",
+        "UDP datagrams that the kernel discarded because the receive buffer was full.",
+        |from, to| {
+            let addr = from.stats.quic_addr.get();
+            let drops = addr.and_then(|addr| netloop::socket_drops(*addr).ok());
+            to.count("", drops.unwrap_or_default());
         },
     ),
     counter(

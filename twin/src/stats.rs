@@ -4,11 +4,14 @@
 //! A reader sees each counter monotonic but no instant at which all are from the same moment, so a
 //! residual is exact only when the writers rest.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 
 pub use netloop::Counter;
 use netloop::WorkerStats;
 use wire::SensorType;
+
+use crate::degraded::Wish;
 
 /// A real number with one writer and any number of readers.
 #[derive(Debug, Default)]
@@ -51,6 +54,10 @@ pub struct TwinStats {
     pub identity: Identity,
     /// Written by the cold thread.
     pub watch: Watch,
+    /// Written at start: where devices connect.
+    pub quic_addr: OnceLock<SocketAddr>,
+    /// Written at start: 1 for what the host does not give, in the order of [`Wish::ALL`].
+    pub degraded: [Counter; Wish::ALL.len()],
     /// Written by the tick thread: its systems, in the order of [`SYSTEMS`].
     pub systems: [System; SYSTEMS.len()],
 }
@@ -192,10 +199,14 @@ pub struct Tick {
     pub rate_hz: Real,
     /// Entities in the world.
     pub entities: Counter,
+    /// Open sessions that share device and boot with another one.
+    pub redundant_sessions: Counter,
     /// Time spent in ticks, waits excluded, in nanoseconds.
     pub busy_ns: Counter,
     /// CPU time of the thread in nanoseconds, to a second while it runs and exact at its end.
     pub cpu_ns: Counter,
+    /// Pages that the kernel had to find for the thread since its first tick, from memory and from a disk; to a second.
+    pub page_faults: [Counter; 2],
     /// Ticks that left records in a ring because a drain budget was spent.
     pub budgets_spent: Counter,
 }

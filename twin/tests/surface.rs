@@ -22,7 +22,7 @@ use twin::stats::{Direction, TwinStats};
 const RSS_BYTES: u64 = 12_345_678;
 
 /// The names that the outside relies on.
-const PROMISED: [&str; 24] = [
+const PROMISED: [&str; 30] = [
     "pollux_records_total",
     "pollux_lost_total",
     "pollux_decode_errors_total",
@@ -33,6 +33,12 @@ const PROMISED: [&str; 24] = [
     "pollux_tick_rate_hz",
     "pollux_entities",
     "pollux_sessions",
+    "pollux_sessions_redundant",
+    "pollux_stolen_seconds_total",
+    "pollux_stolen_gaps_total",
+    "pollux_page_faults_total",
+    "pollux_degraded",
+    "pollux_socket_drops_total",
     "pollux_ring_depth",
     "pollux_ring_capacity",
     "pollux_commands_total",

@@ -165,6 +165,18 @@ const NET: &[Key] = &[
         "Period after which the keys of a session are replaced, without interrupting it. 0 leaves it to the limits of the cipher.",
     ),
     key(
+        "net.path_log",
+        "none",
+        Kind::PathOrNone { set: |c, v| c.net.path_log = v },
+        "Appends to this file a line of JSON for each session's begin and end, and every few seconds what its path does: round trip, losses, window, MTU, frames.",
+    ),
+    key(
+        "net.path_log_max_bytes",
+        "67108864",
+        Kind::Count { min: 4096, max: 1 << 50, set: |c, v| c.net.path_log_max_bytes = v },
+        "What a run adds to that file at most; then it ends, and says so.",
+    ),
+    key(
         "net.idle_timeout_ms",
         "10000",
         Kind::Count { min: 100, max: 3_600_000, set: |c, v| c.net.idle_timeout_ms = v },
@@ -305,12 +317,26 @@ const IDLE: &[Key] = &[
     ),
 ];
 
-const HOST: &[Key] = &[key(
-    "host.priority",
-    "hot",
-    Kind::Choice { of: PRIORITY_NAMES, set: |c, v| c.host.priority = Priority::ALL[v] },
-    "hot: worker and tick thread go before other threads of the host, as far as the system allows. normal: as all others.",
-)];
+const HOST: &[Key] = &[
+    key(
+        "host.priority",
+        "hot",
+        Kind::Choice { of: PRIORITY_NAMES, set: |c, v| c.host.priority = Priority::ALL[v] },
+        "hot: worker and tick thread go before other threads of the host, as far as the system allows. normal: as all others.",
+    ),
+    key(
+        "host.lock_memory",
+        "true",
+        Kind::Switch { set: |c, v| c.host.lock_memory = v },
+        "Keeps all memory of the twin in place, so that no hot thread waits for a page: where the limit of locked memory allows it.",
+    ),
+    key(
+        "host.confine",
+        "true",
+        Kind::Switch { set: |c, v| c.host.confine = v },
+        "Takes from worker and tick threads what they never need, such as opening a file or a socket or starting a program: where the kernel can (seccomp).",
+    ),
+];
 
 const RING_MAX: u64 = 1 << 26;
 const RING: &[Key] = &[

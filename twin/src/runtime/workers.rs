@@ -14,6 +14,7 @@ use netloop::{
 };
 
 use crate::config::Config;
+use crate::degraded::{Teller, Wish};
 
 /// Workers that are ready to run.
 pub(super) struct Workers {
@@ -43,14 +44,18 @@ pub(super) struct Shared<'a> {
 ///
 /// # Errors
 /// The address is taken, also by a twin that would share it, or does not belong to this host.
-pub(super) fn bind(config: &Config) -> anyhow::Result<Vec<Socket>> {
+pub(super) fn bind(config: &Config, teller: &Teller) -> anyhow::Result<Vec<Socket>> {
     let mut options = SocketOptions {
         recv_buffer_bytes: config.net.recv_buffer_bytes,
         send_buffer_bytes: config.net.send_buffer_bytes,
         ..SocketOptions::default()
     };
     let first = Socket::bind(config.net.addr, options).context("net.addr")?;
-    say_granted(config, &first);
+    let (asked, granted) = (config.net.recv_buffer_bytes, first.recv_buffer_bytes());
+    if granted < asked {
+        let why = format!("the kernel granted {granted} of {asked} bytes (net.core.rmem_max)");
+        teller.tell(Wish::ReceiveBuffer, why);
+    }
     if config.net.workers == 1 {
         return Ok(vec![first]);
     }
@@ -60,17 +65,6 @@ pub(super) fn bind(config: &Config) -> anyhow::Result<Vec<Socket>> {
     options.reuse_port = true;
     let open = |_| Socket::bind(addr, options).context("net.addr");
     (0..config.net.workers).map(open).collect()
-}
-
-fn say_granted(config: &Config, socket: &Socket) {
-    let (asked, granted) = (config.net.recv_buffer_bytes, socket.recv_buffer_bytes());
-    if granted < asked {
-        tracing::warn!(
-            asked,
-            granted,
-            "the kernel granted a smaller receive buffer; raise net.core.rmem_max"
-        );
-    }
 }
 
 impl Workers {
@@ -105,6 +99,9 @@ impl Workers {
                 Engine::server(Arc::clone(&renewal.crypto), limits.clone(), now, naming);
             engine.renew(now, renewal.clone());
             let port = RingPort { renewals: Some(renewals), viewers: Some(viewers), ..port };
+            if port.paths.is_some() {
+                engine.report_paths();
+            }
             let idle = (Idle::new(idle), Some(sleeper));
             let stats = Arc::clone(stats);
             let made = Worker::new(engine, socket, port, idle, worker_config.clone(), stats);

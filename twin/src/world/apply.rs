@@ -193,12 +193,14 @@ impl Plant {
         slots.len()
     }
 
-    /// Whether a session without a hello names a sensor that another one named last: no epoch tells whether the device has
+    /// Whether a session without a hello names a sensor that another one without named last: no epoch tells whether the device has
     /// booted since, so its numbers may have begun anew. PROTOCOL.md#sequence.
     fn begins_anew(&self, ecs: &ecs::World, slot: &Slot, found: Option<RowRef>) -> bool {
         slot.epoch == 0
             && found.or_else(|| self.index.find(name_of(slot))).is_some_and(|row| {
-                row.sensor_type().is_some() && ecs.value::<Link>(row).0 != slot.session
+                row.sensor_type().is_some()
+                    && ecs.value::<Live>(row).epoch == 0
+                    && ecs.value::<Link>(row).0 != slot.session
             })
     }
 

@@ -186,7 +186,8 @@ impl Plant {
         {
             return false;
         }
-        let Some(session) = self.sessions.commandable(link) else {
+        let avoided = unanswered(ecs, row);
+        let Some(session) = self.sessions.way(link, (sensor.device, epoch), avoided) else {
             self.actuators.count_unreachable();
             self.relink |= !self.sessions.is_open(link);
             return false;
@@ -195,6 +196,7 @@ impl Plant {
             return false;
         }
         let setpoint = Setpoint { session, epoch, value: rule.setpoint };
+        *ecs.value_mut(row) = Link(session.0);
         let state = ecs.value_mut(row);
         let command = self.actuators.send(row, &key, state, &setpoint, moment);
         lanes.lane_of(session).push_outbound(command);
@@ -219,4 +221,12 @@ impl Plant {
         ecs.spawn_actuator(key, session);
         Some(row)
     }
+}
+
+/// The session through which the last command of an actuator went, if nothing came back: its path may be gone, and the
+/// device may hold another one.
+pub(super) fn unanswered(ecs: &ecs::World, actuator: RowRef) -> Option<u32> {
+    let failed = [ActuatorStatus::Failed, ActuatorStatus::Expired];
+    let Link(last) = *ecs.value(actuator);
+    failed.contains(&ActuatorStatus::of(ecs.value(actuator))).then_some(last)
 }

@@ -74,6 +74,7 @@ fn lane(capacities: &LaneCapacities, worker: Arc<WorkerStats>, due: Due) -> (Rin
         stops: stops_out,
         outbound: outbound_out,
         due,
+        paths: None,
         renewals: None,
         viewers: None,
     };

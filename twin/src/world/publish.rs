@@ -84,6 +84,7 @@ impl Plant {
 
     fn publish_counts(&self, ecs: &ecs::World) {
         self.stats.tick.entities.set(ecs.len() as u64);
+        self.stats.tick.redundant_sessions.set(self.sessions.redundant() as u64);
         for (to, counts) in self.stats.crossings.iter().zip(self.crossing_counts) {
             to[0].set(counts[0]);
             to[1].set(counts[1]);
