@@ -124,14 +124,9 @@ impl Twin {
         let options = WorldOptions::new(config, secrets.index);
         let mut world = World::new(options, Arc::clone(&stats), interval);
         show(config, &mut world, orders, &mut cold)?;
-        let tick = TickOptions {
-            hz: config.tick.hz,
-            spin: Duration::from_micros(config.idle.tick_spin_us),
-            catch_up: config.tick.catch_up,
-        };
         let started = now.instant;
-        let (gauges, also) = (Arc::clone(&stats), wakers.clone());
-        let tick = TickThread::new(world, tick_lanes, producer, stats, also, tick, started);
+        let (gauges, also, pace) = (Arc::clone(&stats), wakers.clone(), tick_options(config));
+        let tick = TickThread::new(world, tick_lanes, producer, stats, also, pace, started);
         // Before the threads, so that their stacks are filled too, and after what the start alone needed.
         prepare_host(config, &teller);
         let (workers, tick) = start_threads(config, workers, tick, died, &teller)?;
@@ -248,6 +243,14 @@ impl Twin {
 }
 
 /// Starts the hot threads in their places. The twin goes on while one of its workers does.
+fn tick_options(config: &Config) -> TickOptions {
+    TickOptions {
+        hz: config.tick.hz,
+        spin: Duration::from_micros(config.idle.tick_spin_us),
+        catch_up: config.tick.catch_up,
+    }
+}
+
 fn start_threads(
     config: &Config,
     workers: Vec<Worker<RingPort>>,
