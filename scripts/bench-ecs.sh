@@ -127,30 +127,13 @@ warn_if_busy() {
   }' /proc/loadavg >&2
 }
 
-write_readme() {
-  cat >"$OUT/README.md" <<TEXT
-# ECS: the house's own beside the field
-
-**Question.** What do the same pieces of work cost in \`ecs\`, bevy_ecs, hecs, flecs_ecs, sparsey and shipyard, each written
-as its expert users would write it, and how far is each from loops over vectors written by hand?
-
-**Answer.** The tables of \`summary.md\`: medians, ratios, and which targets are reached.
-
-**Command.** \`command.txt\`. $ROUNDS rounds, each library once a round in its own process, the first one changing from round
-to round; $BUDGET_MS ms of CPU time for the samples of a case.
-
-**How it was measured.** Time is CPU time of the thread, in samples of at least 1 ms; a run's answer is the median of its
-samples, the table's the median of the runs. All share glibc's allocator with \`mmap_threshold\` and \`trim_threshold\` at
-1 GiB, one codegen unit, thin LTO, and instructions of level $INSTRUCTIONS. Every run also leaves a checksum of the world
-behind, and the summary is only written when all libraries agree on it. Cases, fairness rules and traps are in
-[\`bench/peers/ecs\`]($(realpath --relative-to="$OUT" "$WORKSPACE")/README.md).
-
-**What could make it wrong.** Others on the machine: \`raw/*.loadavg\` says how many there were before each run. The size of
-the caches: the worlds of a million sensors are larger than most and smaller than some. One thread everywhere: nothing
-here says how a library spreads work over cores.
-
-The host is in \`host.json\`.
-TEXT
+# What the page of the result says beside the figures: scripts/summarize-ecs.py writes it.
+write_run() {
+  python3 - "$ROUNDS" "$BUDGET_MS" "$INSTRUCTIONS" "$(realpath --relative-to="$OUT" "$WORKSPACE")" >"$OUT/run.json" <<'PYTHON'
+import json, sys
+rounds, budget_ms, instructions, workspace = sys.argv[1:]
+print(json.dumps({"rounds": int(rounds), "budget_ms": int(budget_ms), "instructions": instructions, "workspace": workspace}))
+PYTHON
 }
 
 main() {
@@ -163,7 +146,7 @@ main() {
   mkdir -p "$OUT/raw"
   printf '%s\n' "$INVOCATION" >"$OUT/command.txt"
   python3 scripts/describe-host.py >"$OUT/host.json"
-  write_readme
+  write_run
   run_all
   python3 scripts/summarize-ecs.py "$OUT"
   printf 'wrote %s\n' "$OUT" >&2

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Turns the raw data of scripts/bench-ecs.sh into summary.json and summary.md.
+"""Turns the raw data of scripts/bench-ecs.sh into summary.json, summary.md and README.md.
 
 usage: scripts/summarize-ecs.py DIR
 
@@ -240,7 +240,7 @@ def page(summary):
     yield f"{reached} of {len(verdicts)} targets are reached. {summary['rounds']} rounds. Versions: {named}."
     yield from ("", "## Nanoseconds of CPU time for one run of a case, medians", "")
     yield from case_table(summary, summary["median_ns"], figure)
-    yield from ("", "In the ticks `bevy_ecs` is what its users write, a `Changed` filter, and `hecs` keeps a dirty list.")
+    yield from ("", "In the ticks `bevy_ecs` is what its users write, systems with `Changed` filters, and `hecs` keeps a dirty list. Peers without a codec of their own serialise through serde and bincode.")
     yield from ("", "## Times as long as `ecs`", "")
     yield from case_table(summary, summary["ratios"], lambda ratio: "–" if ratio is None else f"{ratio:.2f}")
     yield from ("", "## Further forms", "", "| case | library: form | ns | times as long as `ecs` |", "|---|---|---:|---:|")
@@ -256,8 +256,83 @@ def page(summary):
         yield "| " + " | ".join(cells) + " |"
 
 
+# Why a target may be missed, by case: what profiles of the case show, on any machine.
+REASONS = {
+    "twin_tick": (
+        "What is left of a tick is the work itself. {ecs} instructions an update here, {floor} in the floor, of which the fold "
+        "of a record is 60; the lines of a row are on their way while the rows before it are folded, so that `ecs` waits for "
+        "memory as little as the floor does. The distance to a peer is how often the peer waits, and so follows the caches of "
+        "the machine and who shares them."
+    ),
+    "fragmented_iter": (
+        "26 tables of 20 rows: five vector instructions of work a table, behind about forty that find the table, its column and "
+        "its slice, checks included. The floor has the tables in a row and knows their lengths."
+    ),
+    "aggregate_1m": (
+        "A million means are 4 MB, which come from behind the second-level cache. All who hold them in a column, the floor "
+        "included, read them at the same speed: the one at which the machine feeds one core."
+    ),
+    "serialise": "A copy of 100 kB at the speed of the floor; the codec of the peers is the other side of the ratio.",
+}
+
+
+def reason(case):
+    """Why a target of a case may be missed, or nothing."""
+    found = [text for name, text in REASONS.items() if case.startswith(name)]
+    return found[0] if found else ""
+
+
+def missed_lines(summary):
+    """The missed targets, each with its figures, and then what profiles show of these cases."""
+    missed = [verdict for verdict in summary["targets"] if not verdict["reached"]]
+    for verdict in missed:
+        value, limit = figure(verdict["value"]), figure(verdict["limit"])
+        yield f"- `{verdict['case']}`, {verdict['target']}: {value}, asked for is {limit}."
+    reasons = dict.fromkeys(reason(verdict["case"]) for verdict in missed)
+    yield from (f"\n{text}" for text in reasons if text)
+
+
+def readme(summary, run):
+    """The page of the folder."""
+    verdicts = summary["targets"]
+    reached = sum(verdict["reached"] for verdict in verdicts)
+    missed = "\n".join(missed_lines(summary)) or "Nothing."
+    tick = summary["median_ns"].get("twin_tick_200k_10k", {})
+    each = f" A tick of 10,000 updates among 200,000 sensors costs {tick['ecs'] / 10_000:.0f} ns an update." if tick else ""
+    return README.format(reached=reached, targets=len(verdicts), each=each, missed=missed, **run)
+
+
+README = """# ECS: the house's own beside the field
+
+**Question.** What do the same pieces of work cost in `ecs`, bevy_ecs, hecs, flecs_ecs, sparsey and shipyard, each written
+as its users would write it, and how far is each from loops over vectors written by hand?
+
+**Answer.** {reached} of {targets} targets are reached; [`summary.md`](summary.md) has all figures.{each}
+
+**What is missed, and why.**
+
+{missed}
+
+**Command.** `command.txt`. {rounds} rounds, each library once a round, each form of a case in its own process, the first
+library changing from round to round; {budget_ms} ms of CPU time for the samples of a case.
+
+**How it was measured.** Time is CPU time of the thread, in samples of at least 1 ms; a run's answer is the median of its
+samples, the table's the median of the runs. All share glibc's allocator with `mmap_threshold` and `trim_threshold` at
+1 GiB, one codegen unit, thin LTO, and instructions of level {instructions}. Every run also leaves a checksum of the world
+behind, and the summary is only written when all libraries agree on it. Cases, fairness rules and traps are in
+[`bench/peers/ecs`]({workspace}/README.md).
+
+**What could make it wrong.** Others on the machine: `raw/*.loadavg` says how many there were before each run. The size of
+the caches: the worlds of a million sensors are larger than most and smaller than some. Large pages: `ecs` asks for them
+where its columns are large, and gets them where the system gives them to who asks. One thread everywhere: nothing here
+says how a library spreads work over cores.
+
+The host is in `host.json`.
+"""
+
+
 def main(arguments):
-    """Reads DIR/raw, writes DIR/summary.json and DIR/summary.md."""
+    """Reads DIR/raw and DIR/run.json, writes DIR/summary.json, DIR/summary.md and DIR/README.md."""
     if len(arguments) != 1 or not pathlib.Path(arguments[0], "raw").is_dir():
         print("usage: scripts/summarize-ecs.py DIR   (DIR/raw must exist)", file=sys.stderr)
         return 2
@@ -272,6 +347,8 @@ def main(arguments):
     summary["targets"] = Targets(summary).all()
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     (out / "summary.md").write_text("\n".join(page(summary)) + "\n", encoding="utf-8")
+    run = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    (out / "README.md").write_text(readme(summary, run), encoding="utf-8")
     return 0
 
 

@@ -3,7 +3,9 @@
 #![allow(clippy::print_stdout, reason = "an example talks")]
 
 use bytemuck::{Pod, Zeroable};
-use ecs::{Component, IndexError, KeyIndex, Query, SensorKey, Track, Tracked, World};
+use ecs::{
+    Component, IndexError, KeyIndex, Query, SensorKey, Track, Tracked, World, prefetch_read,
+};
 
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -28,23 +30,28 @@ fn main() -> Result<(), IndexError> {
     world.drain_changed::<Mean>(|_| {});
     world.drain_cursor(&viewer, |_, _| {});
 
-    // A tick: the keys of a batch are looked up together, then each record is folded.
-    let keys: Vec<SensorKey> = (0..100).map(|n| key(n * 7 % 50, n % 5)).collect();
-    let mut rows = vec![None; keys.len()];
-    index.find_batch(&keys, &mut rows);
+    // A tick: each record is looked up and folded; the memory of those to come is already asked for.
+    let records: Vec<(SensorKey, f32)> = (0..100).map(|n| (key(n * 7 % 50, n % 5), 20.0)).collect();
     let mut means = Query::<(Tracked<Mean>,)>::new();
     let mut view = means.view(&mut world);
-    for row in rows.into_iter().flatten() {
-        if let Some((mut mean,)) = view.row(0, row) {
-            mean.0 = 0.9 * mean.0 + 0.1 * 20.0;
-        }
-    }
+    index.find_each(
+        &records,
+        |(key, _)| *key,
+        view.slices(0).expect("the archetype of all sensors"),
+        |(means,), row| prefetch_read(means, row as usize),
+        |(means,), (_, value), row| {
+            if let Some(row) = row {
+                let mean = means.row_mut(row as usize);
+                mean.0 = 0.9 * mean.0 + 0.1 * value;
+            }
+        },
+    );
     drop(view);
     world.drain_changed::<Mean>(|_| {});
 
     let mut changed = 0;
     world.drain_cursor(&viewer, |_, _| changed += 1);
-    println!("{} records changed {changed} of {} rows", keys.len(), world.len());
+    println!("{} records changed {changed} of {} rows", records.len(), world.len());
     Ok(())
 }
 

@@ -263,11 +263,17 @@ pub(crate) struct Lent<'a, const N: usize> {
 pub struct LendPlan([u8; LENT_MAX]);
 
 impl LendPlan {
-    /// Plans to lend the column of `ids[n]` to place `n`; ids that the archetype does not carry are left out.
-    pub(crate) fn new(table: &Archetype, ids: impl Iterator<Item = Option<u16>>) -> Self {
+    /// Plans to lend the column of `kinds[n]` to place `n`; what the archetype does not carry is left out.
+    ///
+    /// # Panics
+    /// If a column holds another type than the kind that has its id.
+    pub(crate) fn new(table: &Archetype, kinds: &[Option<ComponentKind>]) -> Self {
         let mut plan = Self([NO_COLUMN; LENT_MAX]);
-        for (place, id) in plan.0.iter_mut().zip(ids) {
-            *place = id.and_then(|id| table.position(id)).map_or(NO_COLUMN, |at| at as u8);
+        for (place, kind) in plan.0.iter_mut().zip(kinds) {
+            if let Some((kind, at)) = kind.and_then(|kind| Some((kind, table.position(kind.id)?))) {
+                table.columns[at].assert_holds(kind);
+                *place = at as u8;
+            }
         }
         plan
     }

@@ -1,4 +1,4 @@
-//! Bytes of one column: initialised, starting on a cache line, growing in small steps.
+//! Bytes of one column: initialised, starting on an even cache line, growing in small steps.
 //!
 //! The vector asks for the alignment that every allocator gives for free, and the first row is placed on a cache line
 //! by hand. So a large column grows through the allocator's own `realloc`, which moves pages and copies nothing, and
@@ -7,6 +7,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use crate::component::COLUMN_ALIGN_BYTES;
+use crate::hint::prefer_large_pages;
 
 /// The unit of allocation, at the alignment of `malloc`.
 #[repr(C, align(16))]
@@ -15,7 +16,7 @@ struct Block([u8; 16]);
 
 const BLOCK_BYTES: usize = size_of::<Block>();
 
-/// Blocks that may lie before the first cache line.
+/// Blocks that may lie before the first row.
 const PAD_BLOCKS: usize = COLUMN_ALIGN_BYTES / BLOCK_BYTES - 1;
 
 /// Rows up to which a table doubles: below, its columns are small enough for `realloc` to copy them.
@@ -38,7 +39,7 @@ const STAGGERED_BYTES_MIN: usize = 1 << 16;
 
 pub(crate) struct Buffer {
     blocks: Vec<Block>,
-    /// Where the first row begins: on a cache line, and for a large buffer some lines further.
+    /// Where the first row begins: on an even cache line, and for a large buffer some lines further.
     start_bytes: usize,
     /// How far a large buffer is shifted against others, in cache lines.
     stagger: usize,
@@ -47,7 +48,7 @@ pub(crate) struct Buffer {
 impl Buffer {
     /// An empty buffer. Buffers of different `stagger` do not begin at the same place in their pages when they are large:
     /// a row would meet the same row of its neighbours in one set of the cache, and its loads would wait for stores that look
-    /// alike by their lower address. It holds one cache line from the start, so that its slices are aligned when they are
+    /// alike by their lower address. It holds two cache lines from the start, so that its slices are aligned when they are
     /// empty too.
     pub(crate) fn new(stagger: usize) -> Self {
         let mut buffer = Self { blocks: Vec::new(), start_bytes: 0, stagger: stagger % 16 };
@@ -85,15 +86,16 @@ impl Buffer {
     }
 
     /// Makes room for `bytes` in all, of which the first `used` are kept. New memory is written here, so that the tick
-    /// meets no page fault later.
+    /// meets no page fault later, and after the system was asked for large pages.
     pub(crate) fn grow(&mut self, bytes: usize, used: usize) {
         let large = bytes >= STAGGERED_BYTES_MIN;
-        let lead_bytes = if large { self.stagger * 4 * COLUMN_ALIGN_BYTES } else { 0 };
+        let lead_bytes = if large { self.stagger * 2 * COLUMN_ALIGN_BYTES } else { 0 };
         let blocks = (bytes + lead_bytes).div_ceil(BLOCK_BYTES) + PAD_BLOCKS;
         if blocks <= self.blocks.len() {
             return;
         }
         self.blocks.reserve_exact(blocks - self.blocks.len());
+        prefer_large_pages(&mut self.blocks);
         self.blocks.resize(blocks, Block::zeroed());
         let aligned = self.blocks.as_ptr().addr().wrapping_neg() % COLUMN_ALIGN_BYTES;
         let start_bytes = aligned + lead_bytes;

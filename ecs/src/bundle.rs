@@ -116,7 +116,7 @@ macro_rules! bundle {
             }
 
             fn spare<'a>(archetype: &'a mut Archetype, rows: usize) -> Self::Spare<'a> {
-                let plan = LendPlan::new(archetype, [$(Some($T::ID)),+].into_iter());
+                let plan = LendPlan::new(archetype, &[$(Some(ComponentKind::of::<$T>())),+]);
                 let [$($v),+] = archetype.lend(&plan).columns;
                 ($({
                     let spare = $v.expect(CARRIED).spare_mut::<$T>();

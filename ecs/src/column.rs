@@ -4,7 +4,6 @@
 //! than the column's own is refused with a panic. Every byte of a row is initialised. The bits of written rows, those of
 //! the column and those of each cursor, follow their rows wherever these go.
 
-use std::any::TypeId;
 use std::ops::Range;
 
 use crate::bits::{Bits, BitsMut};
@@ -79,7 +78,13 @@ impl Column {
     #[must_use]
     #[inline]
     pub fn values<T: Component>(&self) -> &[T] {
-        self.assert_holds::<T>();
+        self.assert_holds(ComponentKind::of::<T>());
+        self.known_values()
+    }
+
+    /// As [`Column::values`], where the caller knows that the column holds `T`.
+    #[inline]
+    pub(crate) fn known_values<T: Component>(&self) -> &[T] {
         if size_of::<T>() == 0 {
             return &[];
         }
@@ -89,8 +94,16 @@ impl Column {
     /// The rows as values to write, and the bits that say which were written. Raises the version, marks nothing.
     #[inline]
     pub(crate) fn values_mut<T: Component>(&mut self) -> (&mut [T], BitsMut<'_>) {
-        self.assert_holds::<T>();
-        self.touch();
+        self.assert_holds(ComponentKind::of::<T>());
+        self.known_values_mut()
+    }
+
+    /// As [`Column::values_mut`], where the caller knows that the column holds `T`.
+    #[inline]
+    pub(crate) fn known_values_mut<T: Component>(&mut self) -> (&mut [T], BitsMut<'_>) {
+        if !matches!(T::TRACK, Track::None) {
+            self.version += 1;
+        }
         if size_of::<T>() == 0 {
             return (&mut [], self.dirty.as_mut());
         }
@@ -98,9 +111,9 @@ impl Column {
         (bytemuck::cast_slice_mut(bytes), self.dirty.as_mut())
     }
 
-    /// The rows behind the last one, up to the reserved capacity, to be written before [`Column::commit`].
+    /// The rows behind the last one, up to the reserved capacity, to be written before [`Column::commit`]. The caller
+    /// knows that the column holds `T`.
     pub(crate) fn spare_mut<T: Component>(&mut self) -> &mut [T] {
-        self.assert_holds::<T>();
         if size_of::<T>() == 0 {
             return &mut [];
         }
@@ -258,9 +271,9 @@ impl Column {
     }
 
     #[inline]
-    fn assert_holds<T: Component>(&self) {
-        if self.kind.type_id != TypeId::of::<T>() {
-            self.refuse(T::NAME);
+    pub(crate) fn assert_holds(&self, kind: ComponentKind) {
+        if self.kind.type_id != kind.type_id {
+            self.refuse(kind.name);
         }
     }
 

@@ -10,8 +10,9 @@ use std::fmt;
 /// One more than the largest component id: a signature is one `u128`.
 pub const COMPONENT_IDS: usize = 128;
 
-/// Columns start on a cache line, so no component may ask for a stricter alignment.
-pub const COLUMN_ALIGN_BYTES: usize = 64;
+/// Columns start on an even cache line, so no component may ask for a stricter alignment. Processors fetch two lines at
+/// once where the former one is even; so a row of two lines is one access to memory.
+pub const COLUMN_ALIGN_BYTES: usize = 128;
 
 /// How closely writes to a component are remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +55,7 @@ impl ComponentKind {
             assert!((T::ID as usize) < COMPONENT_IDS, "a component id must be below 128");
             assert!(
                 align_of::<T>() <= COLUMN_ALIGN_BYTES,
-                "a component aligns to at most 64 bytes"
+                "a component aligns to at most 128 bytes"
             );
         }
         Self {

@@ -10,7 +10,7 @@ mod slots;
 use bytemuck::cast;
 
 use self::slots::{RunKey, Slots, next_secrets};
-use crate::prefetch_read;
+use crate::hint::{prefer_large_pages, prefetch_read};
 
 /// The name of a sensor: its device, and its number within the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -65,12 +65,25 @@ const RUN_SENSORS: u16 = 11;
 
 const _: () = assert!(size_of::<Run<u32>>() == 64, "a run of 4-byte values is one cache line");
 
-/// Keys that are looked up together. Their misses overlap: a core keeps some tens of them in flight.
-const GROUP_KEYS: usize = 32;
+/// Records between the steps of a search: each asks for the memory of the next one, which has come after so many.
+const STEP_RECORDS: usize = 8;
 
-/// Largest index that is searched without prefetching, in bytes: it lies in the second-level cache, where the stages of a
-/// group cost more than the misses that they hide.
-const DIRECT_BYTES_MAX: usize = 256 << 10;
+/// Searches that are under way at most, a power of two.
+const STEPS: usize = 32;
+
+const _: () = assert!(STEPS > 3 * STEP_RECORDS && STEPS.is_power_of_two());
+
+/// Largest index that is searched without prefetching, in bytes: it lies in the first-level cache, and asking ahead costs more
+/// than it saves.
+const DIRECT_BYTES_MAX: usize = 16 << 10;
+
+/// A search that is under way.
+#[derive(Clone, Copy)]
+struct Step<V> {
+    hash: u64,
+    guess: usize,
+    found: Option<V>,
+}
 
 /// Choices of secrets that a rebuild tries at each size, and sizes that it tries.
 const RESEEDS_MAX: u32 = 8;
@@ -111,6 +124,7 @@ impl<V: Copy> KeyIndex<V> {
             return Err(IndexError::Full { runs_max: self.runs_max });
         }
         self.runs.reserve_exact(runs);
+        prefer_large_pages(&mut self.runs);
         if wanted > self.slots.room() { self.rebuild(self.slots.secrets(), wanted) } else { Ok(()) }
     }
 
@@ -129,14 +143,56 @@ impl<V: Copy> KeyIndex<V> {
     /// The two slices differ in length.
     pub fn find_batch(&self, keys: &[SensorKey], found: &mut [Option<V>]) {
         assert_eq!(keys.len(), found.len(), "each key has one place for its value");
+        let store = |found: &mut std::slice::IterMut<'_, Option<V>>, _: &SensorKey, value| {
+            *found.next().expect("one place for each key") = value;
+        };
+        self.find_each(keys, |key| *key, &mut found.iter_mut(), |_, _| {}, store);
+    }
+
+    /// Visits `records` in their order, each with the value of the key that `key` reads off it. `ahead` sees a value some
+    /// records before its visit, to ask for the memory that it names; both see `context`.
+    ///
+    /// Searches wait for memory together, and while records are visited. Of an index that the nearest cache holds nothing is
+    /// asked for ahead.
+    #[inline]
+    pub fn find_each<R, C: ?Sized>(
+        &self,
+        records: &[R],
+        key: impl Fn(&R) -> SensorKey,
+        context: &mut C,
+        ahead: impl Fn(&C, V),
+        mut visit: impl FnMut(&mut C, &R, Option<V>),
+    ) {
         if self.memory_bytes() <= DIRECT_BYTES_MAX {
-            for (key, found) in keys.iter().zip(found) {
-                *found = self.find(*key);
-            }
-            return;
+            return records
+                .iter()
+                .for_each(|record| visit(context, record, self.find(key(record))));
         }
-        for (keys, found) in keys.chunks(GROUP_KEYS).zip(found.chunks_mut(GROUP_KEYS)) {
-            self.find_group(keys, found);
+        let mut steps = [Step { hash: 0, guess: 0, found: None }; STEPS];
+        for at in 0..records.len() + 3 * STEP_RECORDS {
+            if let Some(record) = records.get(at) {
+                prefetch_read(records, at + STEPS);
+                let hash = self.slots.hash(split(key(record)).0);
+                self.slots.prefetch(hash);
+                steps[at % STEPS].hash = hash;
+            }
+            let at = at.wrapping_sub(STEP_RECORDS);
+            if at < records.len() {
+                let step = &mut steps[at % STEPS];
+                step.guess = self.slots.guess(step.hash);
+                prefetch_read(&self.runs, step.guess);
+            }
+            let at = at.wrapping_sub(STEP_RECORDS);
+            if let Some(record) = records.get(at) {
+                let step = &mut steps[at % STEPS];
+                let (run_key, place) = split(key(record));
+                step.found = self.find_guessed(step.hash, step.guess, run_key, place);
+                step.found.into_iter().for_each(|value| ahead(context, value));
+            }
+            let at = at.wrapping_sub(STEP_RECORDS);
+            if let Some(record) = records.get(at) {
+                visit(context, record, steps[at % STEPS].found);
+            }
         }
     }
 
@@ -223,25 +279,6 @@ impl<V: Copy> KeyIndex<V> {
         self.slots.find(hash, |run| self.runs[run].key() == run_key)
     }
 
-    /// Three passes, each of which asks for the lines of the next one.
-    fn find_group(&self, keys: &[SensorKey], found: &mut [Option<V>]) {
-        let mut hashes = [0; GROUP_KEYS];
-        let mut guesses = [0; GROUP_KEYS];
-        for (hash, key) in hashes.iter_mut().zip(keys) {
-            *hash = self.slots.hash(split(*key).0);
-            self.slots.prefetch(*hash);
-        }
-        for (guess, hash) in guesses.iter_mut().zip(&hashes[..keys.len()]) {
-            *guess = self.slots.guess(*hash);
-            prefetch_read(&self.runs, *guess);
-        }
-        let searches = hashes.iter().zip(&guesses).zip(keys.iter().zip(found));
-        for ((hash, guess), (key, found)) in searches {
-            let (run_key, place) = split(*key);
-            *found = self.find_guessed(*hash, *guess, run_key, place);
-        }
-    }
-
     #[inline]
     fn find_guessed(&self, hash: u64, guess: usize, run_key: RunKey, place: u16) -> Option<V> {
         let run = match self.runs.get(guess) {
@@ -257,6 +294,10 @@ impl<V: Copy> KeyIndex<V> {
         }
         let secrets = self.slots.secrets();
         let number = self.runs.len();
+        if number == self.runs.capacity() {
+            self.runs.reserve(1);
+            prefer_large_pages(&mut self.runs);
+        }
         self.runs.push(run);
         let placed = if number == self.slots.room() {
             self.rebuild(secrets, number + 1)

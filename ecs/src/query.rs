@@ -11,7 +11,7 @@ use std::ops::Range;
 use crate::archetype::{Archetype, LendPlan};
 use crate::bits::{GROUP_ROWS, Group, GroupRows};
 use crate::column::Column;
-use crate::component::Signature;
+use crate::component::{ComponentKind, Signature};
 use crate::filter::Filter;
 use crate::parallel::map_in_order;
 use crate::part::{Grant, Lend, PartColumns};
@@ -51,7 +51,7 @@ impl<Q: Terms, F: Filter> Query<Q, F> {
     #[must_use]
     pub fn new() -> Self {
         let mut seen = Signature::EMPTY;
-        for &(id, name) in Q::COMPONENTS.iter().flatten() {
+        for &ComponentKind { id, name, .. } in Q::COMPONENTS.iter().flatten() {
             let id = Signature::of_id(id);
             assert!(!seen.intersects(id), "a query names {name} twice");
             assert!(
@@ -189,8 +189,7 @@ impl<Q: Terms, F: Filter> Query<Q, F> {
         for table in &columns.archetypes[self.seen..] {
             let signature = table.signature();
             if signature.contains(Self::REQUIRED) && !signature.intersects(F::WITHOUT) {
-                let ids = Q::COMPONENTS.iter().map(|component| component.map(|(id, _)| id));
-                self.matches.push((self.seen as u32, LendPlan::new(table, ids)));
+                self.matches.push((self.seen as u32, LendPlan::new(table, Q::COMPONENTS)));
             }
             self.seen += 1;
         }

@@ -7,7 +7,7 @@ use std::any::{Any, TypeId, type_name};
 use std::fmt;
 
 use crate::commands::CommandBuffer;
-use crate::component::Signature;
+use crate::component::{ComponentKind, Signature};
 use crate::filter::Filter;
 use crate::part::{Grant, Part, ResourceGrant};
 use crate::query::Query;
@@ -57,7 +57,7 @@ pub trait Param: Send + 'static {
 #[derive(Clone, Copy)]
 pub struct Access {
     pub(crate) grant: Grant,
-    pub(crate) names: &'static [Option<(u16, &'static str)>],
+    pub(crate) names: &'static [Option<ComponentKind>],
 }
 
 impl<Q: Terms + 'static, F: Filter> Param for Query<Q, F> {
@@ -142,7 +142,7 @@ impl<C: Context> System<C> {
         let mut names = Vec::new();
         for access in accesses {
             grant = grant.union(access.grant);
-            names.extend(access.names.iter().flatten());
+            names.extend(access.names.iter().flatten().map(|kind| (kind.id, kind.name)));
         }
         Self {
             name,

@@ -10,7 +10,7 @@ use std::ops::{Deref, DerefMut};
 use crate::archetype::{Archetype, LendPlan, Lent};
 use crate::bits::BitsMut;
 use crate::column::Column;
-use crate::component::{Component, Signature, Track};
+use crate::component::{Component, ComponentKind, Signature, Track};
 use crate::entity::Entity;
 use crate::held::Held;
 
@@ -31,7 +31,7 @@ pub trait Term {
 
     /// The component that is asked for.
     #[doc(hidden)]
-    const COMPONENT: Option<(u16, &'static str)>;
+    const COMPONENT: Option<ComponentKind>;
 
     /// Whether it is asked for to be written.
     #[doc(hidden)]
@@ -70,16 +70,16 @@ const SIZED: &str = "a tag has no value: filter by With or Without";
 impl<T: Component> Term for &T {
     type Slice<'w> = &'w [T];
     type Row<'r> = &'r T;
-    const COMPONENT: Option<(u16, &'static str)> = {
+    const COMPONENT: Option<ComponentKind> = {
         assert!(size_of::<T>() != 0, "{}", SIZED);
-        Some((T::ID, T::NAME))
+        Some(ComponentKind::of::<T>())
     };
     const WRITES: bool = false;
     const REQUIRED: Signature = Signature::of::<T>();
 
     #[inline]
     fn slice<'w>(from: Source<'w>) -> &'w [T] {
-        &from.column.expect(MATCHED).values()[..from.rows]
+        &from.column.expect(MATCHED).known_values()[..from.rows]
     }
 
     #[inline]
@@ -95,17 +95,17 @@ impl<T: Component> Term for &T {
 impl<T: Component> Term for &mut T {
     type Slice<'w> = &'w mut [T];
     type Row<'r> = &'r mut T;
-    const COMPONENT: Option<(u16, &'static str)> = {
+    const COMPONENT: Option<ComponentKind> = {
         assert!(size_of::<T>() != 0, "{}", SIZED);
         assert!(!matches!(T::TRACK, Track::Rows), "Track::Rows is written through Tracked<T>");
-        Some((T::ID, T::NAME))
+        Some(ComponentKind::of::<T>())
     };
     const WRITES: bool = true;
     const REQUIRED: Signature = Signature::of::<T>();
 
     #[inline]
     fn slice<'w>(from: Source<'w>) -> &'w mut [T] {
-        &mut from.column.expect(MATCHED).values_mut().0[..from.rows]
+        &mut from.column.expect(MATCHED).known_values_mut().0[..from.rows]
     }
 
     #[inline]
@@ -138,17 +138,17 @@ pub struct Tracked<T>(PhantomData<fn() -> T>);
 impl<T: Component> Term for Tracked<T> {
     type Slice<'w> = TrackedSlice<'w, T>;
     type Row<'r> = TrackedRow<'r, T>;
-    const COMPONENT: Option<(u16, &'static str)> = {
+    const COMPONENT: Option<ComponentKind> = {
         assert!(size_of::<T>() != 0, "{}", SIZED);
         assert!(matches!(T::TRACK, Track::Rows), "Tracked<T> is for components under Track::Rows");
-        Some((T::ID, T::NAME))
+        Some(ComponentKind::of::<T>())
     };
     const WRITES: bool = true;
     const REQUIRED: Signature = Signature::of::<T>();
 
     #[inline]
     fn slice<'w>(from: Source<'w>) -> TrackedSlice<'w, T> {
-        let (values, dirty) = from.column.expect(MATCHED).values_mut();
+        let (values, dirty) = from.column.expect(MATCHED).known_values_mut();
         TrackedSlice { values: &mut values[..from.rows], dirty }
     }
 
@@ -246,7 +246,7 @@ impl<T> DerefMut for TrackedRow<'_, T> {
 impl<Q: Term> Term for Option<Q> {
     type Slice<'w> = Option<Q::Slice<'w>>;
     type Row<'r> = Option<Q::Row<'r>>;
-    const COMPONENT: Option<(u16, &'static str)> = Q::COMPONENT;
+    const COMPONENT: Option<ComponentKind> = Q::COMPONENT;
     const WRITES: bool = Q::WRITES;
     const REQUIRED: Signature = Signature::EMPTY;
 
@@ -268,7 +268,7 @@ impl<Q: Term> Term for Option<Q> {
 impl Term for Entity {
     type Slice<'w> = &'w [Entity];
     type Row<'r> = Entity;
-    const COMPONENT: Option<(u16, &'static str)> = None;
+    const COMPONENT: Option<ComponentKind> = None;
     const WRITES: bool = false;
     const REQUIRED: Signature = Signature::EMPTY;
 
@@ -297,7 +297,7 @@ pub trait Terms {
 
     /// The component of each term, in tuple order.
     #[doc(hidden)]
-    const COMPONENTS: &'static [Option<(u16, &'static str)>];
+    const COMPONENTS: &'static [Option<ComponentKind>];
 
     /// The components that are asked for, by what is done with them.
     #[doc(hidden)]
@@ -326,7 +326,7 @@ pub trait Terms {
 /// The set of the component of `Q`, if it is asked for in this way.
 const fn touched<Q: Term>(writes: bool) -> Signature {
     match Q::COMPONENT {
-        Some((id, _)) if Q::WRITES == writes => Signature::of_id(id),
+        Some(kind) if Q::WRITES == writes => Signature::of_id(kind.id),
         _ => Signature::EMPTY,
     }
 }
@@ -336,7 +336,7 @@ macro_rules! terms {
         impl<$($T: Term),+> Terms for ($($T,)+) {
             type Slices<'w> = ($($T::Slice<'w>,)+);
             type Row<'r> = ($($T::Row<'r>,)+);
-            const COMPONENTS: &'static [Option<(u16, &'static str)>] = &[$($T::COMPONENT),+];
+            const COMPONENTS: &'static [Option<ComponentKind>] = &[$($T::COMPONENT),+];
             const READS: Signature = Signature::EMPTY$(.union(touched::<$T>(false)))+;
             const WRITES: Signature = Signature::EMPTY$(.union(touched::<$T>(true)))+;
             const REQUIRED: Signature = Signature::EMPTY$(.union($T::REQUIRED))+;

@@ -1,5 +1,6 @@
 //! The key index against a `BTreeMap`, at its limits, and under keys that were chosen against its hash.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use ecs::{IndexError, KeyIndex, SensorKey};
@@ -103,6 +104,41 @@ fn large_index_answers_batches_of_every_length() {
         let mut found = vec![None; keys.len()];
         index.find_batch(&keys, &mut found);
         assert_eq!(found, expected);
+    }
+}
+
+#[test]
+fn records_are_visited_in_order_and_what_they_name_is_asked_for_before() {
+    for (devices, large) in [(20, false), (20_000, true)] {
+        let mut index = KeyIndex::new(SECRETS, 100_000);
+        for device in 0..devices {
+            index.insert(key(0, device, 4), device as u32).unwrap();
+        }
+        assert_eq!(index.memory_bytes() > 1 << 20, large);
+        for length in [0, 1, 7, 8, 9, 23, 24, 25, 32, 200] {
+            let records: Vec<u64> = (0..length).map(|at| at * 7 % (devices + 9)).collect();
+            let known = |&record: &u64| (record < devices).then_some(record as u32);
+            let (asked, mut visited) = (RefCell::new(Vec::new()), Vec::new());
+            index.find_each(
+                &records,
+                |record| key(0, *record, 4),
+                &mut visited,
+                |visited, value| asked.borrow_mut().push((visited.len(), value)),
+                |visited, record, found| visited.push((*record, found)),
+            );
+            let expected: Vec<_> = records.iter().map(|record| (*record, known(record))).collect();
+            assert_eq!(visited, expected);
+            let asked = asked.into_inner();
+            if large {
+                assert!(asked.iter().map(|&(_, value)| value).eq(records.iter().filter_map(known)));
+                let places = (0..).zip(&records).filter(|(_, record)| known(record).is_some());
+                for ((visited, _), (place, _)) in asked.iter().zip(places) {
+                    assert!(*visited <= place && place - visited <= 8);
+                }
+            } else {
+                assert_eq!(asked, []);
+            }
+        }
     }
 }
 

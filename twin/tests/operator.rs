@@ -217,7 +217,10 @@ fn the_shell_does_what_the_api_does() {
         (&json!(40), 8)
     );
     let text = pollux(operated.folder.path(), &["monitor", "--addr", &addr, "--once"]).stdout;
-    assert!(text.contains("threads, busy") && text.contains("net-0"), "{text}");
+    assert!(
+        ["threads", "net-0", "busy", "backpressure"].iter().all(|word| text.contains(word)),
+        "{text}"
+    );
     operated.end();
 }
 

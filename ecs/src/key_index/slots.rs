@@ -4,7 +4,7 @@
 //! are: what cannot be placed within that is handed back, and the caller chooses new secrets. Keys are not kept here; the
 //! caller says which run is the right one.
 
-use crate::prefetch_read;
+use crate::hint::{prefer_large_pages, prefetch_read};
 
 /// Farthest that an entry may lie from its home, in slots: 512 bytes, which the processor streams.
 ///
@@ -39,7 +39,9 @@ impl Slots {
     /// An empty table with room for `entries`.
     pub(super) fn with_room(secrets: [u64; 2], entries: usize) -> Self {
         let bits = (entries * 2).next_power_of_two().trailing_zeros().max(BITS_MIN);
-        Self { secrets, words: vec![0; 1 << bits], bits }
+        let mut words = vec![0; 1 << bits];
+        prefer_large_pages(&mut words);
+        Self { secrets, words, bits }
     }
 
     /// Entries that fit.
@@ -93,11 +95,12 @@ impl Slots {
     /// tag cannot be predicted, and a wrong prediction costs more than these slots. The caller compares the key.
     #[inline]
     pub(super) fn guess(&self, hash: u64) -> usize {
-        let home = self.home(hash);
         let mut guess = 0;
-        for step in (0..GUESS_SLOTS).rev() {
-            let word = self.words[(home + step) & (self.words.len() - 1)];
-            guess = if word >> INDEX_BITS == tag(hash) { word } else { guess };
+        // Where the table ends there is none: the search proper begins again at its other end.
+        if let Some(words) = self.words[self.home(hash)..].first_chunk::<GUESS_SLOTS>() {
+            for &word in words.iter().rev() {
+                guess = if word >> INDEX_BITS == tag(hash) { word } else { guess };
+            }
         }
         run_of(guess)
     }

@@ -7,7 +7,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const FILE_LINES_MAX: usize = 800;
 const LIB_LINES_MAX: usize = 150;
 const MAIN_LINES_MAX: usize = 80;
-const ECS_CODE_LINES_MAX: usize = 3_840;
+const ECS_CODE_LINES_MAX: usize = 3_000;
 
 /// Functions and macros above the limit, those of tests included: the tail is what makes code ugly.
 pub(crate) fn functions(tree: &Tree) -> Vec<Finding> {
@@ -42,7 +42,8 @@ pub(crate) fn files(tree: &Tree) -> Vec<Finding> {
     findings
 }
 
-/// Code of `ecs/src` above its limit: the library is small, and stays so. Tests, comments and blank lines do not count.
+/// Code of `ecs/src` above its limit: the library is small, and stays so. Tests, comments, attributes and lines without a
+/// letter or a digit, which are blank or close a bracket, do not count: they are there for people and for the formatter.
 pub(crate) fn library(tree: &Tree) -> Vec<Finding> {
     let files = tree.with_extension("rs").filter(|(path, _)| path.starts_with("ecs/src/"));
     let lines: usize = files.map(|(_, text)| code_lines(text)).sum();
@@ -53,7 +54,8 @@ pub(crate) fn library(tree: &Tree) -> Vec<Finding> {
 
 fn code_lines(text: &str) -> usize {
     let lines = text.lines().map(str::trim).take_while(|line| *line != "#[cfg(test)]");
-    lines.filter(|line| !line.is_empty() && !line.starts_with("//")).count()
+    let code = lines.filter(|line| !line.starts_with("//") && !line.starts_with("#["));
+    code.filter(|line| line.contains(char::is_alphanumeric)).count()
 }
 
 fn limit(path: &str) -> usize {
@@ -96,7 +98,10 @@ fn long_methods_defaults_and_macros_are_found() {
 #[test]
 fn a_library_that_outgrows_its_limit_is_found() {
     let text = |lines: usize| {
-        format!("//! a\n\n{}#[cfg(test)]\nmod tests {{\n}}\n", "fn f() {}\n".repeat(lines))
+        format!(
+            "//! a\n\n{}#[cfg(test)]\nmod tests {{\n}}\n",
+            "#[inline]\nfn f() {\n}\n\n".repeat(lines)
+        )
     };
     let of = |lines: usize| {
         let (one, other) = (text(lines - 1), text(1));

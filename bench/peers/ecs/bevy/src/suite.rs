@@ -3,7 +3,7 @@
 
 use std::hint::black_box;
 
-use bench_codec as codec;
+use bench_codec::{Codec, Encode, Fixed, Serde};
 use bench_harness::suite::{
     ENTITIES, ENTITIES_PER_LETTER, HEAVY_ENTITIES, SAVED_ENTITIES, advance_all, body, compute,
     digest_body, order,
@@ -34,8 +34,10 @@ pub(crate) fn with_cases(library: Library) -> Library {
         .with_form("add_remove", "sparse", add_remove::<SparseB>)
         .with("random_get", random_get)
         .with("churn", churn)
-        .with("serialise", serialise)
-        .with("restore", restore)
+        .with("serialise", serialise::<Serde>)
+        .with("restore", restore::<Serde>)
+        .with_form("serialise", "rows of fixed width", serialise::<Fixed>)
+        .with_form("restore", "rows of fixed width", restore::<Fixed>)
         .with("empty_system", empty_system)
 }
 
@@ -274,34 +276,34 @@ fn churn(scale: Scale) -> Box<dyn Case> {
     )
 }
 
-fn save(world: &World, query: &mut QueryState<All>, bytes: &mut Vec<u8>) {
+fn save<C: Codec>(world: &World, query: &mut QueryState<All>, bytes: &mut Vec<u8>) {
     let rows = query.iter(world);
-    let mut encoder = codec::begin(bytes, rows.len());
+    let mut encoder = C::begin(bytes, rows.len());
     rows.for_each(|(t, p, r, v)| encoder.push((&t.0, &p.0, &r.0, &v.0)));
 }
 
-fn load(bytes: &[u8]) -> World {
+fn load<C: Codec>(bytes: &[u8]) -> World {
     let mut world = World::new();
-    world.spawn_batch(codec::decode(bytes).map(|(transform, position, rotation, velocity)| {
+    world.spawn_batch(C::decode(bytes).map(|(transform, position, rotation, velocity)| {
         (Transform(transform), Position(position), Rotation(rotation), Velocity(velocity))
     }));
     world
 }
 
-fn serialise(scale: Scale) -> Box<dyn Case> {
+fn serialise<C: Codec>(scale: Scale) -> Box<dyn Case> {
     let (world, query) = with_query::<All>(bodies(scale.of(SAVED_ENTITIES)));
     case(
         (world, query, Vec::new()),
-        |(world, query, bytes)| save(world, query, bytes),
-        |(_, _, bytes)| digest(&mut load(bytes)),
+        |(world, query, bytes)| save::<C>(world, query, bytes),
+        |(_, _, bytes)| digest(&mut load::<C>(bytes)),
     )
 }
 
-fn restore(scale: Scale) -> Box<dyn Case> {
+fn restore<C: Codec>(scale: Scale) -> Box<dyn Case> {
     let (world, mut query) = with_query::<All>(bodies(scale.of(SAVED_ENTITIES)));
     let mut bytes = Vec::new();
-    save(&world, &mut query, &mut bytes);
-    case(World::new(), move |world| *world = load(&bytes), digest)
+    save::<C>(&world, &mut query, &mut bytes);
+    case(World::new(), move |world| *world = load::<C>(&bytes), digest)
 }
 
 fn empty_system(_: Scale) -> Box<dyn Case> {

@@ -23,8 +23,8 @@ struct Key(bench_harness::Key);
 #[derive(Component, Clone, Copy)]
 struct Mean(f32);
 
-/// As the documentation teaches it: components by meaning, a system that takes the records in, and one that looks at what
-/// has changed.
+/// As the documentation teaches it: a component for each meaning, and a system for each step, which looks at what the step
+/// before has changed: take the records in, smooth the new values, compare the new means with their thresholds.
 struct Idiomatic {
     world: World,
     ingest: SystemId<InRef<'static, [Record]>>,
@@ -38,7 +38,10 @@ struct Newest(Raw);
 struct Window(twin::Window);
 
 #[derive(Component, Clone, Copy)]
-struct Level(Hot);
+struct Ring(twin::Ring);
+
+#[derive(Component, Clone, Copy)]
+struct Limits(twin::Limits);
 
 #[derive(Component, Clone, Copy)]
 #[expect(dead_code, reason = "the kind belongs to a sensor, and the ticks do not ask for it")]
@@ -75,21 +78,32 @@ fn ingest(InRef(records): InRef<[Record]>, index: Res<Index>, mut sensors: Query
     }
 }
 
-type Changing<'w, 's> = Query<
+type Measured<'w, 's> = Query<
     'w,
     's,
-    (&'static Key, &'static Newest, &'static mut Window, &'static mut Level, &'static mut Mean),
+    (&'static Newest, &'static mut Window, &'static mut Ring, &'static mut Mean),
     Changed<Newest>,
 >;
 
-fn process(mut sensors: Changing, mut crossings: ResMut<Crossings>) {
+fn smooth(mut sensors: Measured, crossings: Res<Crossings>) {
     if crossings.starting {
         return;
     }
-    for (key, newest, mut window, mut level, mut mean) in &mut sensors {
-        mean.0 = level.0.push(&mut window.0, newest.0.value);
-        if level.0.step(mean.0) {
-            crossings.events.push(Event { key: key.0, level: level.0.level() });
+    for (newest, mut window, mut ring, mut mean) in &mut sensors {
+        mean.0 = ring.0.push(&mut window.0, newest.0.value);
+    }
+}
+
+type Smoothed<'w, 's> =
+    Query<'w, 's, (&'static Key, &'static Mean, &'static mut Limits), Changed<Mean>>;
+
+fn compare(mut sensors: Smoothed, mut crossings: ResMut<Crossings>) {
+    if crossings.starting {
+        return;
+    }
+    for (key, mean, mut limits) in &mut sensors {
+        if limits.0.step(mean.0) {
+            crossings.events.push(Event { key: key.0, level: limits.0.level() });
         }
         crossings.changed += 1;
     }
@@ -99,10 +113,11 @@ impl Twin for Idiomatic {
     fn build(plant: Plant) -> Self {
         let mut world = World::new();
         let sensors = plant.all().map(|sensor| {
-            let level = Level(sensor.live.hot);
-            let newest = Newest(sensor.live.raw);
-            let kind = Kind(sensor.kind as u8);
-            (Key(sensor.key), kind, newest, Window(sensor.window), level, Mean(sensor.mean))
+            let hot = sensor.live.hot;
+            (
+                (Key(sensor.key), Kind(sensor.kind as u8), Newest(sensor.live.raw)),
+                (Window(sensor.window), Ring(hot.ring), Mean(sensor.mean), Limits(hot.limits)),
+            )
         });
         let entities: Vec<Entity> = world.spawn_batch(sensors).collect();
         let mut index = HashMap::with_capacity(plant.sensors);
@@ -111,8 +126,9 @@ impl Twin for Idiomatic {
         let ingest = world.register_system(ingest);
         let mut schedule = Schedule::default();
         schedule.set_executor(SingleThreadedExecutor::new());
-        schedule.add_systems(process);
-        // A system takes all that was there before its first run for changed; what sensors are spawned with is no news.
+        schedule.add_systems((smooth, compare).chain());
+        // Systems take all that was there before their first run for changed; what sensors are spawned with is no
+        // news.
         world.insert_resource(Crossings::default());
         world.resource_mut::<Crossings>().starting = true;
         schedule.run(&mut world);
@@ -136,27 +152,25 @@ impl Twin for Idiomatic {
         &mut self,
         visit: &mut dyn FnMut(&bench_harness::Key, &Raw, &Hot, &twin::Window, f32),
     ) {
-        let mut query = self.world.query::<(&Key, &Newest, &Level, &Window, &Mean)>();
-        for (key, newest, level, window, mean) in query.iter(&self.world) {
-            visit(&key.0, &newest.0, &level.0, &window.0, mean.0);
+        let mut query = self.world.query::<(&Key, &Newest, &Ring, &Limits, &Window, &Mean)>();
+        for (key, newest, ring, limits, window, mean) in query.iter(&self.world) {
+            visit(&key.0, &newest.0, &Hot::of(ring.0, limits.0), &window.0, mean.0);
         }
     }
 }
 
-/// Records folded into their rows as they come, without change detection; two lines of cache and the mean a row. The kind
+/// Records folded into their rows as they come, without change detection; two lines of cache side by side and the mean a row. The kind
 /// is a marker, so that each kind is a table.
 struct Folded {
     world: World,
     index: HashMap<bench_harness::Key, Entity>,
-    query: QueryState<(&'static mut Live, &'static mut Line<twin::Window>, &'static mut Mean)>,
+    query: QueryState<(&'static mut Row, &'static mut Mean)>,
     changed: Vec<Entity>,
 }
 
-type Live = Line<twin::Live>;
-
 #[derive(Component, Clone, Copy)]
-#[repr(C, align(64))]
-struct Line<T: Send + Sync + 'static>(T);
+#[repr(C, align(128))]
+struct Row(twin::Row);
 
 #[derive(Component, Clone, Copy)]
 struct Marker<const N: usize>;
@@ -182,12 +196,12 @@ impl Twin for Folded {
         let mut query = query.query_mut(world);
         for record in records {
             let entity = index[&record.key];
-            let (mut live, mut window, mut mean) = query.get_mut(entity).expect(OWN);
-            let live = &mut live.bypass_change_detection().0;
-            let (smoothed, crossed) = live.fold(&mut window.bypass_change_detection().0, record);
+            let (mut row, mut mean) = query.get_mut(entity).expect(OWN);
+            let row = &mut row.bypass_change_detection().0;
+            let (smoothed, crossed) = row.fold(record);
             mean.bypass_change_detection().0 = smoothed;
             if crossed {
-                outcome.events.push(Event { key: record.key, level: live.hot.level() });
+                outcome.events.push(Event { key: record.key, level: row.live.hot.level() });
             }
             changed.push(entity);
         }
@@ -213,9 +227,9 @@ impl Twin for Folded {
         &mut self,
         visit: &mut dyn FnMut(&bench_harness::Key, &Raw, &Hot, &twin::Window, f32),
     ) {
-        let mut query = self.world.query::<(&Key, &Live, &Line<twin::Window>, &Mean)>();
-        for (key, live, window, mean) in query.iter(&self.world) {
-            visit(&key.0, &live.0.raw, &live.0.hot, &window.0, mean.0);
+        let mut query = self.world.query::<(&Key, &Row, &Mean)>();
+        for (key, Row(row), mean) in query.iter(&self.world) {
+            visit(&key.0, &row.live.raw, &row.live.hot, &row.window, mean.0);
         }
     }
 }
@@ -226,8 +240,7 @@ fn spawn<const N: usize>(
     index: &mut HashMap<bench_harness::Key, Entity>,
 ) {
     let sensors = plant.of_kind(N).map(|sensor| {
-        let (live, window) = (Line(sensor.live), Line(sensor.window));
-        (Key(sensor.key), live, window, Mean(sensor.mean), Marker::<N>)
+        (Key(sensor.key), Row(twin::Row::of(&sensor)), Mean(sensor.mean), Marker::<N>)
     });
     let entities = world.spawn_batch(sensors);
     index.extend(plant.of_kind(N).map(|sensor| sensor.key).zip(entities));

@@ -8,12 +8,6 @@ use bench_harness::{Library, twin};
 use bytemuck::{Pod, Zeroable};
 use ecs::{Component, KeyIndex, Query, SensorKey, Track, Tracked, World, prefetch_read};
 
-/// Records that are looked up together.
-const PART: usize = 256;
-/// Rows that are asked for ahead of the fold.
-const GROUP: usize = 16;
-/// A world below this size lies in the second-level cache, where asking ahead costs more than it saves.
-const DIRECT_BYTES_MAX: usize = 3 << 19;
 /// Bits of a row in the values of the index; the archetype stands above them.
 const ROW_BITS: u32 = 27;
 
@@ -35,9 +29,8 @@ macro_rules! components {
 
 components!(
     Key(bench_harness::Key) = 10, Column;
-    Live(twin::Live) = 11, Column;
-    Window(twin::Window) = 12, Column;
-    Mean(f32) = 13, Rows;
+    Row(twin::Row) = 11, Column;
+    Mean(f32) = 12, Rows;
 );
 
 #[repr(transparent)]
@@ -56,10 +49,7 @@ pub(crate) fn with_cases(library: Library) -> Library {
 struct Sensors {
     world: World,
     index: KeyIndex<u32>,
-    query: Query<(&'static mut Live, &'static mut Window, Tracked<Mean>)>,
-    keys: Vec<SensorKey>,
-    found: Vec<Option<u32>>,
-    direct: bool,
+    query: Query<(&'static mut Row, Tracked<Mean>)>,
 }
 
 impl Twin for Sensors {
@@ -78,31 +68,22 @@ impl Twin for Sensors {
         spawn::<7>(plant, &mut world, &mut index);
         // The new rows are no news.
         world.drain_changed::<Mean>(|_| {});
-        Self {
-            direct: world.memory_bytes() <= DIRECT_BYTES_MAX,
-            world,
-            index,
-            query: Query::new(),
-            keys: Vec::with_capacity(PART),
-            found: vec![None; PART],
-        }
+        Self { world, index, query: Query::new() }
     }
 
     fn tick(&mut self, records: &[Record], outcome: &mut Outcome) {
-        let Self { world, index, query, keys, found, direct } = self;
+        let Self { world, index, query } = self;
         let mut view = query.view(world);
-        let tables = view.all_slices();
-        for records in records.chunks(PART) {
-            keys.clear();
-            keys.extend(records.iter().map(|record| sensor_key(&record.key)));
-            let found = &mut found[..records.len()];
-            index.find_batch(keys, found);
-            if *direct {
-                fold_all(tables, records, found, outcome);
-            } else {
-                fold_ahead(tables, records, found, outcome);
-            }
-        }
+        index.find_each(
+            records,
+            |record| sensor_key(&record.key),
+            view.all_slices(),
+            |tables, found| prefetch(tables, place(found)),
+            |tables, record, found| {
+                let found = found.expect("records of the plant's own sensors only");
+                fold(tables, place(found), record, outcome);
+            },
+        );
         drop(view);
         world.drain_changed::<Mean>(|_| outcome.changed += 1);
     }
@@ -120,25 +101,16 @@ impl Twin for Sensors {
         &mut self,
         visit: &mut dyn FnMut(&bench_harness::Key, &Raw, &Hot, &twin::Window, f32),
     ) {
-        Query::<(&Key, &Live, &Window, &Mean)>::new().each(
-            &mut self.world,
-            |(key, Live(live), window, mean)| {
-                visit(&key.0, &live.raw, &live.hot, &window.0, mean.0);
-            },
-        );
+        Query::<(&Key, &Row, &Mean)>::new().each(&mut self.world, |(key, Row(row), mean)| {
+            visit(&key.0, &row.live.raw, &row.live.hot, &row.window, mean.0);
+        });
     }
 }
 
 /// Spawns the sensors of kind `N` and enters them into the index.
 fn spawn<const N: usize>(plant: Plant, world: &mut World, index: &mut KeyIndex<u32>) {
     let spawned = world.spawn_batch(plant.of_kind(N).map(|sensor| {
-        (
-            Key(sensor.key),
-            Live(sensor.live),
-            Window(sensor.window),
-            Mean(sensor.mean),
-            Kind::<N>(()),
-        )
+        (Key(sensor.key), Row(twin::Row::of(&sensor)), Mean(sensor.mean), Kind::<N>(()))
     }));
     for (row, sensor) in spawned.rows.zip(plant.of_kind(N)) {
         let old = index.insert(sensor_key(&sensor.key), spawned.archetype << ROW_BITS | row);
@@ -152,66 +124,34 @@ const fn sensor_key(key: &bench_harness::Key) -> SensorKey {
 }
 
 /// The columns of one kind.
-type Table<'w> = (&'w mut [Live], &'w mut [Window], ecs::TrackedSlice<'w, Mean>);
+type Table<'w> = (&'w mut [Row], ecs::TrackedSlice<'w, Mean>);
 
 /// Archetype and row of a value of the index.
 #[inline(always)]
-fn place(found: Option<u32>) -> (usize, usize) {
-    let found = found.expect("records of the plant's own sensors only");
+const fn place(found: u32) -> (usize, usize) {
     ((found >> ROW_BITS) as usize, (found & ((1 << ROW_BITS) - 1)) as usize)
 }
 
-fn fold_all(
-    tables: &mut [Option<Table<'_>>],
-    records: &[Record],
-    found: &[Option<u32>],
-    outcome: &mut Outcome,
-) {
-    for (record, found) in records.iter().zip(found) {
-        fold(tables, record, *found, outcome);
-    }
-}
-
-/// As [`fold_all`], with the rows of the next group on their way while one is folded.
-fn fold_ahead(
-    tables: &mut [Option<Table<'_>>],
-    records: &[Record],
-    found: &[Option<u32>],
-    outcome: &mut Outcome,
-) {
-    let mut ahead = found.chunks(GROUP);
-    prefetch(tables, ahead.next());
-    for (records, found) in records.chunks(GROUP).zip(found.chunks(GROUP)) {
-        prefetch(tables, ahead.next());
-        fold_all(tables, records, found, outcome);
-    }
-}
-
-#[inline]
-fn prefetch(tables: &[Option<Table<'_>>], group: Option<&[Option<u32>]>) {
-    for found in group.into_iter().flatten() {
-        let (archetype, row) = place(*found);
-        if let Some((lives, windows, means)) = &tables[archetype] {
-            prefetch_read(lives, row);
-            prefetch_read(windows, row);
-            prefetch_read(means, row);
-        }
+#[inline(always)]
+fn prefetch(tables: &[Option<Table<'_>>], (archetype, row): (usize, usize)) {
+    if let Some((rows, means)) = &tables[archetype] {
+        prefetch_read(rows, row);
+        prefetch_read(means, row);
     }
 }
 
 #[inline(always)]
 fn fold(
     tables: &mut [Option<Table<'_>>],
+    (archetype, row): (usize, usize),
     record: &Record,
-    found: Option<u32>,
     outcome: &mut Outcome,
 ) {
-    let (archetype, row) = place(found);
-    let (lives, windows, means) = tables[archetype].as_mut().expect("an archetype of sensors");
-    let live = &mut lives[row].0;
-    let (mean, crossed) = live.fold(&mut windows[row].0, record);
+    let (rows, means) = tables[archetype].as_mut().expect("an archetype of sensors");
+    let state = &mut rows[row].0;
+    let (mean, crossed) = state.fold(record);
     means.row_mut(row).0 = mean;
     if crossed {
-        outcome.events.push(Event { key: record.key, level: live.hot.level() });
+        outcome.events.push(Event { key: record.key, level: state.live.hot.level() });
     }
 }

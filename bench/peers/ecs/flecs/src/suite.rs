@@ -3,7 +3,7 @@
 //! A world of flecs takes milliseconds to make, because it sets up its modules. Where other libraries make a world for each
 //! run, this adapter keeps its own and deletes the entities, so that the set-up is not what is measured.
 
-use bench_codec as codec;
+use bench_codec::{Codec, Encode, Fixed, Serde};
 use bench_harness::suite::{
     ENTITIES, ENTITIES_PER_LETTER, HEAVY_ENTITIES, SAVED_ENTITIES, advance, body, compute,
     digest_body, order,
@@ -24,8 +24,10 @@ pub(crate) fn with_cases(library: Library) -> Library {
         .with("add_remove", add_remove)
         .with("random_get", random_get)
         .with("churn", churn)
-        .with("serialise", serialise)
-        .with("restore", restore)
+        .with("serialise", serialise::<Serde>)
+        .with("restore", restore::<Serde>)
+        .with_form("serialise", "rows of fixed width", serialise::<Fixed>)
+        .with_form("restore", "rows of fixed width", restore::<Fixed>)
         .with("empty_system", empty_system)
 }
 
@@ -278,14 +280,14 @@ fn churn(scale: Scale) -> Box<dyn Case> {
     )
 }
 
-fn save(query: &Query<All>, bytes: &mut Vec<u8>) {
-    let mut encoder = codec::begin(bytes, query.count() as usize);
+fn save<C: Codec>(query: &Query<All>, bytes: &mut Vec<u8>) {
+    let mut encoder = C::begin(bytes, query.count() as usize);
     query.each(|(t, p, r, v)| encoder.push((&t.0, &p.0, &r.0, &v.0)));
 }
 
-fn load(world: &World, columns: &mut Columns, bytes: &[u8]) {
+fn load<C: Codec>(world: &World, columns: &mut Columns, bytes: &[u8]) {
     columns.fill(0);
-    for (transform, position, rotation, velocity) in codec::decode(bytes) {
+    for (transform, position, rotation, velocity) in C::decode(bytes) {
         columns.transforms.push(Transform(transform));
         columns.positions.push(Position(position));
         columns.rotations.push(Rotation(rotation));
@@ -294,29 +296,29 @@ fn load(world: &World, columns: &mut Columns, bytes: &[u8]) {
     columns.spawn(world);
 }
 
-fn serialise(scale: Scale) -> Box<dyn Case> {
+fn serialise<C: Codec>(scale: Scale) -> Box<dyn Case> {
     let (world, _) = bodies(scale.of(SAVED_ENTITIES));
     let query = world.new_query::<All>();
     case(
         (query, world, Vec::new()),
-        |(query, _, bytes)| save(query, bytes),
+        |(query, _, bytes)| save::<C>(query, bytes),
         |(_, _, bytes)| {
             let restored = World::new();
-            load(&restored, &mut Columns::default(), bytes);
+            load::<C>(&restored, &mut Columns::default(), bytes);
             digest(&restored)
         },
     )
 }
 
-fn restore(scale: Scale) -> Box<dyn Case> {
+fn restore<C: Codec>(scale: Scale) -> Box<dyn Case> {
     let (world, _) = bodies(scale.of(SAVED_ENTITIES));
     let mut bytes = Vec::new();
-    save(&world.new_query::<All>(), &mut bytes);
+    save::<C>(&world.new_query::<All>(), &mut bytes);
     case(
         (world, Columns::default()),
         move |(world, columns)| {
             world.delete_entities_with(id::<Transform>());
-            load(world, columns, &bytes);
+            load::<C>(world, columns, &bytes);
         },
         |(world, _)| digest(world),
     )

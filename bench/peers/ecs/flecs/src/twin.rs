@@ -16,10 +16,7 @@ pub(crate) fn with_cases(library: Library) -> Library {
 struct Key(bench_harness::Key);
 
 #[derive(Component, Clone, Copy)]
-struct Live(twin::Live);
-
-#[derive(Component, Clone, Copy)]
-struct Window(twin::Window);
+struct Row(twin::Row);
 
 #[derive(Component, Clone, Copy)]
 struct Mean(f32);
@@ -42,8 +39,7 @@ impl Twin for Sensors {
                 .entity_bulk(sensors().len() as u32)
                 .add_id(tag)
                 .set(&sensors().map(|sensor| Key(sensor.key)).collect::<Vec<_>>())
-                .set(&sensors().map(|sensor| Live(sensor.live)).collect::<Vec<_>>())
-                .set(&sensors().map(|sensor| Window(sensor.window)).collect::<Vec<_>>())
+                .set(&sensors().map(|sensor| Row(twin::Row::of(&sensor))).collect::<Vec<_>>())
                 .set(&sensors().map(|sensor| Mean(sensor.mean)).collect::<Vec<_>>())
                 .build();
             index.extend(sensors().map(|sensor| sensor.key).zip(entities));
@@ -56,12 +52,11 @@ impl Twin for Sensors {
         let Self { index, changed, world, .. } = self;
         for record in records {
             let entity = index[&record.key];
-            let row = world.entity_from_id(entity);
-            row.get::<(&mut Live, &mut Window, &mut Mean)>(|(live, window, mean)| {
-                let (smoothed, crossed) = live.0.fold(&mut window.0, record);
+            world.entity_from_id(entity).get::<(&mut Row, &mut Mean)>(|(Row(row), mean)| {
+                let (smoothed, crossed) = row.fold(record);
                 mean.0 = smoothed;
                 if crossed {
-                    outcome.events.push(Event { key: record.key, level: live.0.hot.level() });
+                    outcome.events.push(Event { key: record.key, level: row.live.hot.level() });
                 }
             });
             changed.push(entity);
@@ -87,10 +82,8 @@ impl Twin for Sensors {
         &mut self,
         visit: &mut dyn FnMut(&bench_harness::Key, &Raw, &Hot, &twin::Window, f32),
     ) {
-        self.world.new_query::<(&Key, &Live, &Window, &Mean)>().each(
-            |(key, live, window, mean)| {
-                visit(&key.0, &live.0.raw, &live.0.hot, &window.0, mean.0);
-            },
-        );
+        self.world.new_query::<(&Key, &Row, &Mean)>().each(|(key, Row(row), mean)| {
+            visit(&key.0, &row.live.raw, &row.live.hot, &row.window, mean.0);
+        });
     }
 }

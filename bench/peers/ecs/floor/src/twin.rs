@@ -2,7 +2,7 @@
 //! their rows at the same place of their tables.
 
 use bench_harness::twin::{
-    Aggregate, Event, Hot, KINDS, Live, Outcome, Plant, Raw, Record, Twin, Window, with_ticks,
+    Aggregate, Event, Hot, KINDS, Outcome, Plant, Raw, Record, Row, Twin, Window, with_ticks,
     with_world,
 };
 use bench_harness::{Key, Library};
@@ -20,14 +20,13 @@ pub(crate) fn with_cases(library: Library) -> Library {
 }
 
 #[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line<T>(T);
+#[repr(C, align(128))]
+struct Lines(Row);
 
 #[derive(Default)]
 struct Table {
     keys: Vec<Key>,
-    lives: Vec<Line<Live>>,
-    windows: Vec<Line<Window>>,
+    rows: Vec<Lines>,
     means: Vec<f32>,
 }
 
@@ -46,11 +45,10 @@ impl Twin for Tables {
         }
         let tables = std::array::from_fn(|kind| Table {
             keys: plant.of_kind(kind).map(|sensor| sensor.key).collect(),
-            lives: plant.of_kind(kind).map(|sensor| Line(sensor.live)).collect(),
-            windows: plant.of_kind(kind).map(|sensor| Line(sensor.window)).collect(),
+            rows: plant.of_kind(kind).map(|sensor| Lines(Row::of(&sensor))).collect(),
             means: plant.of_kind(kind).map(|sensor| sensor.mean).collect(),
         });
-        let bytes = plant.sensors * (size_of::<Line<Live>>() + size_of::<Line<Window>>());
+        let bytes = plant.sensors * size_of::<Lines>();
         Self { index, tables, changed: Vec::new(), direct: bytes <= DIRECT_BYTES_MAX }
     }
 
@@ -78,8 +76,8 @@ impl Twin for Tables {
     fn visit(&mut self, visit: &mut dyn FnMut(&Key, &Raw, &Hot, &Window, f32)) {
         for table in &self.tables {
             for (row, key) in table.keys.iter().enumerate() {
-                let live = &table.lives[row].0;
-                visit(key, &live.raw, &live.hot, &table.windows[row].0, table.means[row]);
+                let Row { live, window } = &table.rows[row].0;
+                visit(key, &live.raw, &live.hot, window, table.means[row]);
             }
         }
     }
@@ -95,8 +93,7 @@ impl Tables {
             *device = self.index.find(&record.key.device);
             let (kind, row) = place(*device, record);
             let table = &self.tables[kind];
-            prefetch_read(&table.lives, row);
-            prefetch_read(&table.windows, row);
+            prefetch_read(&table.rows, row);
             prefetch_read(&table.means, row);
         }
         for (device, record) in devices.iter().zip(records) {
@@ -108,11 +105,11 @@ impl Tables {
     fn fold(&mut self, device: u32, record: &Record, outcome: &mut Outcome) {
         let (kind, row) = place(device, record);
         let table = &mut self.tables[kind];
-        let live = &mut table.lives[row].0;
-        let (mean, crossed) = live.fold(&mut table.windows[row].0, record);
+        let state = &mut table.rows[row].0;
+        let (mean, crossed) = state.fold(record);
         table.means[row] = mean;
         if crossed {
-            outcome.events.push(Event { key: record.key, level: live.hot.level() });
+            outcome.events.push(Event { key: record.key, level: state.live.hot.level() });
         }
         self.changed.push((row * KINDS + kind) as u32);
     }

@@ -24,7 +24,7 @@ pub const CASES: [&str; 20] = [
     "aggregate_1m",
 ];
 
-/// The one case that is counted and not timed. It comes first, while the process has touched no other memory.
+/// The one case that is counted and not timed.
 pub(crate) const BYTES_CASE: &str = "bytes_per_entity_1m";
 
 /// A piece of work that can be repeated.

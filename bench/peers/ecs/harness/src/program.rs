@@ -1,7 +1,11 @@
 //! The command line of each binary: runs the cases of its library and prints one line of JSON for each.
+//!
+//! Each form of a case has a process of its own, as a program has that does nothing else: what an earlier world left in
+//! the heap would decide how the memory of the next one lies, and of which pages it is.
 
 use std::collections::BTreeMap;
 use std::env;
+use std::process::Command;
 
 use anyhow::{Context, bail, ensure};
 use serde_json::json;
@@ -19,6 +23,7 @@ const BUDGET_MS: u64 = 150;
 struct Options {
     budget_ns: u64,
     cases: Option<Vec<String>>,
+    form: Option<String>,
     round: u64,
 }
 
@@ -30,18 +35,40 @@ pub fn main(library: &Library) -> anyhow::Result<()> {
     let options = parse(env::args().skip(1))?;
     allocator::settle()?;
     for name in CASES {
-        let wanted =
-            options.cases.as_ref().is_none_or(|cases| cases.iter().any(|case| case == name));
-        // The proof leaves memory behind in the heap, which the count of bytes must not find.
-        if name != BYTES_CASE && wanted {
-            allocator::prove()?;
-        }
-        for form in library.forms.iter().filter(|form| wanted && form.case == name) {
-            let line = if name == BYTES_CASE { count_bytes(form)? } else { time(form, &options) };
-            print(library.name, form, options.round, line);
+        for form in library.forms.iter().filter(|form| form.case == name && options.wants(form)) {
+            match options.form {
+                Some(_) => run(library, form, &options)?,
+                None => run_apart(form, &options)?,
+            }
         }
     }
     Ok(())
+}
+
+/// Runs a form here.
+fn run(library: &Library, form: &Form, options: &Options) -> anyhow::Result<()> {
+    let line = if form.case == BYTES_CASE { count_bytes(form)? } else { time(form, options) };
+    allocator::prove()?;
+    print(library.name, form, options.round, line);
+    Ok(())
+}
+
+/// Runs a form in a process of its own, which prints its line.
+fn run_apart(form: &Form, options: &Options) -> anyhow::Result<()> {
+    let status = Command::new(env::current_exe()?)
+        .args(["--cases", form.case, "--form", form.form])
+        .args(["--round", &options.round.to_string()])
+        .args(["--budget-ms", &(options.budget_ns / 1_000_000).to_string()])
+        .status()?;
+    ensure!(status.success(), "{} {}: {status}", form.case, form.form);
+    Ok(())
+}
+
+impl Options {
+    fn wants(&self, form: &Form) -> bool {
+        self.cases.as_ref().is_none_or(|cases| cases.iter().any(|case| case == form.case))
+            && self.form.as_ref().is_none_or(|name| name == form.form)
+    }
 }
 
 /// The checksum of each form at the small scale, by case and form. What the tests of the adapters compare.
@@ -91,19 +118,21 @@ fn print(library: &str, form: &Form, round: u64, mut line: serde_json::Value) {
 }
 
 fn parse(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Options> {
-    let mut options = Options { budget_ns: BUDGET_MS * 1_000_000, cases: None, round: 1 };
+    let mut options =
+        Options { budget_ns: BUDGET_MS * 1_000_000, cases: None, form: None, round: 1 };
     while let Some(name) = arguments.next() {
         let value = arguments.next().with_context(|| format!("{name} needs a value"))?;
         match name.as_str() {
             "--budget-ms" => options.budget_ns = value.parse::<u64>()? * 1_000_000,
             "--round" => options.round = value.parse()?,
+            "--form" => options.form = Some(value),
             "--cases" => {
                 let cases: Vec<String> = value.split(',').map(str::to_owned).collect();
                 let unknown = cases.iter().find(|case| !CASES.contains(&case.as_str()));
                 ensure!(unknown.is_none(), "no case is named {unknown:?}; cases: {CASES:?}");
                 options.cases = Some(cases);
             }
-            _ => bail!("unknown option {name}; allowed: --budget-ms, --cases, --round"),
+            _ => bail!("unknown option {name}; allowed: --budget-ms, --cases, --form, --round"),
         }
     }
     Ok(options)

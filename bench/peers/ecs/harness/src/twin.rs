@@ -11,7 +11,7 @@ mod row;
 
 pub use aggregate::Aggregate;
 pub use plant::{KINDS, Plant, Record, SENSORS_PER_DEVICE, Sensor};
-pub use row::{Hot, Live, Raw, Window};
+pub use row::{Hot, Limits, Live, Raw, Ring, Row, Window};
 
 use crate::{Case, Digest, Key, Library, Scale, case};
 

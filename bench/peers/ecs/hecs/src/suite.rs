@@ -1,6 +1,6 @@
 //! The suite in hecs: columns of archetypes where a loop vectorises, prepared queries, and views for random access.
 
-use bench_codec as codec;
+use bench_codec::{Codec, Encode, Fixed, Serde};
 use bench_harness::suite::{
     ENTITIES, ENTITIES_PER_LETTER, HEAVY_ENTITIES, SAVED_ENTITIES, advance_all, body, compute,
     digest_body, order,
@@ -22,8 +22,10 @@ pub(crate) fn with_cases(library: Library) -> Library {
         .with("add_remove", add_remove)
         .with("random_get", random_get)
         .with("churn", churn)
-        .with("serialise", serialise)
-        .with("restore", restore)
+        .with("serialise", serialise::<Serde>)
+        .with("restore", restore::<Serde>)
+        .with_form("serialise", "rows of fixed width", serialise::<Fixed>)
+        .with_form("restore", "rows of fixed width", restore::<Fixed>)
 }
 
 type Bundle = (Transform, Position, Rotation, Velocity);
@@ -252,30 +254,30 @@ fn churn(scale: Scale) -> Box<dyn Case> {
     )
 }
 
-fn save(world: &mut World, bytes: &mut Vec<u8>) {
-    let mut encoder = codec::begin(bytes, world.len() as usize);
+fn save<C: Codec>(world: &mut World, bytes: &mut Vec<u8>) {
+    let mut encoder = C::begin(bytes, world.len() as usize);
     let rows = world.query_mut::<All>().into_iter();
     rows.for_each(|(t, p, r, v)| encoder.push((&t.0, &p.0, &r.0, &v.0)));
 }
 
-fn load(bytes: &[u8]) -> World {
+fn load<C: Codec>(bytes: &[u8]) -> World {
     let mut world = World::new();
-    world.spawn_batch(codec::decode(bytes).map(|(transform, position, rotation, velocity)| {
+    world.spawn_batch(C::decode(bytes).map(|(transform, position, rotation, velocity)| {
         (Transform(transform), Position(position), Rotation(rotation), Velocity(velocity))
     }));
     world
 }
 
-fn serialise(scale: Scale) -> Box<dyn Case> {
+fn serialise<C: Codec>(scale: Scale) -> Box<dyn Case> {
     case(
         (bodies(scale.of(SAVED_ENTITIES)), Vec::new()),
-        |(world, bytes)| save(world, bytes),
-        |(_, bytes)| digest(&mut load(bytes)),
+        |(world, bytes)| save::<C>(world, bytes),
+        |(_, bytes)| digest(&mut load::<C>(bytes)),
     )
 }
 
-fn restore(scale: Scale) -> Box<dyn Case> {
+fn restore<C: Codec>(scale: Scale) -> Box<dyn Case> {
     let mut bytes = Vec::new();
-    save(&mut bodies(scale.of(SAVED_ENTITIES)), &mut bytes);
-    case(World::new(), move |world| *world = load(&bytes), digest)
+    save::<C>(&mut bodies(scale.of(SAVED_ENTITIES)), &mut bytes);
+    case(World::new(), move |world| *world = load::<C>(&bytes), digest)
 }

@@ -1,4 +1,4 @@
-//! The twin in shipyard: folded at ingest through three views, with the kind as a value beside the mean, because sparse sets
+//! The twin in shipyard: folded at ingest through two views, with the kind as a value beside the mean, because sparse sets
 //! have no tables by kind.
 
 use bench_harness::twin::{
@@ -18,12 +18,8 @@ pub(crate) fn with_cases(library: Library) -> Library {
 struct Key(bench_harness::Key);
 
 #[derive(Component, Clone, Copy)]
-#[repr(C, align(64))]
-struct Live(twin::Live);
-
-#[derive(Component, Clone, Copy)]
-#[repr(C, align(64))]
-struct Window(twin::Window);
+#[repr(C, align(128))]
+struct Row(twin::Row);
 
 #[derive(Component)]
 struct Mean(f32);
@@ -41,8 +37,8 @@ impl Twin for Sensors {
     fn build(plant: Plant) -> Self {
         let mut world = World::new();
         let entities = world.bulk_add_entity(plant.all().map(|sensor| {
-            let (live, window) = (Live(sensor.live), Window(sensor.window));
-            (Key(sensor.key), Kind(sensor.kind as u8), live, window, Mean(sensor.mean))
+            let row = Row(twin::Row::of(&sensor));
+            (Key(sensor.key), Kind(sensor.kind as u8), row, Mean(sensor.mean))
         }));
         let mut index = HashMap::with_capacity(plant.sensors);
         index.extend((0..plant.sensors).map(|n| plant.key(n)).zip(entities));
@@ -51,16 +47,15 @@ impl Twin for Sensors {
 
     fn tick(&mut self, records: &[Record], outcome: &mut Outcome) {
         let Self { world, index, changed } = self;
-        let views = world.borrow::<(ViewMut<Live>, ViewMut<Window>, ViewMut<Mean>)>();
-        let (mut lives, mut windows, mut means) = views.expect("nobody else borrows");
+        let views = world.borrow::<(ViewMut<Row>, ViewMut<Mean>)>();
+        let (mut rows, mut means) = views.expect("nobody else borrows");
         for record in records {
             let entity = index[&record.key];
-            let row = (&mut lives, &mut windows, &mut means).get(entity);
-            let (mut live, mut window, mut mean) = row.expect(OWN);
-            let (smoothed, crossed) = live.0.fold(&mut window.0, record);
+            let (mut row, mut mean) = (&mut rows, &mut means).get(entity).expect(OWN);
+            let (smoothed, crossed) = row.0.fold(record);
             mean.0 = smoothed;
             if crossed {
-                outcome.events.push(Event { key: record.key, level: live.0.hot.level() });
+                outcome.events.push(Event { key: record.key, level: row.0.live.hot.level() });
             }
             changed.push(entity);
         }
@@ -82,11 +77,10 @@ impl Twin for Sensors {
         &mut self,
         visit: &mut dyn FnMut(&bench_harness::Key, &Raw, &Hot, &twin::Window, f32),
     ) {
-        type All<'v> = (View<'v, Key>, View<'v, Live>, View<'v, Window>, View<'v, Mean>);
-        let (keys, lives, windows, means) =
-            self.world.borrow::<All>().expect("nobody else borrows");
-        for (key, live, window, mean) in (&keys, &lives, &windows, &means).iter() {
-            visit(&key.0, &live.0.raw, &live.0.hot, &window.0, mean.0);
+        type All<'v> = (View<'v, Key>, View<'v, Row>, View<'v, Mean>);
+        let (keys, rows, means) = self.world.borrow::<All>().expect("nobody else borrows");
+        for (key, Row(row), mean) in (&keys, &rows, &means).iter() {
+            visit(&key.0, &row.live.raw, &row.live.hot, &row.window, mean.0);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The twin in sparsey: folded at ingest through three views, with the kind as a value beside the mean, in a group, because
+//! The twin in sparsey: folded at ingest through two views, with the kind as a value beside the mean, in a group, because
 //! sparse sets have no tables by kind.
 
 use bench_harness::twin::{
@@ -13,11 +13,8 @@ pub(crate) fn with_cases(library: Library) -> Library {
 }
 
 #[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line<T>(T);
-
-type Live = Line<twin::Live>;
-type Window = Line<twin::Window>;
+#[repr(C, align(128))]
+struct Row(twin::Row);
 
 struct Mean(f32);
 
@@ -33,11 +30,10 @@ impl Twin for Sensors {
     fn build(plant: Plant) -> Self {
         let mut builder = World::builder();
         builder.add_group::<(Kind, Mean)>();
-        builder.register::<Key>().register::<Live>().register::<Window>();
+        builder.register::<Key>().register::<Row>();
         let mut world = builder.build();
         let entities = world.extend(plant.all().map(|sensor| {
-            let (live, window) = (Line(sensor.live), Line(sensor.window));
-            (sensor.key, Kind(sensor.kind as u8), live, window, Mean(sensor.mean))
+            (sensor.key, Kind(sensor.kind as u8), Row(twin::Row::of(&sensor)), Mean(sensor.mean))
         }));
         let mut index = HashMap::with_capacity(plant.sensors);
         index.extend((0..plant.sensors).map(|n| plant.key(n)).zip(entities.iter().copied()));
@@ -46,16 +42,15 @@ impl Twin for Sensors {
 
     fn tick(&mut self, records: &[Record], outcome: &mut Outcome) {
         let Self { world, index, changed } = self;
-        let mut lives = world.borrow_mut::<Live>();
-        let mut windows = world.borrow_mut::<Window>();
+        let mut rows = world.borrow_mut::<Row>();
         let mut means = world.borrow_mut::<Mean>();
         for record in records {
             let entity = index[&record.key];
-            let live = &mut lives[entity].0;
-            let (mean, crossed) = live.fold(&mut windows[entity].0, record);
+            let row = &mut rows[entity].0;
+            let (mean, crossed) = row.fold(record);
             means[entity].0 = mean;
             if crossed {
-                outcome.events.push(Event { key: record.key, level: live.hot.level() });
+                outcome.events.push(Event { key: record.key, level: row.live.hot.level() });
             }
             changed.push(entity);
         }
@@ -74,8 +69,8 @@ impl Twin for Sensors {
     }
 
     fn visit(&mut self, visit: &mut dyn FnMut(&Key, &Raw, &Hot, &twin::Window, f32)) {
-        self.world.for_each::<(&Key, &Live, &Window, &Mean)>(|(key, live, window, mean)| {
-            visit(key, &live.0.raw, &live.0.hot, &window.0, mean.0);
+        self.world.for_each::<(&Key, &Row, &Mean)>(|(key, Row(row), mean)| {
+            visit(key, &row.live.raw, &row.live.hot, &row.window, mean.0);
         });
     }
 }

@@ -80,8 +80,8 @@ impl Plant {
         let record = Record { key, seq: 0, value: value(&mut random), time_ns: 1 };
         let mut window = Window::zeroed();
         let mut hot = Hot::new(LOW, HIGH);
-        let mean = hot.push(&mut window, record.value);
-        hot.step(mean);
+        let mean = hot.ring.push(&mut window, record.value);
+        hot.limits.step(mean);
         Sensor { key, kind: n % KINDS, live: Live::new(Raw::of(&record), hot), window, mean }
     }
 

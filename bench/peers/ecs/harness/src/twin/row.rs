@@ -1,18 +1,18 @@
 //! What a sensor carries, and how a record is folded into it. The same code for every library.
 //!
-//! Two groupings: [`Raw`] and [`Hot`] apart, as one would first write it, and [`Live`], both in one cache line, as one
-//! writes it after a look at what a random update costs. The window is a cache line of its own either way.
+//! Two groupings: [`Raw`], [`Ring`] and [`Limits`] apart, a component for each meaning, as one would first write it, and
+//! [`Row`], all of them in two cache lines side by side, as one writes it after a look at what a random update costs.
 
 use bytemuck::{Pod, Zeroable};
 
-use super::plant::Record;
+use super::plant::{Record, Sensor};
 
 /// Values in a window.
 const WINDOW_VALUES: usize = 16;
 
-/// Reciprocals, so that a mean costs a multiplication.
-const PER_COUNT: [f64; WINDOW_VALUES + 1] = {
-    let mut table = [0.0; WINDOW_VALUES + 1];
+/// Reciprocals, so that a mean costs a multiplication; as many as make the index a mask.
+const PER_COUNT: [f64; 2 * WINDOW_VALUES] = {
+    let mut table = [0.0; 2 * WINDOW_VALUES];
     let mut count = 1;
     while count <= WINDOW_VALUES {
         table[count] = 1.0 / count as f64;
@@ -23,6 +23,13 @@ const PER_COUNT: [f64; WINDOW_VALUES + 1] = {
 
 /// The width of the band in which a level holds on, below the upper threshold and above the lower one.
 const HYSTERESIS: f32 = 2.0;
+
+/// Levels; 0 lies between them.
+const BELOW: u8 = 1;
+const ABOVE: u8 = 2;
+
+/// How far the lower threshold is raised, and the upper one lowered, at each level.
+const BANDS: [[f32; 2]; 4] = [[0.0, 0.0], [HYSTERESIS, 0.0], [0.0, HYSTERESIS], [0.0, 0.0]];
 
 /// The newest value of a sensor.
 #[repr(C)]
@@ -42,17 +49,35 @@ pub struct Raw {
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
 pub struct Window(pub [f32; WINDOW_VALUES]);
 
+/// State of a window: where the next value goes, and what the mean is made of.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+pub struct Ring {
+    sum: f64,
+    head: u8,
+    filled: u8,
+    spare: [u8; 6],
+}
+
+/// Two thresholds, and where the mean is between them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+pub struct Limits {
+    low: f32,
+    high: f32,
+    level: u8,
+    spare: [u8; 3],
+}
+
 /// State of the window and of the thresholds.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
 pub struct Hot {
-    sum: f64,
-    low: f32,
-    high: f32,
-    head: u8,
-    filled: u8,
-    level: u8,
-    spare: [u8; 5],
+    /// Of the window.
+    pub ring: Ring,
+    /// Of the thresholds.
+    pub limits: Limits,
+    spare: [u8; 4],
 }
 
 /// [`Raw`] and [`Hot`] in one cache line.
@@ -63,10 +88,22 @@ pub struct Live {
     pub raw: Raw,
     /// The states.
     pub hot: Hot,
-    spare: [u64; 2],
+    spare: u64,
+}
+
+/// All that a record writes but the mean, in two lines side by side, which processors fetch together where the first has an
+/// even number. Libraries that align their columns are asked for that.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+pub struct Row {
+    /// The newest value and the states.
+    pub live: Live,
+    /// The last values.
+    pub window: Window,
 }
 
 const _: () = assert!(size_of::<Window>() == 64 && size_of::<Live>() == 64, "a cache line each");
+const _: () = assert!(size_of::<Row>() == 128, "no more than its two lines");
 
 impl Raw {
     /// What a record says.
@@ -77,13 +114,7 @@ impl Raw {
     }
 }
 
-impl Hot {
-    /// A row that waits for its first value.
-    #[must_use]
-    pub const fn new(low: f32, high: f32) -> Self {
-        Self { sum: 0.0, low, high, head: 0, filled: 0, level: 0, spare: [0; 5] }
-    }
-
+impl Ring {
     /// Takes a value into the window and returns the new mean.
     #[inline]
     pub fn push(&mut self, window: &mut Window, value: f64) -> f32 {
@@ -96,21 +127,18 @@ impl Hot {
         self.filled += u8::from(usize::from(self.filled) < WINDOW_VALUES);
         (self.sum * PER_COUNT[usize::from(self.filled) % PER_COUNT.len()]) as f32
     }
+}
 
-    /// Moves the level to where `mean` belongs, and says whether that is another one.
+impl Limits {
+    /// Moves the level to where `mean` belongs, and says whether that is another one. A level is left on the other side of
+    /// a band, which is narrow enough that no mean is in both. No branches: which level a mean belongs to cannot be
+    /// predicted.
     #[inline]
     pub fn step(&mut self, mean: f32) -> bool {
-        let level = if mean > self.high {
-            2
-        } else if mean < self.low {
-            1
-        } else if (self.level == 2 && mean > self.high - HYSTERESIS)
-            || (self.level == 1 && mean < self.low + HYSTERESIS)
-        {
-            self.level
-        } else {
-            0
-        };
+        let [raise, lower] = BANDS[usize::from(self.level) % BANDS.len()];
+        let above = u8::from(mean > self.high - lower);
+        let below = u8::from(mean < self.low + raise);
+        let level = ABOVE * above + BELOW * below;
         let crossed = level != self.level;
         self.level = level;
         crossed
@@ -124,18 +152,47 @@ impl Hot {
     }
 }
 
+impl Hot {
+    /// A row that waits for its first value.
+    #[must_use]
+    pub fn new(low: f32, high: f32) -> Self {
+        Self::of(Ring::zeroed(), Limits { low, high, level: 0, spare: [0; 3] })
+    }
+
+    /// The states of a row that keeps them apart.
+    #[must_use]
+    pub const fn of(ring: Ring, limits: Limits) -> Self {
+        Self { ring, limits, spare: [0; 4] }
+    }
+
+    /// 0 between the thresholds, 1 below, 2 above.
+    #[must_use]
+    #[inline]
+    pub const fn level(&self) -> u8 {
+        self.limits.level()
+    }
+}
+
 impl Live {
     /// A row with its first value.
     #[must_use]
     pub fn new(raw: Raw, hot: Hot) -> Self {
-        Self { raw, hot, spare: [0; 2] }
+        Self { raw, hot, spare: 0 }
+    }
+}
+
+impl Row {
+    /// The row of a sensor as it enters the world.
+    #[must_use]
+    pub const fn of(sensor: &Sensor) -> Self {
+        Self { live: sensor.live, window: sensor.window }
     }
 
     /// Folds a record into the row: the new mean, and whether it crossed a threshold.
     #[inline]
-    pub fn fold(&mut self, window: &mut Window, record: &Record) -> (f32, bool) {
-        self.raw = Raw::of(record);
-        let mean = self.hot.push(window, record.value);
-        (mean, self.hot.step(mean))
+    pub fn fold(&mut self, record: &Record) -> (f32, bool) {
+        self.live.raw = Raw::of(record);
+        let mean = self.live.hot.ring.push(&mut self.window, record.value);
+        (mean, self.live.hot.limits.step(mean))
     }
 }
