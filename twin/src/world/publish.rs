@@ -77,7 +77,11 @@ impl Plant {
     /// Shows rows that were touched, and forgets which ones this tick has.
     pub(super) fn show(&mut self, ecs: &mut ecs::World, tick: u64, clock: &mut dyn FnMut() -> u64) {
         match &mut self.watch {
-            Some(watch) => watch.show(ecs, &self.crossings, tick, clock),
+            Some(watch) => {
+                // Rules look at what this tick has changed, so that the next one has to begin with none.
+                let drains = self.automation.is_active();
+                watch.show(ecs, &self.crossings, drains, tick, clock);
+            }
             None => ecs.clear_changed(),
         }
     }
