@@ -243,9 +243,8 @@ def idle(raw, seconds, count):
     }
 
 
-def run_parts(out, arguments):
+def run_parts(out, arguments, figures):
     """All parts, alternating, each in a process of its own, through the wrapper."""
-    figures = {}
     for run in range(1, arguments.runs + 1):
         for part in PARTS:
             print(f"[{run}/{arguments.runs}] {part}", file=sys.stderr, flush=True)
@@ -256,7 +255,6 @@ def run_parts(out, arguments):
                 figures.setdefault(figure, []).append(value)
             # What is there survives an end before the last round.
             (out / "raw" / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    return figures
 
 
 def write(out, arguments, figures):
@@ -320,9 +318,9 @@ def main():
     host = [sys.executable, ROOT / "scripts/describe-host.py"]
     told = subprocess.run(host, capture_output=True, text=True, check=True)
     (out / "host.json").write_text(told.stdout, encoding="utf-8")
-    figures = run_parts(out, arguments)
     held = idle(out / "raw", 2 if arguments.quick else arguments.held_s, 500 if arguments.quick else 10_000)
-    figures.update({figure: [value] for figure, value in held.items()})
+    figures = {figure: [value] for figure, value in held.items()}
+    run_parts(out, arguments, figures)
     return write(out, arguments, figures)
 
 
