@@ -15,6 +15,7 @@ use twin::capture::{
 };
 use twin::config::Config;
 use twin::interval::{IntervalConsumer, IntervalProducer, exchange};
+use twin::order::orders;
 use twin::stats::TwinStats;
 use twin::world::{ACTUATOR_ID, LaneCapacities, Lanes, Limits, Rule, World, WorldOptions, lanes};
 use wire::SensorType;
@@ -23,11 +24,14 @@ use crate::chance::Chance;
 use crate::check::Check;
 use crate::crypto;
 use crate::device::Device;
+use crate::flood::Flood;
 use crate::network::{Network, Way};
+use crate::operator::Operator;
+use crate::queues::Queues;
 use crate::sabotage::Sabotage;
 use crate::samples::Timing;
-use crate::scenario::{Kind, Scenario};
-use crate::worker::Worker;
+use crate::scenario::{Kind, Runs, Scenario};
+use crate::worker::{SESSIONS_MAX, Worker};
 
 /// Something that may not be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +65,10 @@ pub struct Outcome {
     pub records: u64,
     /// Sessions that devices opened.
     pub sessions: u64,
+    /// Orders of the operator that ended, by [`twin::order::Outcome::index`].
+    pub orders: [u64; twin::order::Outcome::NAMES.len()],
+    /// What faults lost by chance, by the number of the fault.
+    pub losses: Vec<(u64, Runs)>,
     /// How long things took.
     pub timing: Timing,
     /// Virtual time of the run, in microseconds.
@@ -102,6 +110,8 @@ pub fn run_sabotaged(scenario: &Scenario, sabotage: Option<Sabotage>) -> Outcome
         datagrams: [plant.network.sent, plant.network.lost],
         records: plant.check.records,
         sessions,
+        orders: plant.operator.ended,
+        losses: plant.network.losses(),
         timing,
         simulated_us: plant.at_ns / 1_000,
     }
@@ -118,6 +128,8 @@ struct Plant<'a> {
     /// Faults that strike once, and have.
     struck: BTreeSet<u64>,
     moves: u32,
+    floods: Vec<Flood>,
+    operator: Operator,
     workers: Vec<Worker>,
     steering: Steering,
     world: World,
@@ -130,6 +142,7 @@ struct Plant<'a> {
     consumer: IntervalConsumer,
     tick: u64,
     check: Check,
+    queues: Queues,
     sabotage: Option<Sabotage>,
     hashes: Vec<u64>,
 }
@@ -149,6 +162,10 @@ impl<'a> Plant<'a> {
         lanes.tap = Some(tap);
         let (producer, consumer, interval) = exchange(0);
         let devices = scenario.devices.iter().map(|plan| Device::new(*plan, scenario.seed, base));
+        let floods = scenario.faults.iter().filter_map(|of| Flood::of(of, scenario.seed, base));
+        let (desk, orders) = orders();
+        let mut world = World::new(options(scenario), stats, interval);
+        world.command(orders);
         Self {
             scenario,
             base,
@@ -158,9 +175,11 @@ impl<'a> Plant<'a> {
             devices: devices.collect(),
             struck: BTreeSet::new(),
             moves: 0,
+            floods: floods.collect(),
+            operator: Operator::new(scenario, desk),
             workers,
             steering,
-            world: World::new(options(scenario), stats, interval),
+            world,
             lanes,
             consumed,
             cells: Vec::new(),
@@ -169,6 +188,7 @@ impl<'a> Plant<'a> {
             consumer,
             tick: 0,
             check: Check::default(),
+            queues: Queues::new(scenario),
             sabotage: None,
             hashes: Vec::new(),
         }
@@ -181,6 +201,7 @@ impl<'a> Plant<'a> {
         }
         let (unix_ns, tick_us) = (self.now().unix_ns, 1_000_000 / u64::from(self.scenario.hz));
         self.check.healed(&self.devices, &self.world, unix_ns, tick_us);
+        self.check.wrong = self.check.wrong.take().or_else(|| self.operator.healed());
         self.check.devices(&self.devices, &self.world, &self.lanes);
         self.devices.iter_mut().for_each(Device::leave);
         self.check.leaving = true;
@@ -243,11 +264,17 @@ impl<'a> Plant<'a> {
     fn step(&mut self) {
         let workers = self.workers.iter().map(|worker| self.wake_ns(worker)).min();
         let devices = self.devices.iter().map(|device| device.next_ns(self.base)).min();
-        let next = [self.network.next_ns(), devices, workers, Some(self.tick_ns(self.tick))];
+        let floods = self.floods.iter().map(|flood| flood.next_ns).min();
+        let (ordered, tick) = (Some(self.operator.next_ns), Some(self.tick_ns(self.tick)));
+        let next = [self.network.next_ns(), devices, workers, floods, ordered, tick];
         let next_ns = next.into_iter().flatten().min().unwrap_or(u64::MAX);
         // A timer may be due already when it is armed, and a wheel tells its slot and not the moment in it.
         self.at_ns = next_ns.max(self.at_ns + STEP_NS);
         self.strike();
+        let now = self.now();
+        let scenario = self.scenario;
+        self.operator.turn(scenario, &self.devices, &self.world, now, self.at_ns);
+        self.flood();
         let mut heard = BTreeSet::new();
         while let Some(arrival) = self.network.poll(self.at_ns) {
             match arrival.way {
@@ -327,6 +354,19 @@ impl<'a> Plant<'a> {
         }
     }
 
+    /// What floods send is there at once: it has no path of its own.
+    fn flood(&mut self) {
+        let now = self.now();
+        for at in 0..self.floods.len() {
+            let mut sent = Vec::new();
+            let send = &mut |from, payload: &[u8]| sent.push((from, payload.to_vec()));
+            self.floods[at].turn(now, self.at_ns, send);
+            for (from, payload) in sent {
+                self.receive(from, &payload);
+            }
+        }
+    }
+
     /// Gives a datagram to the worker to which the kernel would, and from there to the one that knows its session.
     fn receive(&mut self, from: SocketAddr, payload: &[u8]) {
         let spread = usize::from(from.port()) + from.to_string().len();
@@ -372,7 +412,9 @@ impl<'a> Plant<'a> {
             return;
         }
         let unix_ns = self.twin_now().unix_ns;
+        self.queues.before(&mut self.lanes);
         self.world.tick(&mut self.lanes, self.tick, &mut || unix_ns);
+        let starved = self.queues.after(&mut self.lanes);
         self.tick += 1;
         self.hashes.push(self.world.state_hash());
         for (lane, worker) in self.lanes.workers_mut().iter_mut().zip(&mut self.workers) {
@@ -394,8 +436,12 @@ impl<'a> Plant<'a> {
         }
         let now_us = self.now().unix_ns / 1_000;
         self.check.tick(&self.cells, &self.world, &self.lanes, now_us);
+        self.check.sessions(&mut self.workers, &self.lanes);
+        let wrong = self.check.wrong.take();
+        self.check.wrong = wrong.or(starved).or_else(|| self.operator.wrong.take());
         if self.tick.is_multiple_of(DEVICES_EVERY) {
             self.check.devices(&self.devices, &self.world, &self.lanes);
+            self.check.bounds(self.scenario, &self.workers, &self.world);
             self.producer.swap(self.world.interval_mut(), self.at_ns);
             while let Some(interval) = self.consumer.poll() {
                 self.consumer.recycle(interval);
@@ -416,7 +462,7 @@ fn options(scenario: &Scenario) -> WorldOptions {
     let mut options = WorldOptions::new(&Config::default(), [11, 13]);
     options.hz = scenario.hz;
     options.entities_max = 1 << 12;
-    options.sessions_max = 1 << 10;
+    options.sessions_max = SESSIONS_MAX;
     options.drain = scenario.drain;
     options.limits = [Limits::new(80.0, 0.0, 2.0); SensorType::COUNT];
     let rule = Rule {

@@ -67,9 +67,39 @@ fn a_killed_capture_opens_and_replays_to_its_last_whole_segment() {
             other => panic!("kill {kill}: {other:?}"),
         }
         assert!(reader.bytes() + SEGMENT_BYTES_MAX >= bytes - 8192, "kill {kill}: {bytes} bytes");
+        let (tail, replayed) = (reader.tail(), replay.ticks());
+        eprintln!("kill {kill} after {delay:?}: {bytes} bytes, {tail:?}, {replayed} ticks");
         ticks += replay.ticks();
         records += replay.records();
     }
     eprintln!("{kills} kills, {torn} torn tails, {ticks} ticks and {records} records replayed");
     assert!(ticks > 0);
+}
+
+#[test]
+fn a_disk_that_takes_no_more_ends_the_capture_and_not_the_plant() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("full.capture");
+    // A limit of the size of files stands for a full disk: a write is refused in the middle of the run.
+    let script = "trap '' XFSZ; ulimit -f 600; exec \"$0\" demo --devices 60 --duration-s 3";
+    let output = Command::new("bash")
+        .args(["-c", script, env!("CARGO_BIN_EXE_pollux")])
+        .env("POLLUX_CAPTURE__FILE", &path)
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(told.contains("the capture cannot be written and ends"), "{told}");
+    assert!(told.contains("the capture is not whole"), "{told}");
+    let summary = String::from_utf8_lossy(&output.stdout);
+    assert!(summary.contains("ticks"), "{summary}");
+    let mut reader = Reader::open(File::open(&path).unwrap()).unwrap();
+    let mut replay = Replay::new(reader.header()).unwrap();
+    while let Some(step) = reader.next_step().unwrap() {
+        if let Step::Tick(frame) = step {
+            assert_eq!(replay.apply(&frame), None);
+        }
+    }
+    assert_eq!(reader.tail(), Some(Tail::Open), "it ends behind its last whole segment");
+    assert!(replay.records() > 100, "{} records", replay.records());
 }

@@ -21,6 +21,9 @@ use crate::stats::TwinStats;
 /// The ring is looked at so often: a crash costs what came since.
 const PERIOD: Duration = Duration::from_millis(20);
 
+/// What goes on being shed is said once in so many periods: ten seconds.
+const SILENT_PERIODS: u32 = 500;
+
 /// Why a capture could not begin.
 #[derive(Debug, Error)]
 #[error("capture.file: {}: {reason}", path.display())]
@@ -95,6 +98,7 @@ fn run(mut ring: Consumer<Slot>, mut output: Output, stop: &Stop) -> Written {
         // Asked before the ring is emptied, so that nothing that came before the end is left behind.
         let ending = stop.is_draining();
         while ring.pop_chunk(SEGMENT_CELLS_MAX, |front, back| output.push(front, back)) > 0 {}
+        output.say_shed();
         if ending {
             return output.written;
         }
@@ -109,6 +113,9 @@ struct Output {
     bytes_max: u64,
     written: Written,
     stats: Arc<TwinStats>,
+    /// Ticks shed before the last word about it, and the periods that it is silent for.
+    shed_said: u64,
+    silent: u32,
 }
 
 impl Output {
@@ -121,7 +128,7 @@ impl Output {
         let mut file = File::create_new(path)?;
         let bytes = header.write(&mut file)?;
         let written = Written { bytes, segments: 0, ended: Ended::Whole };
-        Ok(Self { file, path: path.to_owned(), bytes_max, written, stats })
+        Ok(Self { file, path: path.to_owned(), bytes_max, written, stats, shed_said: 0, silent: 0 })
     }
 
     fn push(&mut self, front: &[Slot], back: &[Slot]) {
@@ -148,6 +155,17 @@ impl Output {
                 drop(self.file.set_len(self.written.bytes));
                 self.end(Ended::Failed, cells);
             }
+        }
+    }
+
+    /// Says that ticks were shed since it last said so, and then is silent for a while.
+    fn say_shed(&mut self) {
+        self.silent = self.silent.saturating_sub(1);
+        let shed_ticks = self.stats.capture.shed_ticks.value();
+        if self.silent == 0 && shed_ticks > self.shed_said {
+            let path = self.path.display();
+            tracing::warn!(%path, shed_ticks, "the capture cannot keep up and sheds ticks; raise capture.ring");
+            (self.shed_said, self.silent) = (shed_ticks, SILENT_PERIODS);
         }
     }
 
