@@ -146,7 +146,7 @@ impl Check {
 
     fn compare(&mut self, names: &[Name], world: &World) {
         for name in names {
-            let expected = self.model.sensors[name].clone();
+            let expected = &self.model.sensors[name];
             let Some(found) = world.sensor(name.0, name.1) else {
                 return self.say(|| format!("the world has no {name:?}"));
             };
@@ -156,7 +156,8 @@ impl Check {
                 && live.recv_ns == expected.recv_ns
                 && (f64::from(found.smoothed) - expected.mean()).abs() < 1e-3;
             if !same {
-                return self.say(|| format!("{name:?} is {found:?} and should be {expected:?}"));
+                let wrong = format!("{name:?} is {found:?} and should be {expected:?}");
+                return self.say(|| wrong);
             }
         }
     }

@@ -71,6 +71,9 @@ pub(crate) struct Device {
     /// When it next has something to say.
     send_ns: u64,
     connect_ns: Option<u64>,
+    /// When it next has something to do by itself.
+    pub(crate) next_ns: u64,
+    base: Now,
     leaving: bool,
     seed: [u8; 32],
     boots: u8,
@@ -107,6 +110,8 @@ impl Device {
             rounds: 0,
             send_ns: start_ns,
             connect_ns: Some(start_ns / 2),
+            next_ns: start_ns / 2,
+            base: now,
             leaving: false,
             seed: bytes,
             boots: 0,
@@ -115,13 +120,15 @@ impl Device {
         }
     }
 
-    /// When it next has something to do by itself.
-    pub(crate) fn next_ns(&self, base: Now) -> u64 {
+    fn update_next(&mut self) {
         let timeout = self.engine.poll_timeout();
+        let base = self.base;
         let timeout =
             timeout.map(|at| at.saturating_duration_since(base.instant).as_nanos() as u64);
         let sends = (!self.leaving).then_some(self.send_ns);
-        [timeout, self.connect_ns, sends].into_iter().flatten().min().unwrap_or(u64::MAX)
+        let connects = self.connect_ns.filter(|_| !self.leaving);
+        let next = [timeout, connects, sends].into_iter().flatten().min();
+        self.next_ns = next.unwrap_or(u64::MAX);
     }
 
     /// Takes a datagram that has arrived.
@@ -145,7 +152,7 @@ impl Device {
         self.done.offered_here = [0; 3];
         self.done.reads_open.clear();
         (self.done.stopped, self.done.held) = (false, None);
-        self.connect_ns = Some(now_ns);
+        (self.connect_ns, self.next_ns) = (Some(now_ns), now_ns);
     }
 
     /// Ends its work: it says what it has offered, and closes its session.
@@ -157,6 +164,7 @@ impl Device {
             }
             self.engine.finish(session, Totals { offered: self.done.offered_here });
         }
+        self.next_ns = 0;
     }
 
     /// Whether it has a session through which it speaks.
@@ -206,6 +214,7 @@ impl Device {
             let datagrams = self.buffer[..transmit.size].chunks(segment);
             datagrams.for_each(|datagram| send(transmit.destination, datagram));
         }
+        self.update_next();
     }
 
     fn handle_event(&mut self, event: &SessionEvent, now_ns: u64) {

@@ -54,6 +54,7 @@ pub(crate) struct Network {
     faults: Vec<Fault>,
     delays_us: BTreeMap<u32, u64>,
     addresses: BTreeMap<u32, SocketAddr>,
+    by_address: BTreeMap<SocketAddr, u32>,
     struck: BTreeMap<(u64, u32, Way), Struck>,
     flights: BinaryHeap<Reverse<Arrival>>,
     order: u64,
@@ -66,8 +67,10 @@ pub(crate) struct Network {
 impl Network {
     pub(crate) fn new(scenario: &Scenario) -> Self {
         let devices = scenario.devices.iter();
+        let by_address = devices.clone().map(|of| (address(of.number, 0), of.number)).collect();
         Self {
             seed: scenario.seed,
+            by_address,
             faults: scenario.faults.clone(),
             delays_us: devices.clone().map(|of| (of.number, of.delay_us)).collect(),
             addresses: devices.map(|of| (of.number, address(of.number, 0))).collect(),
@@ -82,13 +85,16 @@ impl Network {
 
     /// The device that has this address now.
     pub(crate) fn device_at(&self, address: SocketAddr) -> Option<u32> {
-        let mut addresses = self.addresses.iter();
-        addresses.find(|(_, of)| **of == address).map(|(device, _)| *device)
+        self.by_address.get(&address).copied()
     }
 
     /// Gives a device another address: another port, or another host too.
     pub(crate) fn move_device(&mut self, device: u32, times: u32) {
-        self.addresses.insert(device, address(device, times));
+        let to = address(device, times);
+        if let Some(from) = self.addresses.insert(device, to) {
+            self.by_address.remove(&from);
+        }
+        self.by_address.insert(to, device);
     }
 
     /// When the next datagram arrives.

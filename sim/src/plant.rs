@@ -81,6 +81,8 @@ const TAP_CELLS: usize = SEGMENT_CELLS_MAX;
 const STEP_NS: u64 = 5_000;
 /// How long devices may take to leave.
 const LEAVE_US: u64 = 3_000_000;
+/// Latencies of the twin itself are nobody's here: they are thrown away so often, in ticks.
+const FORGET_EVERY: u64 = 1 << 12;
 /// The pace of the checks between twin and devices, in ticks.
 const DEVICES_EVERY: u64 = 50;
 
@@ -263,7 +265,7 @@ impl<'a> Plant<'a> {
 
     fn step(&mut self) {
         let workers = self.workers.iter().map(|worker| self.wake_ns(worker)).min();
-        let devices = self.devices.iter().map(|device| device.next_ns(self.base)).min();
+        let devices = self.devices.iter().map(|device| device.next_ns).min();
         let floods = self.floods.iter().map(|flood| flood.next_ns).min();
         let (ordered, tick) = (Some(self.operator.next_ns), Some(self.tick_ns(self.tick)));
         let next = [self.network.next_ns(), devices, workers, floods, ordered, tick];
@@ -369,8 +371,7 @@ impl<'a> Plant<'a> {
 
     /// Gives a datagram to the worker to which the kernel would, and from there to the one that knows its session.
     fn receive(&mut self, from: SocketAddr, payload: &[u8]) {
-        let spread = usize::from(from.port()) + from.to_string().len();
-        let arrived = spread % self.workers.len();
+        let arrived = usize::from(from.port()) % self.workers.len();
         let owner = self.steering.owner(payload).filter(|owner| *owner < self.workers.len());
         let now = self.twin_now();
         self.workers[owner.unwrap_or(arrived)].receive(now, self.at_ns, from, payload);
@@ -380,7 +381,7 @@ impl<'a> Plant<'a> {
         let now = self.now();
         for device in &mut self.devices {
             let number = device.plan.number;
-            if heard.contains(&number) || device.next_ns(self.base) <= self.at_ns {
+            if heard.contains(&number) || device.next_ns <= self.at_ns {
                 let (network, at_ns) = (&mut self.network, self.at_ns);
                 device.turn(now, at_ns, &mut |_, payload| {
                     network.send(at_ns, number, Way::ToTwin, payload);
@@ -442,6 +443,8 @@ impl<'a> Plant<'a> {
         if self.tick.is_multiple_of(DEVICES_EVERY) {
             self.check.devices(&self.devices, &self.world, &self.lanes);
             self.check.bounds(self.scenario, &self.workers, &self.world);
+        }
+        if self.tick.is_multiple_of(FORGET_EVERY) {
             self.producer.swap(self.world.interval_mut(), self.at_ns);
             while let Some(interval) = self.consumer.poll() {
                 self.consumer.recycle(interval);

@@ -10,17 +10,14 @@ use crate::scenario::{Runs, Scenario};
 /// Cuts as much out of a failing scenario as it can do without, in at most `runs_max` runs.
 #[must_use]
 pub fn shrink(scenario: &Scenario, runs_max: usize) -> Scenario {
-    shrink_by(scenario, runs_max, |candidate| {
-        let outcome = run(candidate);
-        outcome.violation.is_some().then_some(outcome)
-    })
+    shrink_by(scenario, runs_max, |outcome| outcome.violation.is_some())
 }
 
-/// As [`shrink`]; `fails` gives the outcome of a scenario that fails.
+/// As [`shrink`]; `fails` tells what of an outcome is a failure.
 pub fn shrink_by(
     scenario: &Scenario,
     runs_max: usize,
-    mut fails: impl FnMut(&Scenario) -> Option<Outcome>,
+    fails: impl Fn(&Outcome) -> bool,
 ) -> Scenario {
     let mut runs = 0;
     let mut cut = |mut least: Scenario, candidates: fn(&Scenario) -> Vec<Scenario>| loop {
@@ -30,7 +27,7 @@ pub fn shrink_by(
                 return least;
             }
             runs += 1;
-            if fails(&candidate).is_some() {
+            if fails(&run(&candidate)) {
                 smaller = Some(candidate);
                 break;
             }
