@@ -8,7 +8,8 @@ use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 use netloop::{
-    Answer, Datagram, Engine, Now, Phase, SendStream, SessionEvent, SessionId, Sink, Slot, slot,
+    Answer, Datagram, Engine, Now, Phase, SendStream, SessionEvent, SessionId, SessionLimits, Sink,
+    Slot, slot,
 };
 use wire::{
     Command, DeviceId, Hello, Operation, Reading, Record, SensorType, Status, Tier, Totals,
@@ -23,6 +24,8 @@ use crate::scenario::DevicePlan;
 use crate::worker;
 
 const SEGMENTS_MAX: usize = 10;
+/// A device wants fewer acknowledgements than QUIC sends by itself, as the load generator does.
+const ACK_EVERY: u32 = 10;
 /// A device that has lost its session waits so long before it opens another one.
 const RECONNECT_NS: u64 = 20_000_000;
 /// Bytes of T2 that a device keeps for a stream that takes none.
@@ -310,7 +313,8 @@ fn client(plan: &DevicePlan, epoch: u32, seed: [u8; 32], now: Now) -> Engine {
     let capabilities = capability::COMMANDS | capability::TOTALS;
     let hello = Hello { capabilities, epoch, device: device_id(plan.number) };
     let hello = plan.hello.then_some(hello);
-    Engine::client(crypto::client(), hello, worker::limits(), now, seed)
+    let limits = SessionLimits { ack_every: Some(ACK_EVERY), ..worker::limits() };
+    Engine::client(crypto::client(), hello, limits, now, seed)
 }
 
 /// Whether no later command was obeyed before; it is the latest then. PROTOCOL.md#t3.

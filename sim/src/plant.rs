@@ -127,6 +127,8 @@ struct Plant<'a> {
     jumped_ns: u64,
     network: Network,
     devices: Vec<Device>,
+    /// When the first of them has something to do.
+    devices_ns: u64,
     /// Faults that strike once, and have.
     struck: BTreeSet<u64>,
     moves: u32,
@@ -175,6 +177,7 @@ impl<'a> Plant<'a> {
             jumped_ns: 0,
             network: Network::new(scenario),
             devices: devices.collect(),
+            devices_ns: 0,
             struck: BTreeSet::new(),
             moves: 0,
             floods: floods.collect(),
@@ -206,6 +209,7 @@ impl<'a> Plant<'a> {
         self.check.wrong = self.check.wrong.take().or_else(|| self.operator.healed());
         self.check.devices(&self.devices, &self.world, &self.lanes);
         self.devices.iter_mut().for_each(Device::leave);
+        self.devices_ns = 0;
         self.check.leaving = true;
         let left = |plant: &Self| plant.workers.iter().all(|of| of.engine.open_sessions() == 0);
         let violation = self.run_to(until_ns + LEAVE_US * 1_000, left);
@@ -265,9 +269,9 @@ impl<'a> Plant<'a> {
 
     fn step(&mut self) {
         let workers = self.workers.iter().map(|worker| self.wake_ns(worker)).min();
-        let devices = self.devices.iter().map(|device| device.next_ns).min();
         let floods = self.floods.iter().map(|flood| flood.next_ns).min();
         let (ordered, tick) = (Some(self.operator.next_ns), Some(self.tick_ns(self.tick)));
+        let devices = Some(self.devices_ns);
         let next = [self.network.next_ns(), devices, workers, floods, ordered, tick];
         let next_ns = next.into_iter().flatten().min().unwrap_or(u64::MAX);
         // A timer may be due already when it is armed, and a wheel tells its slot and not the moment in it.
@@ -349,7 +353,10 @@ impl<'a> Plant<'a> {
                         self.moves += 1;
                         self.network.move_device(device.plan.number, self.moves);
                     }
-                    Kind::Reboot => device.reboot(now, self.at_ns),
+                    Kind::Reboot => {
+                        device.reboot(now, self.at_ns);
+                        self.devices_ns = 0;
+                    }
                     _ => {}
                 }
             }
@@ -378,7 +385,11 @@ impl<'a> Plant<'a> {
     }
 
     fn turn_devices(&mut self, heard: &BTreeSet<u32>) {
+        if heard.is_empty() && self.devices_ns > self.at_ns {
+            return;
+        }
         let now = self.now();
+        self.devices_ns = u64::MAX;
         for device in &mut self.devices {
             let number = device.plan.number;
             if heard.contains(&number) || device.next_ns <= self.at_ns {
@@ -387,6 +398,7 @@ impl<'a> Plant<'a> {
                     network.send(at_ns, number, Way::ToTwin, payload);
                 });
             }
+            self.devices_ns = self.devices_ns.min(device.next_ns);
         }
     }
 

@@ -133,13 +133,36 @@ struct Size {
     devices: u64,
     faults: u64,
     faults_ms: u64,
+    /// Between two batches of a device, in microseconds.
+    periods_us: &'static [u64],
 }
 
 impl Size {
     /// Small enough for hundreds of them in a test.
-    const SMALL: Self = Self { devices: 5, faults: 6, faults_ms: 700 };
+    const SMALL: Self = Self {
+        devices: 5,
+        faults: 6,
+        faults_ms: 700,
+        periods_us: &[2_000, 5_000, 10_000, 20_000, 50_000],
+    };
     /// For hours.
-    const LARGE: Self = Self { devices: 40, faults: 16, faults_ms: 6_000 };
+    const LARGE: Self = Self { devices: 40, faults: 16, faults_ms: 6_000, ..Self::SMALL };
+    /// Many devices that say little.
+    const SLOW: Self = Self {
+        devices: 80,
+        faults: 16,
+        faults_ms: 12_000,
+        periods_us: &[100_000, 200_000, 500_000, 1_000_000],
+    };
+
+    /// Most are small.
+    fn draw(chance: &mut Chance) -> Self {
+        match chance.between(0, 31) {
+            0 => Self::LARGE,
+            1..=4 => Self::SLOW,
+            _ => Self::SMALL,
+        }
+    }
 }
 
 const PURPOSE: u64 = 0x5ce0;
@@ -147,11 +170,11 @@ const PURPOSE: u64 = 0x5ce0;
 const HEAL_US: u64 = 4_000_000;
 
 impl Scenario {
-    /// The scenario of a seed: small for most seeds, large for one in sixteen where `large` allows it.
+    /// The scenario of a seed: small, or where `large` allows it, large for one seed in 32 and slow for one in eight.
     #[must_use]
     pub fn draw(seed: u64, large: bool) -> Self {
         let mut chance = Chance::new(seed, PURPOSE);
-        let size = if large && chance.happens(1.0 / 16.0) { Size::LARGE } else { Size::SMALL };
+        let size = if large { Size::draw(&mut chance) } else { Size::SMALL };
         let devices = 1 + chance.between(0, size.devices - 1) as u32;
         let faults_end_us = 1_000 * chance.between(size.faults_ms / 4, size.faults_ms);
         let small_rings = chance.happens(0.2);
@@ -164,11 +187,15 @@ impl Scenario {
             drain: [4096, 1024, 256],
             rule: chance.happens(0.7),
             order_every_us: chance.pick(&[0, 7_000, 40_000, 300_000]),
-            devices: (0..devices).map(|number| DevicePlan::draw(number, &mut chance)).collect(),
+            devices: (0..devices)
+                .map(|number| DevicePlan::draw(number, &size, &mut chance))
+                .collect(),
             faults: Vec::new(),
             faults_end_us,
             heal_us: HEAL_US,
         };
+        let slowest_us = scenario.devices.iter().map(|of| of.period_us).max().unwrap_or(0);
+        scenario.heal_us += 3 * slowest_us;
         let load = scenario.twice_the_load();
         if chance.happens(0.2) {
             scenario.drain = load;
@@ -237,11 +264,11 @@ impl Scenario {
 }
 
 impl DevicePlan {
-    fn draw(number: u32, chance: &mut Chance) -> Self {
+    fn draw(number: u32, size: &Size, chance: &mut Chance) -> Self {
         Self {
             number,
             sensors: chance.between(1, 6) as u16,
-            period_us: chance.pick(&[2_000, 5_000, 10_000, 20_000, 50_000]),
+            period_us: chance.pick(size.periods_us),
             t2_every: chance.pick(&[0, 1, 3, 10]),
             t3_every: chance.pick(&[0, 2, 7, 30]),
             hello: chance.happens(0.85),

@@ -71,7 +71,7 @@ fn fewer_losses(of: &Scenario) -> Vec<Scenario> {
     less
 }
 
-/// Shorter run lengths of a path: nothing lost, half of the runs, a run less, and a run of half the length.
+/// Shorter run lengths of a path: nothing lost, half of the runs, a run less, a run of half the length or one shorter.
 fn cut_runs(Runs { lengths, .. }: &Runs, push: &mut dyn FnMut(Vec<u32>)) {
     let losing = lengths.len() / 2;
     if losing == 0 {
@@ -87,15 +87,17 @@ fn cut_runs(Runs { lengths, .. }: &Runs, push: &mut dyn FnMut(Vec<u32>)) {
         without.extend(lengths.get(at + 2..).unwrap_or(&[]));
         push(without);
     }
-    for at in (1..lengths.len()).step_by(2).filter(|at| lengths[*at] > 1) {
-        let mut shorter = lengths.clone();
-        let half = shorter[at] / 2;
-        shorter[at] -= half;
-        match shorter.get_mut(at + 1) {
-            Some(passing) => *passing += half,
-            None => shorter.push(half),
+    for at in (1..lengths.len()).step_by(2) {
+        for less in [lengths[at] / 2, 1].into_iter().filter(|less| (1..lengths[at]).contains(less))
+        {
+            let mut shorter = lengths.clone();
+            shorter[at] -= less;
+            match shorter.get_mut(at + 1) {
+                Some(passing) => *passing += less,
+                None => shorter.push(less),
+            }
+            push(shorter);
         }
-        push(shorter);
     }
 }
 
