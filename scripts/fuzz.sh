@@ -23,6 +23,8 @@ done
 cargo fuzz --version >/dev/null 2>&1 || { echo "fuzz.sh: cargo-fuzz is missing; scripts/test.sh installs it" >&2; exit 1; }
 
 export RUSTC_BOOTSTRAP=1
+# One for all workspaces: what several of them need is built once.
+export CARGO_TARGET_DIR=$PWD/target/fuzz
 
 # fuzz TARGET: runs one target of the crate in whose folder we are; its seeds lie in fuzz/corpus/TARGET, which is ignored.
 fuzz() {

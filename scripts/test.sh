@@ -102,7 +102,7 @@ more_tools() {
 format() {
   cargo fmt --all --check
   local manifest
-  for manifest in wire/fuzz/Cargo.toml bench/peers/*/Cargo.toml; do
+  for manifest in */fuzz/Cargo.toml bench/peers/*/Cargo.toml; do
     [ ! -e "$manifest" ] || cargo fmt --all --manifest-path "$manifest" --check
   done
 }
@@ -119,12 +119,12 @@ benchmarks() {
 
 # What the figures are compared with; workspaces of their own, so that `--workspace` does not see them. Of the ECS
 # comparison, the floor and our own adapter; the libraries of others take minutes to build. Zenoh takes longer than all else
-# together: scripts/bench-peers.sh builds it when it is asked for.
+# together: scripts/bench-peers.sh builds it when it is asked for. They share the folder of the product, and so what both need.
 peers() {
   local manifest
   for manifest in bench/peers/*/Cargo.toml; do
     [ "$manifest" != bench/peers/zenoh/Cargo.toml ] || continue
-    cargo test --locked --manifest-path "$manifest"
+    cargo test --locked --target-dir target --manifest-path "$manifest"
   done
 }
 

@@ -9,7 +9,7 @@ use wire::{
 };
 
 use crate::{
-    Answer, Refusal, Sink, Trust,
+    Answer, NO_HINT, Refusal, Sink, Trust,
     identity::Scope,
     session::{Outcome, Phase, Service, Session, Stamp},
     streams::Lane,
@@ -283,13 +283,20 @@ impl Session {
         let count = good.unwrap_or(records.len());
         let (keys, seed, max) = (&mut self.keys, service.keys_seed, service.keys_max);
         let (scope, mut forbidden) = (&self.scope, 0);
-        let slot = |record: &Record| {
+        let mut hint = |record: &Record| {
             let hint = keys.hint(record.key(), seed, max, scope);
             forbidden += usize::from(hint.is_none());
-            Some(stamp.slot(record, hint?))
+            hint
         };
-        service.sink.push_t2(count, records[..count].iter().filter_map(slot));
-        self.count_forbidden(Tier::T2, forbidden);
+        let good_records = &records[..count];
+        if scope.allows_each(good_records) {
+            let slot = |record| stamp.slot(record, hint(record).unwrap_or(NO_HINT));
+            service.sink.push_t2(count, good_records.iter().map(slot));
+        } else {
+            let slot = |record| Some(stamp.slot(record, hint(record)?));
+            service.sink.push_t2(count, good_records.iter().filter_map(slot));
+            self.count_forbidden(Tier::T2, forbidden);
+        }
         let tally = &mut self.tally[Tier::T2.index()];
         tally.received += count as u64;
         if good.is_some() {

@@ -20,6 +20,7 @@ mod naming;
 mod outbound;
 mod pin;
 mod port;
+mod prefetch;
 mod priority;
 mod rate;
 mod rest;

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rtrb::RingBuffer;
 
+use crate::prefetch::prefetch_write;
+
 /// Makes a ring of `capacity` slots and returns its two ends.
 ///
 /// # Panics
@@ -67,8 +69,17 @@ impl<T: Copy> Producer<T> {
     #[inline]
     pub fn push_iter(&mut self, count: usize, values: impl IntoIterator<Item = T>) -> usize {
         let fitting = self.fitting(count);
-        let Ok(chunk) = self.slots.write_chunk_uninit(fitting) else { return 0 };
-        let pushed = chunk.fill_from_iter(values);
+        let reach = (2 * fitting).min(self.slots.cached_slots());
+        let Ok(mut chunk) = self.slots.write_chunk_uninit(reach) else { return 0 };
+        // The lines of free slots are in the consumer's cache. Asked for one push ahead, they are here when they are written.
+        let (first, second) = chunk.as_mut_slices();
+        for ahead in fitting..reach {
+            match ahead.checked_sub(first.len()) {
+                None => prefetch_write(first, ahead),
+                Some(ahead) => prefetch_write(second, ahead),
+            }
+        }
+        let pushed = chunk.fill_from_iter(values.into_iter().take(fitting));
         self.publish(pushed);
         pushed
     }

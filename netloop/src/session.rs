@@ -11,7 +11,7 @@ use quinn_proto::{
 use wire::{Batch, CloseCode, Hello, Record, Tier, Totals};
 
 use crate::{
-    CloseReason, Limit, Refusal, SessionId, Sink, Slot, TierTally, Trust,
+    CloseReason, Limit, NO_HINT, Refusal, SessionId, Sink, Slot, TierTally, Trust,
     addresses::AddressId,
     command::{Commands, OpenCommand},
     fairness::Share,
@@ -358,16 +358,19 @@ impl Session {
         let good = records.len() - bad;
         let (keys, seed, max) = (&mut self.keys, service.keys_seed, service.keys_max);
         let (scope, mut forbidden) = (&self.scope, 0);
-        let slot = |record: &Record| {
+        let mut hint = |record: &Record| {
             let hint = keys.hint(record.key(), seed, max, scope);
             forbidden += usize::from(hint.is_none());
-            Some(stamp.slot(record, hint?))
+            hint
         };
         let room = self.share.room(good, service.unix_ns, service.sink);
-        let taken = if bad == 0 {
-            service.sink.push_t1(room, records.iter().filter_map(slot))
+        // Where no record can fall out, each slot is made where it stays.
+        let taken = if bad == 0 && scope.allows_each(records) {
+            let slot = |record| stamp.slot(record, hint(record).unwrap_or(NO_HINT));
+            service.sink.push_t1(room, records.iter().map(slot))
         } else {
             let whole = records.iter().filter(|record| record.check().is_ok());
+            let slot = |record| Some(stamp.slot(record, hint(record)?));
             service.sink.push_t1(room, whole.filter_map(slot))
         };
         tally.rejected += bad as u64;

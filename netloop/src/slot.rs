@@ -18,7 +18,7 @@ pub const FAILED: u8 = 2;
 
 /// One record on its way from the worker to the tick, or back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
-#[repr(C)]
+#[repr(C, align(64))]
 pub struct Slot {
     /// The record as it was on the wire, already checked.
     pub record: [u8; RECORD_BYTES],
@@ -37,7 +37,8 @@ pub struct Slot {
     pub recv_ns: u64,
 }
 
-const _: () = assert!(size_of::<Slot>() == 64, "a slot is one cache line");
+const _: () =
+    assert!(size_of::<Slot>() == 64 && align_of::<Slot>() == 64, "a slot is one cache line");
 
 impl Slot {
     /// A slot that holds `record` and knows nothing else about it.
