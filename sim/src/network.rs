@@ -188,7 +188,7 @@ impl Struck {
             }
             Kind::Delay(longer_us) => flight.at_ns += longer_us * 1_000,
             Kind::Rate(bytes_per_s, queue_bytes) => {
-                return self.is_carried(bytes_per_s, queue_bytes, flight);
+                return self.is_carried(bytes_per_s, queue_bytes, fault.until_us, flight);
             }
             Kind::BlackHole(bytes) => return flight.payload.len() <= bytes,
             Kind::Partition => return false,
@@ -256,14 +256,21 @@ impl Struck {
         self.losing
     }
 
-    fn is_carried(&mut self, bytes_per_s: u64, queue_bytes: u64, flight: &mut Passing) -> bool {
+    fn is_carried(
+        &mut self,
+        bytes_per_s: u64,
+        queue_bytes: u64,
+        until_us: u64,
+        flight: &mut Passing,
+    ) -> bool {
         let waiting_ns = self.idle_ns.saturating_sub(flight.at_ns);
         let bytes = flight.payload.len() as u64;
         if waiting_ns * bytes_per_s / 1_000_000_000 + bytes > queue_bytes {
             return false;
         }
         self.idle_ns = self.idle_ns.max(flight.at_ns) + bytes * 1_000_000_000 / bytes_per_s;
-        flight.at_ns = self.idle_ns;
+        // What still waits when the fault ends goes at once.
+        flight.at_ns = self.idle_ns.min(flight.at_ns.max(until_us * 1_000));
         true
     }
 }

@@ -16,8 +16,9 @@ use crate::scenario::{Kind, Scenario};
 /// The last orders are given so long before the plant has to have healed: longer than a command has to be answered.
 const REST_US: u64 = 1_500_000;
 
-/// When the faults are over for so long, nothing that they delayed is on its way.
-const CALM_NS: u64 = 300_000_000;
+/// When the faults are over for so long, sessions that they have killed are given up, and a hello that they have lost more
+/// than once has come.
+const CALM_NS: u64 = 2_300_000_000;
 
 /// The desk, and what was asked from it.
 pub(crate) struct Operator {

@@ -479,6 +479,7 @@ fn options(scenario: &Scenario) -> WorldOptions {
     options.entities_max = 1 << 12;
     options.sessions_max = SESSIONS_MAX;
     options.drain = scenario.drain;
+    options.outlier_us = 10_000;
     options.limits = [Limits::new(80.0, 0.0, 2.0); SensorType::COUNT];
     let rule = Rule {
         sensor_type: SensorType::Temperature,

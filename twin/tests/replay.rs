@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rig::{Rig, record};
 use serde_json::Value;
 use twin::capture::{Header, Writer, tap};
-use twin::config::Config;
+use twin::config::Effective;
 use twin::world::WorldOptions;
 use wire::Tier;
 
@@ -22,7 +22,8 @@ const SENSORS: u16 = 3;
 /// Captures a run under the thresholds of the default configuration, which says that it was made with `config`.
 fn capture(folder: &Path, config: &str) -> PathBuf {
     let path = folder.join("run.capture");
-    let mut rig = Rig::new(WorldOptions::new(&Config::default(), [1, 2]));
+    let defaults = Effective::load_text(Path::new("defaults"), "").unwrap();
+    let mut rig = Rig::new(WorldOptions::new(defaults.config(), [1, 2]));
     let (tap, ring) = tap(1 << 14, Arc::clone(&rig.stats));
     rig.lanes.tap = Some(tap);
     rig.open(1);

@@ -104,7 +104,7 @@ impl Ledger {
     pub(super) fn new(hz: u32, outlier_us: u64) -> Self {
         Self {
             outlier_ns: outlier_us * 1_000,
-            period_ns: 1_000_000_000 / u64::from(hz),
+            period_ns: 1_000_000_000 / u64::from(hz.max(1)),
             spans: [Span::default(); TICKS],
             at: 0,
             late_ns: 0,
