@@ -98,6 +98,7 @@ pub(super) struct Ledger {
     at: usize,
     late_ns: u64,
     tiers: [TierLedger; Tier::COUNT],
+    closed: bool,
 }
 
 impl Ledger {
@@ -109,7 +110,13 @@ impl Ledger {
             at: 0,
             late_ns: 0,
             tiers: [TierLedger::default(); Tier::COUNT],
+            closed: false,
         }
+    }
+
+    /// Enters nothing from now on.
+    pub(super) const fn close(&mut self) {
+        self.closed = true;
     }
 
     pub(super) const fn tier(&self, tier: Tier) -> &TierLedger {
@@ -258,6 +265,9 @@ impl Entries {
 
     #[inline]
     pub(super) fn push(&mut self, slot: &Slot, ledger: &mut Ledger, interval: &mut Interval) {
+        if ledger.closed {
+            return;
+        }
         let record: &Record = bytemuck::cast_ref(&slot.record);
         if slot.recv_ns != self.recv_ns || slot.lag_ns != self.lag_ns {
             self.flush(ledger, interval);
