@@ -35,6 +35,9 @@ impl Plant {
     /// Aggregates, losses, and the tables of sessions whose devices went astray.
     pub(super) fn handle_second(&mut self, ecs: &ecs::World) {
         self.losses = self.sessions.losses();
+        for (tier, to) in Tier::ALL.into_iter().zip(&self.stats.ledger) {
+            to.set(self.ledger.tier(tier));
+        }
         if std::mem::take(&mut self.relink) {
             // Some device reports through a session other than the one it was last resolved by. Looking every row up
             // again teaches the way back, and costs one look by key for each sensor, at most once a second.
