@@ -11,6 +11,7 @@ import json
 import pathlib
 import statistics
 import sys
+import textwrap
 import tomllib
 
 # Columns of the tables, and the package behind each.
@@ -259,10 +260,11 @@ def page(summary):
 # Why a target may be missed, by case: what profiles of the case show, on any machine.
 REASONS = {
     "twin_tick": (
-        "What is left of a tick is the work itself. {ecs} instructions an update here, {floor} in the floor, of which the fold "
-        "of a record is 60; the lines of a row are on their way while the rows before it are folded, so that `ecs` waits for "
-        "memory as little as the floor does. The distance to a peer is how often the peer waits, and so follows the caches of "
-        "the machine and who shares them."
+        "What is left of a tick is the work itself: 255 instructions an update by callgrind, of which 100 fold the record, mark "
+        "the row and keep the event, 130 look its row up and ask for its lines ahead, and the rest drains the marks; in a world "
+        "that lies in the second-level cache, where nothing waits, an update takes two thirds of what it takes at 200,000 "
+        "sensors. So the floor itself, loops over vectors for this one purpose, does not have these distances to the peers. How "
+        "far they are is how long a peer waits for memory, and so follows the third-level cache of the machine."
     ),
     "fragmented_iter": (
         "26 tables of 20 rows: five vector instructions of work a table, behind about forty that find the table, its column and "
@@ -289,7 +291,7 @@ def missed_lines(summary):
         value, limit = figure(verdict["value"]), figure(verdict["limit"])
         yield f"- `{verdict['case']}`, {verdict['target']}: {value}, asked for is {limit}."
     reasons = dict.fromkeys(reason(verdict["case"]) for verdict in missed)
-    yield from (f"\n{text}" for text in reasons if text)
+    yield from ("\n" + textwrap.fill(text, 120) for text in reasons if text)
 
 
 def readme(summary, run):
