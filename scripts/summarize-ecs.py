@@ -301,6 +301,7 @@ def readme(summary, run):
     missed = "\n".join(missed_lines(summary)) or "Nothing."
     tick = summary["median_ns"].get("twin_tick_200k_10k", {})
     each = f" A tick of 10,000 updates among 200,000 sensors costs {tick['ecs'] / 10_000:.0f} ns an update." if tick else ""
+    run["rounds"] = summary["rounds"]
     return README.format(reached=reached, targets=len(verdicts), each=each, missed=missed, **run)
 
 
