@@ -29,7 +29,7 @@ BUILT = ROOT / "target/release/sim"
 SIM = ROOT / "target/bench-sim/sim"
 # The gate runs seeds from 0.
 FIRST_SEED = 1_000_000
-SEEDS_OF_A_SLICE = 250
+SEEDS_OF_A_SLICE = 50
 SPEED_DEVICES = 100
 
 README = """# Sim: the plant in a box, run for long
@@ -65,7 +65,7 @@ def soak(raw, arguments):
     """Slices until there is enough; each is written down when it is whole."""
     path = raw / "soak.jsonl"
     done = lines(path)
-    first = max((one["from"] for one in done), default=FIRST_SEED - SEEDS_OF_A_SLICE) + SEEDS_OF_A_SLICE
+    first = max((one["from"] + one["seeds"] for one in done), default=FIRST_SEED)
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool, open(path, "a", encoding="utf-8") as file:
         while sum(one["device_s"] for one in done) < arguments.device_seconds or sum(one["seeds"] for one in done) < arguments.seeds:
             starts = [first + n * SEEDS_OF_A_SLICE for n in range(arguments.jobs)]
