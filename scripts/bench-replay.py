@@ -27,8 +27,10 @@ import time
 import verdict
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-POLLUX = ROOT / "target/release/pollux"
+BUILT = ROOT / "target/release/pollux"
 WORK = ROOT / "target/bench-replay"
+# One binary for all runs, whatever is built meanwhile.
+POLLUX = WORK / "pollux"
 LOAD = "--devices 1000 --profile industrial --sessions 8 --rate-hz 200".split()
 
 README = """# Replay: the price of a capture, and what can be had from it
@@ -143,7 +145,7 @@ def captures(raw, arguments):
 def kills(raw, arguments):
     """The test that kills, with its own judgement of each file."""
     environment = {**os.environ, "CAPTURE_KILLS": str(arguments.kills)}
-    command = "cargo test --release --locked -p twin --test capture_kill -- --nocapture".split()
+    command = "cargo test --locked -p twin --test capture_kill -- --nocapture".split()
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     (raw / "kills.txt").write_text(done.stderr + done.stdout, encoding="utf-8")
     if done.returncode != 0:
@@ -205,6 +207,8 @@ def main():
         parser.error(f"{out} exists; a result is never replaced (--resume goes on with one)")
     if not out.exists():
         subprocess.run("cargo build --release --locked -p twin".split(), cwd=ROOT, check=True)
+        WORK.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(BUILT, POLLUX)
         (out / "raw").mkdir(parents=True)
         host = subprocess.run([sys.executable, ROOT / "scripts/describe-host.py"], capture_output=True, text=True, check=True)
         (out / "host.json").write_text(host.stdout, encoding="utf-8")
