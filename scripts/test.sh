@@ -153,6 +153,15 @@ foreign_device() {
   "$home/bin/python" scripts/foreign/device.py target/debug/pollux net.workers=3
 }
 
+# promtool out of Debian's package, unpacked below target/: installed, the package would run a Prometheus.
+promtool() {
+  local home=target/promtool
+  if [ ! -x "$home/usr/bin/promtool" ]; then
+    mkdir -p "$home"
+    (cd "$home" && apt-get download -qq prometheus && dpkg-deb -x prometheus_*.deb .)
+  fi
+}
+
 # What operators see, against a running twin: the API by its description, the page in a browser, and every query of the
 # dashboards and alerts in a store that scrapes the twin.
 operators() {
@@ -163,7 +172,8 @@ operators() {
   cargo build --quiet --locked -p twin
   scripts/api-check.sh --binary target/debug/pollux
   scripts/page-check.sh --binary target/debug/pollux
-  python3 scripts/dashboards-check.py --binary target/debug/pollux
+  promtool
+  python3 scripts/dashboards-check.py --binary target/debug/pollux --promtool target/promtool/usr/bin/promtool
 }
 
 scripts_check() {

@@ -32,6 +32,7 @@ use crate::{
     sending::Outgoing,
     session::{Outcome, Phase, Service, Session},
     tokens::{WallTime, token_key},
+    viewer::ViewerEvent,
     wheel::Wheel,
 };
 
@@ -61,6 +62,7 @@ pub struct Engine {
     commands: Commands,
     pub(crate) scratch: Vec<u8>,
     events: VecDeque<SessionEvent>,
+    pub(crate) viewer_events: VecDeque<ViewerEvent>,
     pub(crate) tally: EngineTally,
     pub(crate) audit: Audit,
     keys_seed: u64,
@@ -190,6 +192,7 @@ impl Engine {
             commands: Commands::new(COMMANDS_WAITING_MAX),
             scratch: Vec::new(),
             events: VecDeque::new(),
+            viewer_events: VecDeque::new(),
             tally: EngineTally::default(),
             keys_seed: keys_seed ^ 0x9e37_79b9_7f4a_7c15,
             limits,
@@ -338,6 +341,10 @@ impl Engine {
             self.unfinished.push_back(place);
         }
         let id = session.id;
+        if !outcome.viewer.is_empty() {
+            self.push_viewer_events(now, id, &outcome.viewer);
+        }
+        let Some(session) = self.sessions[place as usize].as_deref_mut() else { return };
         if std::mem::take(&mut session.answered) {
             self.mark_urgent(place);
         } else {
@@ -356,7 +363,12 @@ impl Engine {
     fn handle_outcome(&mut self, now: Now, place: u32, outcome: &mut Outcome) {
         let Some(session) = self.sessions[place as usize].as_mut() else { return };
         let (id, in_handshake) = (session.id, session.phase == Phase::Handshake);
-        if outcome.opened {
+        if outcome.opened && session.viewer.is_some() {
+            self.tally.viewers_opened += 1;
+            if !self.admit_session(place) {
+                outcome.refused = Some(NO_ROOM);
+            }
+        } else if outcome.opened {
             self.tally.opened += 1;
             self.audit.watch(session);
             let remote = session.remote();
@@ -389,6 +401,11 @@ impl Engine {
         let id = session.id;
         let was = std::mem::replace(&mut session.phase, Phase::Closed);
         if was == Phase::Closed {
+            return;
+        }
+        if session.viewer.is_some() {
+            self.release(place, was);
+            self.forget_viewer(id, was);
             return;
         }
         self.tally.shed_quic_datagrams += session.shed_quic_datagrams();

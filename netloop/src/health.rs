@@ -189,6 +189,9 @@ impl Engine {
             session.keys_from = now.instant;
         }
         self.tally.key_updates += u64::from(update);
+        let rtt_ns = u64::try_from(counts.rtt_min.as_nanos()).unwrap_or(u64::MAX);
+        let quickest_ns = Some(self.tally.rtt_min_ns).filter(|&known_ns| known_ns > 0);
+        self.tally.rtt_min_ns = quickest_ns.map_or(rtt_ns, |known_ns| known_ns.min(rtt_ns));
         if before != after {
             self.tally.health[before as usize] -= 1;
             self.tally.health[after as usize] += 1;

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod admission;
+mod alpn;
 mod audit;
 mod clock;
 mod command;
@@ -44,6 +45,8 @@ mod tls;
 mod tokens;
 mod trust;
 mod usage;
+mod viewer;
+mod viewer_lane;
 mod wheel;
 mod worker;
 
@@ -57,7 +60,7 @@ pub use engine::{ConnectError, Datagram, Engine};
 pub use event::{CloseReason, SessionEvent, SessionId};
 pub use handover::{Handover, Posts};
 pub use health::Health;
-pub use identity::{Refusal, certificate_not_after_s};
+pub use identity::{Refusal, certificate_not_after_s, certificate_sha256};
 pub use idle::{
     Idle, IdleStrategy, Pause, Sleeper, UnknownIdleStrategy, Waker, sharpen_timers, wait_until,
     wake_line,
@@ -86,5 +89,7 @@ pub use tls::{
 };
 pub use trust::{ClientAuth, Tokens, TokensError, Trust};
 pub use usage::ThreadUsage;
+pub use viewer::{TICKET_BYTES, ViewerEvent, ViewerOrder};
+pub use viewer_lane::{ViewerDesk, ViewerPort, viewer_lane};
 pub use wheel::Wheel;
 pub use worker::{Stop, Worker, WorkerConfig};

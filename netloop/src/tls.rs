@@ -16,6 +16,7 @@ use rustls::crypto::ring::{cipher_suite, default_provider};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
+use crate::alpn::{ByProtocol, H3};
 use crate::{Renewal, Trust, handshake::Handshakes};
 
 /// Why TLS could not be set up.
@@ -61,6 +62,8 @@ pub struct ServerTls {
     key: PrivateKeyDer<'static>,
     protocols: Vec<Vec<u8>>,
     trust: Arc<Trust>,
+    /// What browsers are shown instead, if they may come.
+    browsers: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
 }
 
 impl ServerTls {
@@ -81,7 +84,8 @@ impl ServerTls {
     /// Takes the certificate chain (leaf first) and the private key as they are.
     #[must_use]
     pub fn from_der(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Self {
-        Self { chain, key, protocols: vec![wire::ALPN.to_vec()], trust: Arc::new(Trust::off()) }
+        let (protocols, trust) = (vec![wire::ALPN.to_vec()], Arc::new(Trust::off()));
+        Self { chain, key, protocols, trust, browsers: None }
     }
 
     /// Offers another application protocol on the same socket, after those offered so far.
@@ -95,6 +99,17 @@ impl ServerTls {
     #[must_use]
     pub fn with_trust(mut self, trust: Arc<Trust>) -> Self {
         self.trust = trust;
+        self
+    }
+
+    /// Lets browsers in, which ask for HTTP/3, and shows them this certificate. They are asked for none.
+    #[must_use]
+    pub fn with_browsers(
+        mut self,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Self {
+        self.browsers = Some((chain, key));
         self
     }
 
@@ -115,9 +130,15 @@ impl ServerTls {
     /// # Errors
     ///
     /// As [`Self::into_quic`].
-    pub fn into_renewal(self) -> Result<Renewal, TlsError> {
+    pub fn into_renewal(mut self) -> Result<Renewal, TlsError> {
         let trust = Arc::clone(&self.trust);
-        Ok(Renewal { crypto: self.into_quic()?, trust })
+        let Some((chain, key)) = self.browsers.take() else {
+            return Ok(Renewal { crypto: self.into_quic()?, trust });
+        };
+        let mut browsers = Self::from_der(chain, key);
+        browsers.protocols = vec![H3.to_vec()];
+        let (devices, browsers) = (self.into_quic()?, browsers.into_quic()?);
+        Ok(Renewal { crypto: Arc::new(ByProtocol { devices, browsers }), trust })
     }
 
     /// The server's half of the handshake, for quinn-proto.

@@ -439,7 +439,7 @@ async def run(twin):
         except (AssertionError, ConnectionError, TimeoutError, OSError) as error:
             failed.append(name)
             print(f"FAILED  {name}: {type(error).__name__} {error}", flush=True)
-    residual = [twin.metric(f'pollux_residual{{tier="{tier}"}}') for tier in ("t1", "t2", "t3")]
+    residual = [twin.metric(f'pollux_accounting_residual{{tier="{tier}"}}') for tier in ("t1", "t2", "t3")]
     if any(residual):
         failed.append(f"the residual is {residual}")
     return failed

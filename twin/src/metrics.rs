@@ -28,7 +28,7 @@ pub struct Sources<'a> {
     pub sampler: &'a Sampler,
     /// What the surface refused.
     pub refusals: &'a Refusals,
-    /// WebSockets that are open.
+    /// Streams that are watched, over WebSocket and over WebTransport.
     pub viewers: u64,
     /// Resident memory, in bytes.
     pub rss_bytes: u64,
@@ -235,11 +235,15 @@ const METRICS: &[Metric] = &[
     gauge("pollux_in_flight", "Records between device and world, by tier.", |from, to| {
         by_tier(to, |tier| from.stats.tiers[tier].ingress.in_flight.value());
     }),
-    gauge("pollux_residual", "Records without an outcome, by tier; 0 at rest.", |from, to| {
-        for (name, tier) in TIERS.iter().zip(&from.stats.tiers) {
-            to.push(&format!("tier=\"{name}\""), tier.totals().residual as f64);
-        }
-    }),
+    gauge(
+        "pollux_accounting_residual",
+        "Records without an outcome, by tier; 0 at rest.",
+        |from, to| {
+            for (name, tier) in TIERS.iter().zip(&from.stats.tiers) {
+                to.push(&format!("tier=\"{name}\""), tier.totals().residual as f64);
+            }
+        },
+    ),
     counter("pollux_commands_total", "Commands by direction and result.", commands),
     counter(
         "pollux_threshold_crossings_total",
@@ -394,7 +398,30 @@ const METRICS: &[Metric] = &[
             }
         },
     ),
-    gauge("pollux_viewers", "WebSockets that watch.", |from, to| to.count("", from.viewers)),
+    gauge("pollux_viewers", "Streams that are watched, by what carries them.", |from, to| {
+        let closed = from.worker.viewers_closed.value();
+        let browsers = from.worker.viewers_opened.value().saturating_sub(closed);
+        to.count("by=\"webtransport\"", browsers.min(from.viewers));
+        to.count("by=\"websocket\"", from.viewers.saturating_sub(browsers));
+    }),
+    gauge(
+        "pollux_clock_offset_seconds",
+        "How far the clocks of devices are ahead of the twin's, by the quickest record of ten seconds.",
+        |from, to| {
+            if let Some((offset, _)) = from.sampler.clock(from.stats.rtt_min_ns()) {
+                to.push("", offset);
+            }
+        },
+    ),
+    gauge(
+        "pollux_clock_uncertainty_seconds",
+        "By how much pollux_clock_offset_seconds may be wrong: half of the quickest round trip.",
+        |from, to| {
+            if let Some((_, uncertainty)) = from.sampler.clock(from.stats.rtt_min_ns()) {
+                to.push("", uncertainty);
+            }
+        },
+    ),
     gauge(
         "pollux_twin_alignment_ratio",
         "Applied by offered over ten seconds, by tier.",

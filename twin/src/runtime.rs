@@ -4,7 +4,8 @@
 //! the tick thread, which drains what they left in the rings, and then closes the report: nothing that QUIC
 //! acknowledged is left behind.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,10 +20,10 @@ use netloop::{
 
 use crate::capture::{Ended as CaptureEnded, Header, Writer, Written, tap};
 use crate::cold::{Cold, Ended};
-use crate::config::{Config, Priority, Tls};
+use crate::config::{Config, Priority};
 use crate::credentials::{CredentialFiles, Credentials};
 use crate::degraded::{Teller, Wish, lacks};
-use crate::http::{self, Surface, SurfaceOptions};
+use crate::http::{self, Door, DoorTls, Surface, SurfaceOptions};
 use crate::interval::exchange;
 use crate::order::{OrderPort, orders};
 use crate::path_log::PathLog;
@@ -49,13 +50,15 @@ pub struct Twin {
     renewers: Vec<Renewer>,
     cold: Cold,
     surface: Arc<Surface>,
-    http: Option<TcpListener>,
+    http: Option<Door>,
     started: Instant,
     clock: Clock,
     quic_addr: SocketAddr,
     http_addr: Option<SocketAddr>,
     idle: IdleStrategy,
     priority: Priority,
+    /// Open sessions and resident memory in bytes, as they were when the devices began to leave.
+    full: Option<(u64, u64)>,
 }
 
 /// Where and how a hot thread runs.
@@ -92,8 +95,8 @@ impl Twin {
         let now = clock.now();
         let (teller, lacks) = lacks();
         let sockets = workers::bind(config, &teller)?;
-        let listener = config.http.enabled.then(|| http::bind(config.http.addr)).transpose()?;
-        let http_addr = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let door = door(config)?;
+        let http_addr = door.as_ref().and_then(Door::addr);
         let stats = Arc::new(TwinStats::new(config.net.workers));
         credentials.publish(&stats);
         let began = SystemTime::UNIX_EPOCH + Duration::from_nanos(now.unix_ns);
@@ -113,18 +116,15 @@ impl Twin {
         let shared = Shared { config, renewal: credentials.renewal(), now, seed: secrets.engine };
         let made = Workers::new(&shared, sockets, ports, stats.workers())?;
         let capture = start_capture(config, now, &stats, &mut tick_lanes)?;
-        let Workers { workers, wakers, renewers, posts, addr: quic_addr, idle } = made;
+        let Workers { workers, wakers, renewers, desks, posts, addr: quic_addr, idle } = made;
         let _ = stats.quic_addr.set(quic_addr);
+        surface.browsers().open(quic_addr.port(), desks, credentials.browsers());
         let mut cold = cold.watching(Watchdog::new(Arc::clone(&stats), posts));
         path_log.into_iter().for_each(|log| cold.logging_paths(log));
         let options = WorldOptions::new(config, secrets.index);
         let mut world = World::new(options, Arc::clone(&stats), interval);
-        show(config, &mut world, orders, &mut cold);
-        let tick = TickOptions {
-            hz: config.tick.hz,
-            spin: Duration::from_micros(config.idle.tick_spin_us),
-            catch_up: config.tick.catch_up,
-        };
+        show(config, &mut world, orders, &mut cold)?;
+        let tick = tick_options(config);
         let started = now.instant;
         let (gauges, also) = (Arc::clone(&stats), wakers.clone());
         let tick = TickThread::new(world, tick_lanes, producer, stats, also, tick, started);
@@ -143,13 +143,14 @@ impl Twin {
             renewers,
             cold,
             surface,
-            http: listener,
+            http: door,
             started,
             clock,
             quic_addr,
             http_addr,
             idle,
             priority: config.host.priority,
+            full: None,
         })
     }
 
@@ -157,10 +158,12 @@ impl Twin {
     ///
     /// # Errors
     /// The system refuses the signal that asks for it.
-    pub fn watch(&mut self, files: &Tls) -> std::io::Result<()> {
+    pub fn watch(&mut self, config: &Config) -> std::io::Result<()> {
         let renewers = std::mem::take(&mut self.renewers);
         let workers = renewers.into_iter().zip(self.wakers.iter().cloned()).collect();
-        self.cold.renewing(CredentialFiles::new(files, workers, Arc::clone(&self.surface))?);
+        let (files, surface) = (&config.tls, Arc::clone(&self.surface));
+        let browsers = config.admits_browsers();
+        self.cold.renewing(CredentialFiles::new(files, browsers, workers, surface)?);
         Ok(())
     }
 
@@ -197,13 +200,21 @@ impl Twin {
         Ok(self.cold.run(self.http.take(), limit, each_second)?)
     }
 
+    /// Remembers sessions and memory for the account of the run, because the devices leave first.
+    pub fn note_full(&mut self) {
+        self.full = Some((self.surface.stats().worker().sessions_open(), rss_bytes()));
+    }
+
     /// Ends the threads in order and gives the account of the run.
     ///
     /// # Errors
     /// A hot thread has panicked, or the report cannot be written.
     pub fn finish(mut self) -> anyhow::Result<Summary> {
         // Before the threads end, because they take sessions and rows with them.
-        let (sessions, resident) = (self.surface.stats().worker().sessions_open(), rss_bytes());
+        if self.full.is_none() {
+            self.note_full();
+        }
+        let (sessions, resident) = self.full.unwrap_or_default();
         for (worker, waker) in self.workers.iter().zip(&self.wakers) {
             worker.stop.drain();
             waker.wake();
@@ -336,13 +347,32 @@ fn rss_bytes() -> u64 {
 }
 
 /// Lets operators see the world and command it. Without a surface nobody looks, and nothing is shown.
-fn show(config: &Config, world: &mut World, orders: OrderPort, cold: &mut Cold) {
-    world.command(orders);
+fn show(
+    config: &Config,
+    world: &mut World,
+    orders: OrderPort,
+    cold: &mut Cold,
+) -> anyhow::Result<()> {
+    let (bell, heard) = UnixStream::pair().context("a bell for orders")?;
+    bell.set_nonblocking(true)?;
+    heard.set_nonblocking(true)?;
+    world.command(orders.ringing(bell));
+    cold.hearing(heard);
     if config.http.enabled {
         let (pictures, looks) = pictures();
         world.attach(Watch::new(pictures, config.tick.hz, config.net.max_sessions));
         cold.mirroring(looks);
     }
+    Ok(())
+}
+
+/// The door of the surface, if it is served: its address taken, and its certificate read.
+fn door(config: &Config) -> anyhow::Result<Option<Door>> {
+    if !config.http.enabled {
+        return Ok(None);
+    }
+    let tls = config.http.tls().map(|files| DoorTls::load(&files)).transpose()?;
+    Ok(Some(Door::new(http::bind(config.http.addr)?, tls)))
 }
 
 /// The token that operators have to know, if a file of it is named.
@@ -362,6 +392,14 @@ fn token(config: &Config) -> anyhow::Result<Option<String>> {
 
 /// A token that is shorter can be guessed.
 const TOKEN_BYTES_MIN: usize = 16;
+
+fn tick_options(config: &Config) -> TickOptions {
+    TickOptions {
+        hz: config.tick.hz,
+        spin: Duration::from_micros(config.idle.tick_spin_us),
+        catch_up: config.tick.catch_up,
+    }
+}
 
 fn capacities(config: &Config) -> LaneCapacities {
     LaneCapacities { tiers: config.ring.tiers, events: EVENTS_MAX, outbound: config.ring.out }

@@ -81,6 +81,13 @@ impl TwinStats {
     pub fn worker(&self) -> WorkerStats {
         WorkerStats::sum(&self.workers)
     }
+
+    /// The quickest round trip of any session so far, in nanoseconds; 0 before it is known.
+    #[must_use]
+    pub fn rtt_min_ns(&self) -> u64 {
+        let known = self.workers.iter().map(|worker| worker.rtt_min_ns.value());
+        known.filter(|&rtt_ns| rtt_ns > 0).min().unwrap_or(0)
+    }
 }
 
 /// The systems of a tick, in the order in which they run: the stop, steps of sessions, orders, commands, deadlines, the two tiers of

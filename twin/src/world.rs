@@ -47,7 +47,7 @@ use crate::stats::{TierTotals, TwinStats};
 pub use account::{Ingress, Outcomes, Reason, balance};
 pub use actuator::{ACTUATOR_ID, Actuators, CommandEnds, Moment, Setpoint};
 pub use aggregate::Aggregate;
-pub use automation::{Automation, Firing, Rule};
+pub use automation::{Automation, Firing, Rule, StopRule};
 pub use command::{AnswerCounts, Target, answer};
 pub use component::{
     ActuatorState, ActuatorStatus, Link, Live, SensorKey, Smoothed, WINDOW_VALUES, Window,
@@ -155,7 +155,7 @@ impl World {
             outcomes: [Outcomes::default(); Tier::COUNT],
             answers: AnswerCounts::default(),
             actuators: Actuators::new(u64::from(options.hz)),
-            automation: Automation::new(options.rules.clone()),
+            automation: Automation::new(options.rules.clone(), options.stop_rules.clone()),
             fault: Fault::new(&options.fault),
             faulted: Vec::with_capacity(STEP_RECORDS),
             crossings: Vec::with_capacity(CROSSINGS_MAX),

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, UNIX_EPOCH};
 
 use twin::cold::{Cold, Ended};
-use twin::http::{Surface, bind};
+use twin::http::{Door, Surface, bind};
 use twin::interval::{IntervalProducer, Latency, exchange};
 use twin::metrics;
 use twin::report::{Report, Usage};
@@ -74,7 +74,9 @@ impl Served {
         let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let addr = listener.local_addr().unwrap();
         let mut cold = Cold::new(surface, vec![consumer], Arc::clone(&stop), Usage::default);
-        let cold = std::thread::spawn(move || cold.run(Some(listener), None, &mut |_| {}).unwrap());
+        let cold = std::thread::spawn(move || {
+            cold.run(Some(Door::new(listener, None)), None, &mut |_| {}).unwrap()
+        });
         Self { addr, stats, stop, producer: Some((producer, first)), cold: Some(cold) }
     }
 

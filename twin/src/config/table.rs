@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use netloop::{ClientAuth, Congestion};
 use wire::SensorType;
 
-use super::{Commands, Config, IdleStrategy, LogLevel, Priority, Rule};
+use super::{Commands, Config, IdleStrategy, LogLevel, Priority, Rule, StopRule};
 
 /// Names of the sensor types, indexed by the value on the wire.
 pub const SENSOR_TYPES: [&str; SensorType::COUNT] = {
@@ -52,6 +52,7 @@ pub(crate) enum Kind {
     Path { set: fn(&mut Config, PathBuf) },
     PathOrNone { set: fn(&mut Config, Option<PathBuf>) },
     Choice { of: &'static [&'static str], set: fn(&mut Config, usize) },
+    StopRules { set: fn(&mut Config, Vec<StopRule>) },
     Rules { set: fn(&mut Config, Vec<Rule>) },
 }
 
@@ -376,7 +377,7 @@ const REST: &[Key] = &[
         "http.addr",
         "127.0.0.1:9100",
         Kind::Addr { set: |c, v| c.http.addr = v },
-        "TCP address of the dashboard, the API and /metrics. Port 0 takes any free port and prints it. Beyond loopback it needs http.token_file.",
+        "TCP address of the dashboard, the API and /metrics. Port 0 takes any free port and prints it. Beyond loopback it needs http.cert, and http.token_file or http.client_ca.",
     ),
     key(
         "http.enabled",
@@ -388,13 +389,37 @@ const REST: &[Key] = &[
         "http.token_file",
         "none",
         Kind::Path { set: |c, v| c.http.token_file = (v.as_os_str() != "none").then_some(v) },
-        "File whose first line is the token that the API and its WebSockets ask for; none asks for no token. It travels as it is: put a proxy with TLS before it on a network that you do not trust.",
+        "File whose first line is the token that the API and its streams ask for; none asks for no token.",
+    ),
+    key(
+        "http.cert",
+        "none",
+        Kind::PathOrNone { set: |c, v| c.http.cert = v },
+        "Certificate chain of http.addr, PEM; none speaks no TLS. It is read again when it changes.",
+    ),
+    key(
+        "http.key",
+        "none",
+        Kind::PathOrNone { set: |c, v| c.http.key = v },
+        "Private key of http.cert, PEM.",
+    ),
+    key(
+        "http.client_ca",
+        "none",
+        Kind::PathOrNone { set: |c, v| c.http.client_ca = v },
+        "Authorities, PEM: whoever asks at http.addr has to show a certificate that one of them has signed. none asks for none.",
     ),
     key(
         "http.commands",
         "all",
         Kind::Choice { of: COMMANDS_NAMES, set: |c, v| c.http.commands = Commands::ALL[v] },
         "What may be commanded over HTTP: all (setpoints, stop and clear), stop (only that), or none.",
+    ),
+    key(
+        "http.webtransport",
+        "true",
+        Kind::Switch { set: |c, v| c.http.webtransport = v },
+        "Whether browsers may watch over WebTransport, on net.addr. They need a ticket from http.addr for it; without it they use WebSocket.",
     ),
     key(
         "tls.cert",
@@ -481,12 +506,26 @@ const THRESHOLDS: &[Key] = thresholds![
     5 "current" "ampere" "-inf" "32" "1";
 ];
 
-const AUTOMATION: &[Key] = &[key(
-    "automation.rules",
-    "[]",
-    Kind::Rules { set: |c, v| c.automation.rules = v },
-    "Rules that close a loop, e.g. [{ sensor_type = \"temperature\", above = 70.0, setpoint = 20.0 }]: while a sensor of that type is above the value, the actuator of its device gets the setpoint.",
-)];
+const AUTOMATION: &[Key] = &[
+    key(
+        "automation.rules",
+        "[]",
+        Kind::Rules { set: |c, v| c.automation.rules = v },
+        "Rules that close a loop, e.g. [{ sensor_type = \"temperature\", above = 70.0, setpoint = 20.0 }]: while a sensor of that type is above the value, the actuator of its device gets the setpoint.",
+    ),
+    key(
+        "automation.stop_rules",
+        "[]",
+        Kind::StopRules { set: |c, v| c.automation.stop_rules = v },
+        "What stops the plant by itself, e.g. [{ sensor_type = \"temperature\", above = 95.0 }]: as soon as a sensor of that type is above the value. A command over a network, no safety function.",
+    ),
+    key(
+        "automation.device_stop",
+        "true",
+        Kind::Switch { set: |c, v| c.automation.device_stop = v },
+        "Whether a device may stop the plant, by operation 2 of T3. To clear a stop is left to operators.",
+    ),
+];
 
 const FAULT: &[Key] = &[
     key(

@@ -5,10 +5,12 @@ use wire::{CloseCode, Command, Record, Tier};
 
 use crate::interval::Latency;
 
+use crate::order::StopSource;
+
 use super::account::Reason;
 use super::actuator::{Moment, Setpoint};
 use super::automation::Firing;
-use super::command::{Target, answer};
+use super::command::{Target, answer, is_stop};
 use super::component::{ActuatorStatus, Link, Live, SensorKey};
 use super::row::RowRef;
 use super::stop::STOP_TAG;
@@ -78,7 +80,11 @@ impl Plant {
 
     fn answer_command(&mut self, ecs: &ecs::World, slot: &Slot) -> Outbound {
         let request = Record::from_bytes(slot.record);
-        let answer = answer(&request, |command| self.find_target(ecs, command));
+        let may_stop = self.options.device_stop;
+        let answer = answer(&request, may_stop, |command| self.find_target(ecs, command));
+        if may_stop && is_stop(&request) {
+            self.request_stop(StopSource::Device, slot.recv_ns);
+        }
         self.answers.add(&answer);
         let outcomes = &mut self.outcomes[Tier::T3.index()];
         match answer {
@@ -150,6 +156,9 @@ impl Plant {
             each_touched(touched, ecs, |sensor_type, row, smoothed| {
                 automation.handle_value(sensor_type, row, smoothed);
             });
+            if automation.take_stop() {
+                self.request_stop(StopSource::Rule, moment.unix_ns);
+            }
         }
         while let Some(firing) = self.automation.poll() {
             room -= usize::from(self.fire(ecs, &firing, lanes, moment, room));

@@ -76,6 +76,7 @@ fn lane(capacities: &LaneCapacities, worker: Arc<WorkerStats>, due: Due) -> (Rin
         due,
         paths: None,
         renewals: None,
+        viewers: None,
     };
     let tiers = [t1_out, t2_out, t3_out];
     let outbound = Some(outbound);

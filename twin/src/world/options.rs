@@ -5,7 +5,7 @@ use wire::SensorType;
 use crate::config::Config;
 
 use super::actuator::ACTUATOR_ID;
-use super::automation::Rule;
+use super::automation::{Rule, StopRule};
 use super::fault::FaultOptions;
 use super::threshold::Limits;
 
@@ -24,6 +24,10 @@ pub struct WorldOptions {
     pub limits: [Limits; SensorType::COUNT],
     /// Rules, in the order in which they are tried.
     pub rules: Vec<Rule>,
+    /// What stops the plant.
+    pub stop_rules: Vec<StopRule>,
+    /// Whether a device may stop the plant.
+    pub device_stop: bool,
     /// Faults to inject.
     pub fault: FaultOptions,
     /// Two numbers that no device can know, so that none can choose where its keys fall in the index.
@@ -41,6 +45,10 @@ impl WorldOptions {
             actuator_id: ACTUATOR_ID,
             setpoint: rule.setpoint,
         });
+        let stop_rules = config.automation.stop_rules.iter().map(|rule| StopRule {
+            sensor_type: SensorType::ALL[rule.sensor_type],
+            above: rule.above,
+        });
         Self {
             hz: config.tick.hz,
             entities_max: config.world.entities_max,
@@ -48,6 +56,8 @@ impl WorldOptions {
             drain: config.tick.drain,
             limits,
             rules: rules.collect(),
+            stop_rules: stop_rules.collect(),
+            device_stop: config.automation.device_stop,
             fault: FaultOptions {
                 seed: config.fault.seed,
                 loss: config.fault.loss,

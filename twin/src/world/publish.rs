@@ -74,12 +74,12 @@ impl Plant {
         self.publish_counts(ecs);
     }
 
-    /// Shows the rows that this tick has touched, and forgets that it has.
+    /// Shows rows that were touched, and forgets which ones this tick has.
     pub(super) fn show(&mut self, ecs: &mut ecs::World, tick: u64, clock: &mut dyn FnMut() -> u64) {
-        if let Some(watch) = &mut self.watch {
-            watch.show(ecs.archetypes(), &self.crossings, tick, clock);
+        match &mut self.watch {
+            Some(watch) => watch.show(ecs, &self.crossings, tick, clock),
+            None => ecs.clear_changed(),
         }
-        ecs.clear_changed();
     }
 
     fn publish_counts(&self, ecs: &ecs::World) {

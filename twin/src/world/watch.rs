@@ -1,10 +1,11 @@
 //! What the tick shows of single rows and sessions: it writes them into a [`Picture`].
 //!
-//! A row that a record touched in this tick is copied while its lines are still in the cache. What finds no room stays
-//! marked by one bit, and its latest values follow when there is room, the tables in turn. So the cost of a tick is bounded
-//! by a budget of rows and does not depend on who looks, or whether anybody does.
+//! Rows that records have touched are marked, 64 at a time, and a tick copies some hundred of those that are marked, in
+//! rounds. So the cost of a tick is bounded by a budget of rows, whatever comes in, and does not depend on who looks, or
+//! whether anybody does. A plant of [`ROWS_MAX`] sensors is shown whole in each picture; a larger one more slowly, and the
+//! picture says how far a row may be behind.
 
-use ecs::{Archetype, Component};
+use ecs::Archetype;
 use netloop::SessionEvent;
 use wire::SensorType;
 
@@ -23,19 +24,39 @@ const TABLES: usize = SensorType::COUNT + 1;
 const ACTUATORS: usize = SensorType::COUNT;
 /// Names looked at in one tick, so that a plant that comes up at once is named over several.
 const NAMES_BUDGET: usize = 256;
+const NS_PER_S: u64 = 1_000_000_000;
 
 /// The tick thread's side of the exchange of pictures.
 pub struct Watch {
     pictures: PictureProducer,
     tables: [Table; TABLES],
-    /// Rows marked in all tables together.
-    marked: usize,
     /// The table whose marked rows come next.
     turn: usize,
+    round: Round,
     sessions: Sessions,
     rows_budget: usize,
     period_ticks: u64,
+    tick_ns: u64,
     next_tick: u64,
+}
+
+/// How long it takes to come by all marked rows, in ticks.
+#[derive(Debug, Default)]
+struct Round {
+    began_tick: u64,
+    last_ticks: u64,
+}
+
+impl Round {
+    fn end(&mut self, tick: u64) {
+        self.last_ticks = tick - self.began_tick;
+        self.began_tick = tick;
+    }
+
+    /// The last round or the one under way, whichever is the longer.
+    fn longest_ticks(&self, tick: u64) -> u64 {
+        self.last_ticks.max(tick - self.began_tick)
+    }
 }
 
 /// What of a table is still to be shown.
@@ -54,11 +75,12 @@ impl Watch {
         Self {
             pictures,
             tables: Default::default(),
-            marked: 0,
             turn: 0,
+            round: Round::default(),
             sessions: Sessions::new(sessions_max),
-            rows_budget: ROWS_MAX / period_ticks as usize,
+            rows_budget: ROWS_MAX.div_ceil(period_ticks as usize),
             period_ticks,
+            tick_ns: NS_PER_S / u64::from(hz.max(1)),
             next_tick: period_ticks,
         }
     }
@@ -68,22 +90,32 @@ impl Watch {
         self.sessions.handle_event(event, now_ns);
     }
 
-    /// Shows what this tick has changed, and hands the picture over when it is due.
+    /// Shows a share of what has changed, and hands the picture over when it is due.
     pub(super) fn show(
         &mut self,
-        archetypes: &[Archetype],
+        ecs: &mut ecs::World,
         crossings: &[Crossing],
         tick: u64,
         clock: &mut dyn FnMut() -> u64,
     ) {
+        let tables = &mut self.tables;
+        ecs.drain_changed_words::<Smoothed>(|table, first, bits| {
+            tables[table as usize].marks.merge(first, bits);
+        });
+        ecs.drain_changed_words::<ActuatorState>(|table, first, bits| {
+            tables[table as usize].marks.merge(first, bits);
+        });
+        let archetypes = ecs.archetypes();
         self.show_names(archetypes);
-        self.show_rows(archetypes);
+        self.show_rows(archetypes, tick);
         self.show_actuators(&archetypes[ACTUATORS]);
         let picture = self.pictures.current();
         self.sessions.show(&mut picture.sessions);
         show_crossings(picture, crossings);
         if tick >= self.next_tick {
-            picture.rows_waiting = self.marked as u64;
+            let sensors = self.tables[..ACTUATORS].iter();
+            picture.rows_waiting = sensors.map(|table| table.marks.count() as u64).sum();
+            picture.rows_lag_ns = self.round.longest_ticks(tick) * self.tick_ns;
             if self.pictures.swap(tick, clock()) {
                 self.next_tick = tick + self.period_ticks;
             }
@@ -105,51 +137,37 @@ impl Watch {
                 .map(|row| ShownName { row: row_ref(index, row), key: keys[row] });
             picture.names.extend(names);
             table.named = named;
-            table.marks.grow(archetype.len());
         }
     }
 
-    /// Copies the rows that this tick has touched, or marks them where there is no room; then marked ones.
-    fn show_rows(&mut self, archetypes: &[Archetype]) {
-        let picture = self.pictures.current();
-        let mut room = self.rows_budget.min(ROWS_MAX - picture.rows.len());
-        // Once rows wait, all of them do, so that those of the first table are not always before the others.
-        let direct = self.marked == 0;
-        for (index, archetype) in archetypes.iter().enumerate().take(ACTUATORS) {
-            let Some(rows) = touched::<Smoothed>(archetype) else { continue };
-            let columns = Columns::of(archetype);
-            let Table { named, marks } = &mut self.tables[index];
-            for row in rows {
-                if direct && room > 0 && row < *named {
-                    room -= 1;
-                    picture.rows.push(columns.row(index, row));
-                } else {
-                    self.marked += usize::from(marks.set(row));
-                }
-            }
-        }
-        self.show_marked(archetypes, room);
-    }
-
-    fn show_marked(&mut self, archetypes: &[Archetype], mut room: usize) {
-        for _ in 0..ACTUATORS {
-            if self.marked == 0 || room == 0 {
+    /// Copies marked rows, as many as a tick may, one round through all tables after the other. A row that was just copied
+    /// waits for the next round, whatever it does: so every one that has changed is as old as a round at most.
+    fn show_rows(&mut self, archetypes: &[Archetype], tick: u64) {
+        let rows = &mut self.pictures.current().rows;
+        let mut room = self.rows_budget.min(ROWS_MAX - rows.len());
+        // The table of the turn is looked at twice: the rest of it, and later what lies before that.
+        for _ in 0..=ACTUATORS {
+            if room == 0 {
                 return;
             }
-            let index = self.turn;
-            let columns = Columns::of(&archetypes[index]);
-            let Table { named, marks } = &mut self.tables[index];
-            let rows = &mut self.pictures.current().rows;
-            let before = room;
-            while room > 0
-                && let Some(row) = marks.pop_below(*named)
-            {
-                rows.push(columns.row(index, row));
-                room -= 1;
+            let Table { named, marks } = &mut self.tables[self.turn];
+            if !marks.is_empty() {
+                let columns = Columns::of(&archetypes[self.turn]);
+                while room > 0
+                    && let Some((first, bits)) = marks.take(*named)
+                {
+                    let (rest, copied) = columns.copy(self.turn, first, bits, room, rows);
+                    room -= copied;
+                    if rest != 0 {
+                        marks.put_back(first, rest);
+                    }
+                }
             }
-            self.marked -= before - room;
             if room > 0 {
                 self.turn = (self.turn + 1) % ACTUATORS;
+                if self.turn == 0 {
+                    self.round.end(tick);
+                }
             }
         }
     }
@@ -157,9 +175,6 @@ impl Watch {
     fn show_actuators(&mut self, archetype: &Archetype) {
         let actuators = &mut self.pictures.current().actuators;
         let Table { named, marks } = &mut self.tables[ACTUATORS];
-        for row in touched::<ActuatorState>(archetype).into_iter().flatten() {
-            marks.set(row);
-        }
         let states: &[ActuatorState] = archetype.values().expect(CARRIED);
         while actuators.len() < OTHERS_MAX
             && let Some(row) = marks.pop_below(*named)
@@ -181,11 +196,6 @@ fn show_crossings(picture: &mut Picture, crossings: &[Crossing]) {
     }));
 }
 
-/// The rows of an archetype whose `T` was written since the world last forgot them.
-fn touched<T: Component>(archetype: &Archetype) -> Option<impl Iterator<Item = usize>> {
-    Some(archetype.column(T::ID)?.dirty()?.rows())
-}
-
 const CARRIED: &str = "the archetype carries the component because its bundle names it";
 
 /// The columns of a sensor type that are shown.
@@ -198,6 +208,24 @@ impl<'w> Columns<'w> {
     fn of(archetype: &'w Archetype) -> Self {
         let (live, smoothed) = (archetype.values(), archetype.values());
         Self { live: live.expect(CARRIED), smoothed: smoothed.expect(CARRIED) }
+    }
+
+    /// Copies the rows of `bits`, at most `room`; gives the bits that are left and how many were copied.
+    #[inline]
+    fn copy(
+        &self,
+        table: usize,
+        first: usize,
+        mut bits: u64,
+        room: usize,
+        rows: &mut Vec<ShownRow>,
+    ) -> (u64, usize) {
+        let before = rows.len();
+        while bits != 0 && rows.len() - before < room {
+            rows.push(self.row(table, first + bits.trailing_zeros() as usize));
+            bits &= bits - 1;
+        }
+        (bits, rows.len() - before)
     }
 
     #[inline]
