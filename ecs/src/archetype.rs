@@ -137,13 +137,13 @@ impl Archetype {
     #[inline]
     pub(crate) fn lend<const N: usize>(&mut self, plan: &LendPlan) -> Lent<'_, N> {
         let positions: [usize; N] = std::array::from_fn(|place| usize::from(plan.0[place]));
-        let columns = if positions.contains(&usize::from(NO_COLUMN)) {
-            some_of(&mut self.columns, positions)
-        } else {
-            let columns = self.columns.get_disjoint_mut(positions);
-            columns.expect("columns of their own because a query names none twice").map(Some)
+        // A place without a column is no position of any, and a query names no column twice.
+        let columns = match self.columns.get_disjoint_mut(positions) {
+            Ok(_) => self.columns.get_disjoint_mut(positions).expect("as a line before").map(Some),
+            Err(_) => some_of(&mut self.columns, positions),
         };
-        Lent { rows: self.rows, entities: &self.entities, columns }
+        // No row has a number that takes more bits; so the compiler knows that sizes of slices do not overflow.
+        Lent { rows: self.rows as u32 as usize, entities: &self.entities, columns }
     }
 
     /// Makes room for exactly `additional` more rows in every column, if it is not there.

@@ -148,7 +148,8 @@ impl Bits {
     /// Number of set rows.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.rows().count()
+        let words = self.groups.iter().flat_map(|group| &group.words);
+        words.map(|word| word.count_ones() as usize).sum()
     }
 
     /// Memory held, in bytes.

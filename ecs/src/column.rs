@@ -79,35 +79,40 @@ impl Column {
     #[inline]
     pub fn values<T: Component>(&self) -> &[T] {
         self.assert_holds(ComponentKind::of::<T>());
-        self.known_values()
+        self.known_values(self.len)
     }
 
-    /// As [`Column::values`], where the caller knows that the column holds `T`.
+    /// As [`Column::values`], where the caller knows that the column holds `T` and has `rows` rows.
     #[inline]
-    pub(crate) fn known_values<T: Component>(&self) -> &[T] {
+    pub(crate) fn known_values<T: Component>(&self, rows: usize) -> &[T] {
+        debug_assert_eq!(rows, self.len);
         if size_of::<T>() == 0 {
             return &[];
         }
-        bytemuck::cast_slice(&self.buffer.bytes()[..self.len * size_of::<T>()])
+        bytemuck::cast_slice(&self.buffer.bytes()[..rows * size_of::<T>()])
     }
 
     /// The rows as values to write, and the bits that say which were written. Raises the version, marks nothing.
     #[inline]
     pub(crate) fn values_mut<T: Component>(&mut self) -> (&mut [T], BitsMut<'_>) {
         self.assert_holds(ComponentKind::of::<T>());
-        self.known_values_mut()
+        self.known_values_mut(self.len)
     }
 
-    /// As [`Column::values_mut`], where the caller knows that the column holds `T`.
+    /// As [`Column::values_mut`], where the caller knows that the column holds `T` and has `rows` rows.
     #[inline]
-    pub(crate) fn known_values_mut<T: Component>(&mut self) -> (&mut [T], BitsMut<'_>) {
+    pub(crate) fn known_values_mut<T: Component>(
+        &mut self,
+        rows: usize,
+    ) -> (&mut [T], BitsMut<'_>) {
+        debug_assert_eq!(rows, self.len);
         if !matches!(T::TRACK, Track::None) {
             self.version += 1;
         }
         if size_of::<T>() == 0 {
             return (&mut [], self.dirty.as_mut());
         }
-        let bytes = &mut self.buffer.bytes_mut()[..self.len * size_of::<T>()];
+        let bytes = &mut self.buffer.bytes_mut()[..rows * size_of::<T>()];
         (bytemuck::cast_slice_mut(bytes), self.dirty.as_mut())
     }
 

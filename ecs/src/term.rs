@@ -79,7 +79,7 @@ impl<T: Component> Term for &T {
 
     #[inline]
     fn slice<'w>(from: Source<'w>) -> &'w [T] {
-        &from.column.expect(MATCHED).known_values()[..from.rows]
+        &from.column.expect(MATCHED).known_values(from.rows)[..from.rows]
     }
 
     #[inline]
@@ -105,7 +105,7 @@ impl<T: Component> Term for &mut T {
 
     #[inline]
     fn slice<'w>(from: Source<'w>) -> &'w mut [T] {
-        &mut from.column.expect(MATCHED).known_values_mut().0[..from.rows]
+        &mut from.column.expect(MATCHED).known_values_mut(from.rows).0[..from.rows]
     }
 
     #[inline]
@@ -148,7 +148,7 @@ impl<T: Component> Term for Tracked<T> {
 
     #[inline]
     fn slice<'w>(from: Source<'w>) -> TrackedSlice<'w, T> {
-        let (values, dirty) = from.column.expect(MATCHED).known_values_mut();
+        let (values, dirty) = from.column.expect(MATCHED).known_values_mut(from.rows);
         TrackedSlice { values: &mut values[..from.rows], dirty }
     }
 

@@ -342,6 +342,11 @@ impl World {
         index
     }
 
+    /// Makes room for `additional` names, so that spawning entities of several bundles does not move the table of names.
+    pub fn reserve_entities(&mut self, additional: usize) {
+        self.entities.reserve(additional);
+    }
+
     /// Makes room for `additional` entities of bundle `B`, so that spawning them does not allocate.
     pub fn reserve<B: Bundle>(&mut self, additional: usize) {
         let index = self.archetype_of_bundle::<B>();
@@ -351,19 +356,24 @@ impl World {
 
     /// Calls `visit` for each row whose `T` was written since the last drain, in row order of each archetype in turn.
     pub fn drain_changed<T: Component>(&mut self, mut visit: impl FnMut(Location)) {
-        self.drain_changed_words::<T>(|archetype, first, bits| {
-            SetBits(bits).for_each(|bit| visit(Location { archetype, row: (first + bit) as u32 }));
-        });
+        for archetype in 0..self.archetypes.len() as u32 {
+            self.drain_changed_words::<T>(archetype, |first, bits| {
+                let location = |bit| Location { archetype, row: (first + bit) as u32 };
+                SetBits(bits).for_each(|bit| visit(location(bit)));
+            });
+        }
     }
 
-    /// The same by 64 rows, for a consumer that keeps bits of its own: `visit` gets the archetype, the first of the rows, and
+    /// The same in one archetype by 64 rows, for a consumer that keeps bits of its own: `visit` gets the first of the rows and
     /// their bits, the lowest of which is the first row's.
-    pub fn drain_changed_words<T: Component>(&mut self, mut visit: impl FnMut(u32, usize, u64)) {
+    pub fn drain_changed_words<T: Component>(
+        &mut self,
+        archetype: u32,
+        visit: impl FnMut(usize, u64),
+    ) {
         const { assert!(matches!(T::TRACK, Track::Rows), "only Track::Rows remembers rows") };
-        for (index, archetype) in self.archetypes.iter_mut().enumerate() {
-            if let Some(column) = archetype.column_mut(T::ID) {
-                column.drain_dirty(|row, bits| visit(index as u32, row, bits));
-            }
+        if let Some(column) = self.archetypes[archetype as usize].column_mut(T::ID) {
+            column.drain_dirty(visit);
         }
     }
 

@@ -21,7 +21,7 @@ use wire::{CloseCode, Hello, Record, Token};
 
 use crate::{
     Answer, CloseReason, EngineTally, Naming, Now, Refusal, SessionEvent, SessionId, SessionLimits,
-    Sink, WorkerNumber,
+    Sink, TierTally, WorkerNumber,
     addresses::Addresses,
     admission::{Admission, NO_ROOM, Route},
     audit::Audit,
@@ -560,6 +560,12 @@ impl Engine {
         for session in open {
             self.close(now, session, code);
         }
+    }
+
+    /// The sessions that are not closed, each with what became of its records, by tier.
+    pub fn tallies(&self) -> impl Iterator<Item = (SessionId, [TierTally; 3])> {
+        let open = self.sessions.iter().flatten().filter(|open| open.phase != Phase::Closed);
+        open.map(|open| (open.id, open.tally))
     }
 
     /// The sessions that are not closed.

@@ -151,6 +151,10 @@ impl Session {
         if data.is_some_and(|data| data.protocol.as_deref() == Some(H3)) {
             self.viewer = Some(Box::default());
             self.scope = Scope::Viewer;
+            // A device is allowed its streams when it uses any; a browser opens several at once.
+            for dir in [Dir::Uni, Dir::Bi] {
+                self.connection.set_max_concurrent_streams(dir, (STREAMS_MAX as u32).into());
+            }
         }
     }
 

@@ -332,14 +332,14 @@ impl<P: Port> Worker<P> {
                 return;
             }
         }
-        while let Some(report) = self.engine.poll_report() {
-            self.port.handle_path(report);
-        }
         while let Some(event) = self.engine.poll_viewer_event() {
             if let Err(event) = self.port.handle_viewer(event) {
                 self.engine.return_viewer_event(event);
                 return;
             }
+        }
+        while let Some(report) = self.engine.poll_report() {
+            self.port.handle_path(report);
         }
     }
 

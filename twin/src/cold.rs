@@ -63,9 +63,9 @@ pub struct Cold {
     clock: Clock,
     began: Instant,
     watchdog: Option<Watchdog>,
-    path_log: Option<PathLog>,
     bell: Option<std::os::unix::net::UnixStream>,
     door: Option<Arc<DoorTls>>,
+    path_log: Option<PathLog>,
 }
 
 impl Cold {
@@ -91,9 +91,9 @@ impl Cold {
             clock,
             began,
             watchdog: None,
-            path_log: None,
             bell: None,
             door: None,
+            path_log: None,
         }
     }
 

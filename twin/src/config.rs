@@ -158,6 +158,8 @@ pub struct Tick {
     pub core: Option<usize>,
     /// Ticks that may be behind the schedule and still run.
     pub catch_up: u32,
+    /// A record that took longer is an outlier, in microseconds.
+    pub outlier_us: u64,
     /// Records drained from the ring of each tier in one tick, T1 first.
     pub drain: [usize; 3],
 }

@@ -15,6 +15,7 @@ use crate::http::guard::Refusals;
 use crate::interval::Latency;
 use crate::rates::Sampler;
 use crate::stats::{Counter, SYSTEMS, TwinStats};
+use crate::world::{Cause, Hop};
 
 /// What an exposition is made from.
 pub struct Sources<'a> {
@@ -60,6 +61,9 @@ const BOUNDS_NS: [u64; 22] = [
     5_000_000_000,
     10_000_000_000,
 ];
+
+/// Bytes of a cell of a capture.
+const CELL_BYTES: u64 = size_of::<netloop::Slot>() as u64;
 
 const TIERS: [&str; 3] = ["t1", "t2", "t3"];
 
@@ -206,6 +210,22 @@ const METRICS: &[Metric] = &[
             }
         },
     ),
+    latency("pollux_hop_seconds", "Stretches of a record's way to its row, by hop.", |from, to| {
+        for (hop, latency) in Hop::NAMES.iter().zip(Latency::HOPS) {
+            to.histogram(&format!("hop=\"{hop}\""), (from.total)(latency));
+        }
+    }),
+    counter(
+        "pollux_outliers_total",
+        "Records that took longer than tick.outlier_us, by tier and what kept them.",
+        |from, to| {
+            for (tier, ledger) in TIERS.iter().zip(&from.stats.ledger) {
+                for (cause, records) in Cause::NAMES.iter().zip(&ledger.outliers) {
+                    to.count(&format!("tier=\"{tier}\",cause=\"{cause}\""), records.value());
+                }
+            }
+        },
+    ),
     latency("pollux_tick_jitter_seconds", "How late a tick started.", |from, to| {
         to.histogram("", (from.total)(Latency::TickJitter));
     }),
@@ -306,6 +326,22 @@ const METRICS: &[Metric] = &[
         to.count("budget=\"send\"", budgets.send.value());
         to.count("budget=\"tick\"", from.stats.tick.budgets_spent.value());
     }),
+    counter(
+        "pollux_capture_ticks_total",
+        "Ticks that went into the capture, and those that it has shed.",
+        |from, to| {
+            to.count("result=\"captured\"", from.stats.capture.ticks.value());
+            to.count("result=\"shed\"", from.stats.capture.shed_ticks.value());
+        },
+    ),
+    gauge("pollux_capture_bytes", "Size of the capture.", |from, to| {
+        to.count("", from.stats.capture.written_bytes.value());
+    }),
+    counter(
+        "pollux_capture_unwritten_bytes_total",
+        "What came for the capture after its file had ended, full or refused.",
+        |from, to| to.count("", from.stats.capture.unwritten_cells.value() * CELL_BYTES),
+    ),
     counter("pollux_turns_total", "Turns of the workers.", |from, to| {
         to.count("", from.worker.turns.value());
     }),

@@ -16,9 +16,11 @@ use crate::world::{ActuatorState, Direction, RowRef, SensorKey};
 
 /// Pictures in a second: as often as a screen of an operator is drawn.
 pub const PICTURES_HZ: u32 = 30;
-/// Rows of a picture: every sensor of a plant of 10,000 in each one, those of 200,000 within two thirds of a second. It
-/// bounds what pictures cost the tick: a row is some nanoseconds of it.
+/// Rows of a picture: a plant of so many sensors is shown whole in each one. It bounds what pictures cost the tick.
 pub const ROWS_MAX: usize = 10_240;
+/// Rows of a picture of a larger plant, whose rows lie beyond the nearest caches and cost several times as much: those of
+/// 200,000 sensors come within some two seconds.
+pub const ROWS_SHARE: usize = 3_072;
 /// New names of a picture: a plant of 200,000 sensors is named within two seconds.
 pub const NAMES_MAX: usize = 1 << 12;
 /// Crossings of a picture; further ones are counted only.

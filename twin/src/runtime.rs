@@ -117,17 +117,16 @@ impl Twin {
         let made = Workers::new(&shared, sockets, ports, stats.workers())?;
         let capture = start_capture(config, now, &stats, &mut tick_lanes)?;
         let Workers { workers, wakers, renewers, desks, posts, addr: quic_addr, idle } = made;
-        let _ = stats.quic_addr.set(quic_addr);
         surface.browsers().open(quic_addr.port(), desks, credentials.browsers());
+        let _ = stats.quic_addr.set(quic_addr);
         let mut cold = cold.watching(Watchdog::new(Arc::clone(&stats), posts));
         path_log.into_iter().for_each(|log| cold.logging_paths(log));
         let options = WorldOptions::new(config, secrets.index);
         let mut world = World::new(options, Arc::clone(&stats), interval);
         show(config, &mut world, orders, &mut cold)?;
-        let tick = tick_options(config);
         let started = now.instant;
-        let (gauges, also) = (Arc::clone(&stats), wakers.clone());
-        let tick = TickThread::new(world, tick_lanes, producer, stats, also, tick, started);
+        let (gauges, also, pace) = (Arc::clone(&stats), wakers.clone(), tick_options(config));
+        let tick = TickThread::new(world, tick_lanes, producer, stats, also, pace, started);
         // Before the threads, so that their stacks are filled too, and after what the start alone needed.
         prepare_host(config, &teller);
         let (workers, tick) = start_threads(config, workers, tick, died, &teller)?;
@@ -244,6 +243,14 @@ impl Twin {
 }
 
 /// Starts the hot threads in their places. The twin goes on while one of its workers does.
+fn tick_options(config: &Config) -> TickOptions {
+    TickOptions {
+        hz: config.tick.hz,
+        spin: Duration::from_micros(config.idle.tick_spin_us),
+        catch_up: config.tick.catch_up,
+    }
+}
+
 fn start_threads(
     config: &Config,
     workers: Vec<Worker<RingPort>>,
@@ -392,14 +399,6 @@ fn token(config: &Config) -> anyhow::Result<Option<String>> {
 
 /// A token that is shorter can be guessed.
 const TOKEN_BYTES_MIN: usize = 16;
-
-fn tick_options(config: &Config) -> TickOptions {
-    TickOptions {
-        hz: config.tick.hz,
-        spin: Duration::from_micros(config.idle.tick_spin_us),
-        catch_up: config.tick.catch_up,
-    }
-}
 
 fn capacities(config: &Config) -> LaneCapacities {
     LaneCapacities { tiers: config.ring.tiers, events: EVENTS_MAX, outbound: config.ring.out }

@@ -12,6 +12,7 @@ use netloop::WorkerStats;
 use wire::SensorType;
 
 use crate::degraded::Wish;
+use crate::world::{Cause, Hop, TierLedger};
 
 /// A real number with one writer and any number of readers.
 #[derive(Debug, Default)]
@@ -58,6 +59,8 @@ pub struct TwinStats {
     pub quic_addr: OnceLock<SocketAddr>,
     /// Written at start: 1 for what the host does not give, in the order of [`Wish::ALL`].
     pub degraded: [Counter; Wish::ALL.len()],
+    /// Written by the tick thread once a second, by tier: what the hops of its records took.
+    pub ledger: [Ledger; 3],
     /// Written by the tick thread: its systems, in the order of [`SYSTEMS`].
     pub systems: [System; SYSTEMS.len()],
 }
@@ -108,6 +111,40 @@ pub struct Capture {
     pub written_bytes: Counter,
     /// Cells of 64 bytes that came after the file had ended.
     pub unwritten_cells: Counter,
+}
+
+/// The ledger of one tier, see [`TierLedger`].
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// Records in it.
+    pub records: Counter,
+    /// Of those: without a clock shared with the sender.
+    pub unclocked: Counter,
+    /// Time from end to end, in nanoseconds.
+    pub total_ns: Counter,
+    /// Time of each hop, in nanoseconds.
+    pub hops_ns: [Counter; Hop::COUNT],
+    /// Outliers by cause.
+    pub outliers: [Counter; Cause::COUNT],
+    /// The longest of them, in nanoseconds.
+    pub longest_ns: [Counter; Cause::COUNT],
+}
+
+impl Ledger {
+    /// Replaces the sums.
+    pub fn set(&self, of: &TierLedger) {
+        self.records.set(of.records);
+        self.unclocked.set(of.unclocked);
+        self.total_ns.set(of.total_ns);
+        let arrays = [
+            (&self.hops_ns[..], &of.hops_ns[..]),
+            (&self.outliers, &of.outliers),
+            (&self.longest_ns, &of.longest_ns),
+        ];
+        for (to, values) in arrays {
+            to.iter().zip(values).for_each(|(to, value)| to.set(*value));
+        }
+    }
 }
 
 /// What the watchdog sees.

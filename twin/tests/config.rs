@@ -164,7 +164,7 @@ fn unknown_key_names_place_value_neighbours_and_the_nearest_key() {
         said,
         [
             "tick.hertz = \"1\" (from POLLUX_TICK__HERTZ): no such key; did you mean tick.hz?; [tick] \
-             holds hz, core, catch_up, drain_t1, drain_t2, drain_t3"
+             holds hz, core, catch_up, outlier_us, drain_t1, drain_t2, drain_t3"
                 .to_owned(),
             "quux = \"1\" (from --set): no such key; the sections are net, address, tick, idle, host, ring, world, \
              http, tls, thresholds, automation, fault, capture, log"

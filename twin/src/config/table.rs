@@ -277,6 +277,12 @@ const TICK: &[Key] = &[
         "Ticks that run late, one after the other, after a delay. What lies further back is missed, and counted.",
     ),
     key(
+        "tick.outlier_us",
+        "10000",
+        Kind::Count { min: 1, max: 60_000_000, set: |c, v| c.tick.outlier_us = v },
+        "A record that took longer from its intended send time to its row is an outlier, and is counted by what kept it.",
+    ),
+    key(
         "tick.drain_t1",
         "65536",
         Kind::Count { min: 1, max: 1 << 24, set: |c, v| c.tick.drain[0] = v as usize },

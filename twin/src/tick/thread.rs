@@ -95,6 +95,7 @@ impl TickThread {
         let start = self.clock.now();
         let begin = pace.begin(start.instant);
         self.world.interval_mut().record(Latency::TickJitter, begin.late_ns);
+        self.world.note_late(begin.late_ns);
         let clock = &self.clock;
         self.world.tick(&mut self.lanes, begin.tick, &mut || clock.now().unix_ns);
         for (lane, waker) in self.lanes.workers_mut().iter_mut().zip(&self.wakers) {

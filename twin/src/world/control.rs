@@ -12,6 +12,7 @@ use super::actuator::{Moment, Setpoint};
 use super::automation::Firing;
 use super::command::{Target, answer, is_stop};
 use super::component::{ActuatorStatus, Link, Live, SensorKey};
+use super::ledger::Entries;
 use super::row::RowRef;
 use super::stop::STOP_TAG;
 use super::tables::{Rows, each_touched};
@@ -71,8 +72,9 @@ impl Plant {
     ) {
         if slot.flags == 0 {
             lane.push_outbound(self.answer_command(ecs, slot));
-            let age_ns = clock().saturating_sub(slot.recv_ns);
-            self.interval.record(Latency::ReceiveToAppliedT3, age_ns);
+            let mut entries = Entries::new(Tier::T3, clock());
+            entries.push(slot, &mut self.ledger, &mut self.interval);
+            entries.flush(&mut self.ledger, &mut self.interval);
         } else {
             self.end_command(ecs, slot, clock());
         }

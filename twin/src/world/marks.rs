@@ -45,6 +45,11 @@ impl Marks {
         self.summary[word / WORD_BITS] |= u64::from(bits != 0) << (word % WORD_BITS);
     }
 
+    /// True between two rounds of [`Marks::take`].
+    pub(super) const fn is_at_start(&self) -> bool {
+        self.at == 0
+    }
+
     /// True when no place is marked.
     pub(super) const fn is_empty(&self) -> bool {
         self.held == 0

@@ -20,6 +20,8 @@ pub struct WorldOptions {
     pub sessions_max: usize,
     /// Records taken from the ring of each tier in one tick at most, T1 first.
     pub drain: [usize; 3],
+    /// A record that took longer from end to end is an outlier, in microseconds.
+    pub outlier_us: u64,
     /// Thresholds by sensor type.
     pub limits: [Limits; SensorType::COUNT],
     /// Rules, in the order in which they are tried.
@@ -54,6 +56,7 @@ impl WorldOptions {
             entities_max: config.world.entities_max,
             sessions_max: config.net.max_sessions,
             drain: config.tick.drain,
+            outlier_us: config.tick.outlier_us,
             limits,
             rules: rules.collect(),
             stop_rules: stop_rules.collect(),

@@ -54,6 +54,8 @@ pub struct Losses {
 #[derive(Debug)]
 pub struct Sessions {
     places: Vec<Place>,
+    /// Places below it may have had a session.
+    used: usize,
     structure: u32,
     open: usize,
     /// Open sessions by who they said they are: a device may hold several, over paths of their own.
@@ -73,6 +75,7 @@ impl Sessions {
         let places = vec![Place::default(); sessions_max.min(SessionId::PLACES_MAX)];
         Self {
             places,
+            used: 0,
             structure: 0,
             open: 0,
             boots: BTreeSet::new(),
@@ -150,6 +153,7 @@ impl Sessions {
         if at >= self.places.len() {
             self.places.resize_with(at + 1, Place::default);
         }
+        self.used = self.used.max(at + 1);
         let place = &mut self.places[at];
         self.open += usize::from(place.session.is_none() || place.closed.is_some());
         place.settle(&mut self.settled);
@@ -248,7 +252,7 @@ impl Sessions {
         for (open, stray) in losses.open_missing.iter_mut().zip(self.stray_missing) {
             *open += stray;
         }
-        for place in &self.places {
+        for place in &self.places[..self.used] {
             place.settle(&mut losses);
         }
         losses

@@ -6,7 +6,7 @@ use std::hint::black_box;
 use bench_codec::{Codec, Encode, Fixed, Serde};
 use bench_harness::suite::{
     ENTITIES, ENTITIES_PER_LETTER, HEAVY_ENTITIES, SAVED_ENTITIES, advance_all, body, compute,
-    digest_body, order,
+    digest_body, double_all, order,
 };
 use bench_harness::{Case, Digest, Library, Scale, case, for_letters, suite_components};
 use bevy_ecs::component::Mutable;
@@ -116,7 +116,7 @@ fn iterate_fragments(_: Scale) -> Box<dyn Case> {
         with_query::<&mut Data>(world),
         |(world, query)| {
             for mut data in query.contiguous_iter_mut(world).expect(DENSE) {
-                data.bypass_change_detection().iter_mut().for_each(|data| data.0 *= 2.0);
+                double_all(data.bypass_change_detection());
             }
         },
         |(world, _)| {

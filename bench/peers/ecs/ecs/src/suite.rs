@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use bench_harness::suite::{
     ENTITIES, ENTITIES_PER_LETTER, HEAVY_ENTITIES, SAVED_ENTITIES, advance_all, body, compute,
-    digest_body, order,
+    digest_body, double_all, order,
 };
 use bench_harness::{Case, Digest, Library, Scale, case, for_letters, suite_components};
 use bytemuck::{Pod, Zeroable};
@@ -120,7 +120,7 @@ fn iterate_fragments(_: Scale) -> Box<dyn Case> {
     case(
         world,
         move |world| {
-            query.chunks(world, |chunk| chunk.slices.0.iter_mut().for_each(|data| data.0 *= 2.0));
+            query.chunks(world, |chunk| double_all(chunk.slices.0));
         },
         |world| {
             let mut digest = Digest::new();

@@ -55,6 +55,7 @@ struct Sensors {
 impl Twin for Sensors {
     fn build(plant: Plant) -> Self {
         let mut world = World::new();
+        world.reserve_entities(plant.sensors);
         // Sixteen sensors of a device lie in two runs of the index.
         let mut index = KeyIndex::new([0x706f, 0x6c6c], 2 * plant.devices());
         index.reserve(2 * plant.devices()).expect("room for the runs of all devices");

@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use bench_harness::suite::{
     Body, ENTITIES, ENTITIES_PER_LETTER, HEAVY_ENTITIES, LETTERS, SAVED_ENTITIES, advance_all,
-    body, compute, digest_body, order,
+    body, compute, digest_body, double_all, order,
 };
 use bench_harness::{Case, Digest, Library, Scale, case};
 
@@ -103,7 +103,7 @@ fn iterate_fragments(_: Scale) -> Box<dyn Case> {
     let fragments = vec![vec![1.0_f32; ENTITIES_PER_LETTER]; LETTERS];
     case(
         fragments,
-        |fragments| fragments.iter_mut().flatten().for_each(|data| *data *= 2.0),
+        |fragments| fragments.iter_mut().for_each(|data| double_all(data)),
         |fragments| {
             let mut digest = Digest::new();
             fragments.iter().flatten().for_each(|data| digest.add_f32(&[&[*data]]));

@@ -95,6 +95,18 @@ pub fn advance_all<P: Pod, V: Pod>(positions: &mut [P], velocities: &[V]) {
     positions.iter_mut().zip(velocities).for_each(|(position, velocity)| *position += velocity);
 }
 
+/// Doubles many values, for libraries that give out slices. Tables are short here: blocks of four need no loop of their own
+/// for the values that a longer vector would leave over.
+#[inline]
+pub fn double_all<D: Pod>(values: &mut [D]) {
+    let values: &mut [f32] = bytemuck::cast_slice_mut(values);
+    let (blocks, rest) = values.as_chunks_mut::<4>();
+    for block in blocks {
+        *block = block.map(|value| value * 2.0);
+    }
+    rest.iter_mut().for_each(|value| *value *= 2.0);
+}
+
 /// Inverts the matrix many times, and moves the position by it. Compiled once, so that all libraries run the same
 /// instructions and differ in how they come to the row.
 #[inline(never)]
