@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Holds dashboards and alerts to a running twin.
+"""Holds metrics, dashboards and alerts to a running twin.
 
 VictoriaMetrics scrapes a demo for some seconds; then every query of every panel has to return data, every selector of every
 alert, and vmalert has to understand the rules. `apt-get install victoria-metrics` brings both programs.
@@ -62,12 +62,37 @@ def selectors():
                 yield f"alert {alert}", selector
 
 
+def check_compose():
+    """The flags of deploy/compose.yaml, tried with the programs that the containers hold; every folder that it mounts is there."""
+    text = (ROOT / "deploy/compose.yaml").read_text()
+    for program, service in (("victoria-metrics", "victoria-metrics"), ("vmalert", "vmalert")):
+        block = re.search(rf"^  {service}:\n((?:    .*\n|\n)+)", text, re.M)[1]
+        flags = re.findall(r"^      - (-\S+)$", block, re.M)
+        # Debian's vmalert needs no notifier for a dry run, and knows none that is a hole.
+        flags = [flag.replace("/etc/pollux", str(ROOT / "deploy/prometheus")) for flag in flags if "blackhole" not in flag]
+        subprocess.run([program, "-dryRun", *flags], check=True, capture_output=True)
+    for folder in re.findall(r"^      - \./([^:]+):", text, re.M):
+        assert (ROOT / "deploy" / folder).is_dir(), folder
+
+
+def check_with_promtool(promtool, base):
+    """Names, help texts and types of /metrics, and the rules, as Prometheus reads them: not one complaint."""
+    with urllib.request.urlopen(f"{base}/metrics", timeout=10) as answer:
+        metrics = answer.read()
+    for command, given in ((["check", "metrics"], metrics), (["check", "rules", ALERTS], None)):
+        done = subprocess.run([promtool, *command], input=given, capture_output=True)
+        if done.returncode != 0 or b"error" in done.stderr or (given and done.stderr):
+            raise SystemExit(f"dashboards-check: promtool: {done.stderr.decode()}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--binary", default="target/debug/pollux")
+    parser.add_argument("--promtool", help="Prometheus' own judge of metrics and rules")
     parser.add_argument("--seconds", type=float, default=8, help="how long the twin is scraped, once a second")
     options = parser.parse_args()
     subprocess.run(["vmalert", "-dryRun", f"-rule={ALERTS}"], check=True, capture_output=True)
+    check_compose()
     with tempfile.TemporaryDirectory() as folder:
         twin = subprocess.Popen(
             [options.binary, "demo", "--plant", "building"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -94,6 +119,8 @@ def main():
                 get(f"{base}/api/v1/stop/clear", b"")
                 time.sleep(1)
             query = "http://127.0.0.1:18428/api/v1/query?query="
+            if options.promtool:
+                check_with_promtool(options.promtool, base)
             empty = []
             asked = 0
             for place, expr in [*panels(), *selectors()]:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The binary for the edge computer, run under qemu: the tests of wire and ecs, and the end-to-end tests of the twin, in which
-# the program that is driven is that of AArch64. What it measures is nothing: emulated code is some forty times slower.
+# the program that is driven is that of AArch64; then captures, replayed on both. What it measures is nothing: emulated code is some forty times slower.
 # usage: scripts/test-cm5.sh [BINARY]   (default target/cm5/pollux of scripts/build-cm5.sh)
 # Exit codes: 0 passed, 1 failed, 3 something that it needs is missing.
 set -euo pipefail
@@ -32,3 +32,6 @@ env CARGO_TARGET_AARCH64_UNKNOWN_LINUX_MUSL_LINKER=rust-lld \
 
 echo "== end to end, the binary of AArch64 under qemu"
 UNDER_TEST_POLLUX="$work/pollux" cargo test --locked -p twin --test end_to_end -- --test-threads 1
+
+echo "== a capture replays to the same world here and on AArch64"
+scripts/test-replay.sh "$BINARY"

@@ -17,7 +17,8 @@ usage() {
 usage: scripts/test.sh [--fast] [--help]
 
   (nothing)   format, lints, tests, benchmarks (each once), the peer of the benchmarks, a device on another QUIC stack,
-              what operators see, docs, shell scripts, scripts in Python, licences and sources, short fuzz run, sanitizers
+              what operators see, a minute of mixed load, docs, shell scripts, scripts in Python, licences and sources,
+              short fuzz run, sanitizers
   --fast      format, lints and tests only
 
 Missing tools are installed: rustfmt and clippy by rustup; shellcheck, a C++ compiler, Chromium, node and VictoriaMetrics
@@ -115,6 +116,15 @@ docs() {
 benchmarks() {
   cargo test --workspace --locked --bench '*'
   cargo run --quiet --locked -p bench -- command-rtt --count 200 --warm-up 20 --idle wait
+  cargo run --quiet --locked -p bench -- stream-open --count 200 --idle wait
+  cargo run --quiet --locked -p bench -- throughput --streams 4 --duration-s 1
+  cargo run --quiet --locked -p bench -- isolation --disturb storm --sessions 10 --duration-s 1
+}
+
+# A minute of everything at once, with the development build: what grows, leaks or goes astray shows there as well.
+soak() {
+  apt_install python3 python3
+  scripts/soak.sh --debug --duration-s 60 --flood-rate 5000
 }
 
 # What the figures are compared with; workspaces of their own, so that `--workspace` does not see them. Of the ECS
@@ -143,6 +153,15 @@ foreign_device() {
   "$home/bin/python" scripts/foreign/device.py target/debug/pollux net.workers=3
 }
 
+# promtool out of Debian's package, unpacked below target/: installed, the package would run a Prometheus.
+promtool() {
+  local home=target/promtool
+  if [ ! -x "$home/usr/bin/promtool" ]; then
+    mkdir -p "$home"
+    (cd "$home" && apt-get download -qq prometheus && dpkg-deb -x prometheus_*.deb .)
+  fi
+}
+
 # What operators see, against a running twin: the API by its description, the page in a browser, and every query of the
 # dashboards and alerts in a store that scrapes the twin.
 operators() {
@@ -153,7 +172,8 @@ operators() {
   cargo build --quiet --locked -p twin
   scripts/api-check.sh --binary target/debug/pollux
   scripts/page-check.sh --binary target/debug/pollux
-  python3 scripts/dashboards-check.py --binary target/debug/pollux
+  promtool
+  python3 scripts/dashboards-check.py --binary target/debug/pollux --promtool target/promtool/usr/bin/promtool
 }
 
 scripts_check() {
@@ -188,6 +208,7 @@ if [ "$fast" = no ]; then
   step "peers of the benchmarks" peers
   step "a device on another QUIC stack" foreign_device
   step "what operators see" operators
+  step "a minute of everything at once" soak
   step "docs" docs
   step "further tools" more_tools
   step "shell scripts" scripts_check
@@ -201,7 +222,7 @@ printf '\n== time of each step\n'
 printf '%s\n' "${steps[@]}"
 printf '%5d s  in all\n' "$SECONDS"
 if [ "$fast" = yes ]; then
-  echo "--fast left out: benchmarks, peers, the foreign device, what operators see, docs, scripts, licences and sources, fuzz run, sanitizers"
+  echo "--fast left out: benchmarks, peers, the foreign device, what operators see, soak, docs, scripts, licences and sources, fuzz run, sanitizers"
 else
   echo "not part of the gate: scripts/advisories.sh (known vulnerabilities; needs a git host), bench/peers/zenoh (400 crates),"
   echo "  scripts/build-cm5.sh, scripts/test-cm5.sh and scripts/test-deploy.sh (AArch64, qemu, sshd)"

@@ -210,6 +210,7 @@ impl Port for Fleet {
             SessionEvent::Opened { session, .. } => {
                 self.members.push(Member { session, seq: 0, asked_ns: None });
             }
+            SessionEvent::Closed { .. } if self.stop.is_draining() => {}
             SessionEvent::Closed { .. } | SessionEvent::Failed { .. } => {
                 self.outcome.sessions_lost += 1;
             }

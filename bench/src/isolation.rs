@@ -16,7 +16,8 @@ use clap::ValueEnum;
 use hdrhistogram::Histogram;
 use netloop::{
     Clock, Engine, HandshakeLimits, Idle, IdleStrategy, Limit, Port, SessionLimits, Socket,
-    SocketOptions, Stop, Worker, WorkerConfig, WorkerStats, pin, rss_bytes, wait_until, wake_line,
+    SocketOptions, Stop, Worker, WorkerConfig, WorkerStats, pin, rss_bytes, set_niceness,
+    socket_drops, wait_until, wake_line,
 };
 
 use crate::{
@@ -90,7 +91,7 @@ struct Running<P> {
 
 impl<P: Port + Send + 'static> Running<P> {
     fn start(
-        core: usize,
+        (core, niceness): (usize, i32),
         (engine, socket, port): (Engine, Socket, P),
         (idle, rest): (IdleStrategy, Duration),
         stop: Stop,
@@ -103,6 +104,7 @@ impl<P: Port + Send + 'static> Running<P> {
         let until = stop.clone();
         let thread = std::thread::Builder::new().spawn(move || {
             pin(Some(core));
+            set_niceness(niceness);
             worker.run(&until)
         })?;
         Ok(Self { stop, stats, thread })
@@ -125,6 +127,10 @@ const CALM: u8 = 1;
 const LOUD: u8 = 2;
 const SERVER_CORE: usize = 0;
 const CLIENT_CORE: usize = 1;
+/// Calm devices and what disturbs them share a core, which would be other machines: those that disturb go last there, so
+/// that what a calm record loses it loses at the server.
+const CALM_FIRST: i32 = -10;
+const DISTURBED: i32 = 19;
 const RECORDS: u16 = 5;
 const WARM_UP: Duration = Duration::from_secs(1);
 const SOON: Duration = Duration::from_millis(10);
@@ -149,6 +155,7 @@ fn fleet(
 ) -> anyhow::Result<Running<Fleet>> {
     let now = Clock::new().now();
     let seed = [plan.kind; 32];
+    let is_calm = plan.kind == CALM;
     let limits = SessionLimits::default();
     let mut engine = Engine::client(Arc::clone(&trust.client), None, limits, now, seed);
     for _ in 0..plan.sessions {
@@ -157,7 +164,8 @@ fn fleet(
     let stop = Stop::new();
     let port = Fleet::new(plan, stop.clone(), window)?;
     let idle = (IdleStrategy::Wait, Duration::ZERO);
-    Running::start(CLIENT_CORE, (engine, bind()?, port), idle, stop)
+    let niceness = if is_calm { CALM_FIRST } else { DISTURBED };
+    Running::start((CLIENT_CORE, niceness), (engine, bind()?, port), idle, stop)
 }
 
 fn calm_plan(args: &Args) -> fleet::Plan {
@@ -179,6 +187,7 @@ fn disturb(args: &Args, trust: &Trust, remote: SocketAddr) -> anyhow::Result<Bes
         let until = stop.clone();
         let thread = std::thread::Builder::new().spawn(move || {
             pin(Some(CLIENT_CORE));
+            set_niceness(DISTURBED);
             flood.run(to, rate, &until);
             flood.sent
         })?;
@@ -192,7 +201,8 @@ fn disturb(args: &Args, trust: &Trust, remote: SocketAddr) -> anyhow::Result<Bes
         let plan = callers::Plan { remote, count, at_once: 64, storm, length: None };
         let port = Callers::new(plan, stop.clone())?;
         let idle = (IdleStrategy::Wait, Duration::ZERO);
-        Ok(Beside::Callers(Running::start(CLIENT_CORE, (engine, bind()?, port), idle, stop)?))
+        let place = (CLIENT_CORE, DISTURBED);
+        Ok(Beside::Callers(Running::start(place, (engine, bind()?, port), idle, stop)?))
     };
     Ok(match args.disturb {
         Disturbance::None => Beside::Nothing,
@@ -252,7 +262,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let meter = Meter::new(CALM)?;
     let window = meter.window();
     let idle = (args.idle, Duration::from_micros(args.rest_us));
-    let server = Running::start(SERVER_CORE, (engine, socket, meter), idle, Stop::new())?;
+    let server =
+        Running::start((SERVER_CORE, CALM_FIRST), (engine, socket, meter), idle, Stop::new())?;
     // Idle sessions are there before anything is measured.
     let mut beside = Beside::Nothing;
     if args.disturb == Disturbance::Idle {
@@ -268,8 +279,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     wait_until(Clock::new().now().instant + WARM_UP, Duration::ZERO);
     let (rss_before, cpu_before) = (rss_bytes()?, server.stats.cpu_ns.value());
+    let busy_before = (server.stats.busy_ns.value(), server.stats.datagrams_in.value());
     let calm = calm.join()?.into_outcome();
     let cpu_ns = server.stats.cpu_ns.value() - cpu_before;
+    let busy_ns = server.stats.busy_ns.value() - busy_before.0;
+    let datagrams_in = server.stats.datagrams_in.value() - busy_before.1;
+    let socket_drops = socket_drops(remote).unwrap_or_default();
     let rss_after = rss_bytes()?;
     let disturbed = end(beside)?;
     server.stop.drain();
@@ -296,7 +311,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             "limits": limits,
             "turn_gap_ns_max": meter.gap_ns_max,
             "garbage": stats.garbage_datagrams.value(),
-            "datagrams_in": stats.datagrams_in.value(),
+            "datagrams_in": datagrams_in, "busy_ns": busy_ns, "socket_drops": socket_drops,
             "worker_cpu_share": cpu_ns as f64 / (args.duration_s as f64 * 1e9),
             "rss_bytes": { "before": rss_before, "after": rss_after },
         })

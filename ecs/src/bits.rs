@@ -133,10 +133,14 @@ impl Bits {
 
     /// Calls `visit` with each set row, ascending, and clears it.
     pub(crate) fn drain(&mut self, mut visit: impl FnMut(usize)) {
+        self.drain_words(|first, bits| SetBits(bits).for_each(|bit| visit(first + bit)));
+    }
+
+    /// Calls `visit` with the first row and the bits of each 64 rows that have any, ascending, and clears them.
+    pub(crate) fn drain_words(&mut self, mut visit: impl FnMut(usize, u64)) {
         for (first, group) in (0..).step_by(GROUP_ROWS).zip(&mut self.groups) {
             for word in SetBits(std::mem::take(&mut group.summary)) {
-                let bits = std::mem::take(&mut group.words[word]);
-                SetBits(bits).for_each(|bit| visit(first + word * WORD_BITS + bit));
+                visit(first + word * WORD_BITS, std::mem::take(&mut group.words[word]));
             }
         }
     }
@@ -144,7 +148,8 @@ impl Bits {
     /// Number of set rows.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.rows().count()
+        let words = self.groups.iter().flat_map(|group| &group.words);
+        words.map(|word| word.count_ones() as usize).sum()
     }
 
     /// Memory held, in bytes.
@@ -198,7 +203,7 @@ impl<'w> BitsMut<'w> {
 
 /// The positions of the set bits of one word, ascending.
 #[derive(Clone, Copy, Debug)]
-struct SetBits(u64);
+pub(crate) struct SetBits(pub(crate) u64);
 
 impl Iterator for SetBits {
     type Item = usize;

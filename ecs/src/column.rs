@@ -218,12 +218,12 @@ impl Column {
         self.cursors.push(cursor);
     }
 
-    /// Visits and clears the written rows, and leaves them to each cursor.
-    pub(crate) fn drain_dirty(&mut self, visit: impl FnMut(usize)) {
+    /// Visits and clears the written rows by 64, and leaves them to each cursor.
+    pub(crate) fn drain_dirty(&mut self, visit: impl FnMut(usize, u64)) {
         for cursor in &mut self.cursors {
             cursor.merge(&self.dirty);
         }
-        self.dirty.drain(visit);
+        self.dirty.drain_words(visit);
     }
 
     /// Visits and clears the rows that wait for a cursor.

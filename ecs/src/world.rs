@@ -11,6 +11,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::archetype::Archetype;
+use crate::bits::SetBits;
 use crate::bundle::Bundle;
 use crate::commands::{CommandBuffer, Commands, apply_stage};
 use crate::component::{Component, ComponentKind, Signature, Track};
@@ -355,12 +356,24 @@ impl World {
 
     /// Calls `visit` for each row whose `T` was written since the last drain, in row order of each archetype in turn.
     pub fn drain_changed<T: Component>(&mut self, mut visit: impl FnMut(Location)) {
+        for archetype in 0..self.archetypes.len() as u32 {
+            self.drain_changed_words::<T>(archetype, |first, bits| {
+                let location = |bit| Location { archetype, row: (first + bit) as u32 };
+                SetBits(bits).for_each(|bit| visit(location(bit)));
+            });
+        }
+    }
+
+    /// The same in one archetype by 64 rows, for a consumer that keeps bits of its own: `visit` gets the first of the rows and
+    /// their bits, the lowest of which is the first row's.
+    pub fn drain_changed_words<T: Component>(
+        &mut self,
+        archetype: u32,
+        visit: impl FnMut(usize, u64),
+    ) {
         const { assert!(matches!(T::TRACK, Track::Rows), "only Track::Rows remembers rows") };
-        for (index, archetype) in self.archetypes.iter_mut().enumerate() {
-            if let Some(column) = archetype.column_mut(T::ID) {
-                let archetype = index as u32;
-                column.drain_dirty(|row| visit(Location { archetype, row: row as u32 }));
-            }
+        if let Some(column) = self.archetypes[archetype as usize].column_mut(T::ID) {
+            column.drain_dirty(visit);
         }
     }
 

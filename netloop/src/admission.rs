@@ -1,7 +1,8 @@
 //! Who is let in, how fast, and what the others are told. PROTOCOL.md#admission.
 //!
 //! Established sessions come first: a packet that may begin a handshake waits in a bounded queue until the records of the
-//! turn have moved, and then only so many are looked at, because each costs the derivation of keys. Under load an address
+//! turn have moved, and then only so many are looked at, because each costs the derivation of keys; and only so many
+//! handshakes take a step in a turn, because a step costs a signature or the verification of a certificate. Under load an address
 //! has to prove that it is there before anything is kept for it, so that invented sources fill no table. What passes waits
 //! for its turn at a configured rate.
 
@@ -14,6 +15,7 @@ use wire::CloseCode;
 use crate::{
     Datagram, Engine, HandshakeLimits, Limit, Now, Sink,
     addresses::{AddressId, Held},
+    fairness::Arrived,
     rate::{Rate, RateLimit},
     session::{Phase, Session},
 };
@@ -30,7 +32,7 @@ pub(crate) struct Admission {
     limit: RateLimit,
     /// Begun, and neither done nor failed.
     pub(crate) under_way: usize,
-    begin: Instant,
+    pub(crate) begin: Instant,
     /// A client has none.
     doors: Option<Doors>,
 }
@@ -170,7 +172,10 @@ impl Engine {
         }
         self.open_door(false);
         self.begin_waiting(now, sink);
-        let left = !self.admission.initials.is_empty() || !self.admission.waiting.is_empty();
+        self.poll_handshakes(now, self.admission.limits.turn_max, sink);
+        let left = !self.admission.initials.is_empty()
+            || !self.admission.waiting.is_empty()
+            || self.arrivals.has_handshakes();
         self.tally.handshakes_waited += u64::from(left);
         self.poll_arrived(now, sink);
     }
@@ -190,7 +195,11 @@ impl Engine {
         self.scratch.clear();
         match self.endpoint.handle(now.instant, remote, local_ip, ecn, payload, &mut self.scratch) {
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
-                self.arrivals.push(handle.0 as u32, bytes, recv_ns, event);
+                let place = handle.0 as u32;
+                let line = self.line_of(place);
+                if !self.arrivals.push(place, line, Arrived { bytes, recv_ns, event }) {
+                    self.tally.count(Limit::Initials);
+                }
                 Route::Connection
             }
             Some(DatagramEvent::NewConnection(incoming)) => {

@@ -21,16 +21,18 @@ use wire::{CloseCode, Hello, Record, Token};
 
 use crate::{
     Answer, CloseReason, EngineTally, Naming, Now, Refusal, SessionEvent, SessionId, SessionLimits,
-    Sink, WorkerNumber,
+    Sink, TierTally, WorkerNumber,
     addresses::Addresses,
     admission::{Admission, NO_ROOM, Route},
     audit::Audit,
     command::Commands,
     fairness::Arrivals,
     health::Looks,
+    path::{PathStep, Reports},
     sending::Outgoing,
     session::{Outcome, Phase, Service, Session},
     tokens::{WallTime, token_key},
+    viewer::ViewerEvent,
     wheel::Wheel,
 };
 
@@ -43,6 +45,8 @@ pub struct Engine {
     pub(crate) limits: SessionLimits,
     pub(crate) sessions: Vec<Option<Box<Session>>>,
     generations: Vec<u16>,
+    /// What paths do, if anybody asked for it.
+    pub(crate) reports: Option<Reports>,
     pub(crate) arrivals: Arrivals,
     pub(crate) admission: Admission,
     pub(crate) addresses: Addresses,
@@ -58,6 +62,7 @@ pub struct Engine {
     commands: Commands,
     pub(crate) scratch: Vec<u8>,
     events: VecDeque<SessionEvent>,
+    pub(crate) viewer_events: VecDeque<ViewerEvent>,
     pub(crate) tally: EngineTally,
     pub(crate) audit: Audit,
     keys_seed: u64,
@@ -65,8 +70,8 @@ pub struct Engine {
 
 pub(crate) struct Client {
     config: ClientConfig,
-    hello: Option<Hello>,
-    token: Option<Token>,
+    pub(crate) hello: Option<Hello>,
+    pub(crate) token: Option<Token>,
 }
 
 /// What one received UDP payload comes with.
@@ -174,6 +179,7 @@ impl Engine {
             wall,
             sessions: Vec::new(),
             generations: Vec::new(),
+            reports: None,
             arrivals: Arrivals::default(),
             admission,
             addresses: Addresses::new(&limits.address, limits.sessions_max, hash_seed, now.instant),
@@ -186,6 +192,7 @@ impl Engine {
             commands: Commands::new(COMMANDS_WAITING_MAX),
             scratch: Vec::new(),
             events: VecDeque::new(),
+            viewer_events: VecDeque::new(),
             tally: EngineTally::default(),
             keys_seed: keys_seed ^ 0x9e37_79b9_7f4a_7c15,
             limits,
@@ -208,7 +215,18 @@ impl Engine {
         }
         let (handle, connection) =
             self.endpoint.connect(now.instant, client.config.clone(), remote, name)?;
-        Ok(self.insert(now, handle, connection))
+        let session = self.insert(now, handle, connection);
+        self.begin_early(session);
+        Ok(session)
+    }
+
+    /// From now on a client calls with `crypto`, which remembers no server: its next session resumes none.
+    pub fn forget_servers(&mut self, crypto: Arc<dyn crypto::ClientConfig>) {
+        if let Some(client) = &mut self.client {
+            let mut config = ClientConfig::new(crypto);
+            config.transport_config(self.limits.client_transport());
+            client.config = config;
+        }
     }
 
     /// Takes one received UDP payload. Nothing reaches a session before [`Engine::poll`].
@@ -323,6 +341,10 @@ impl Engine {
             self.unfinished.push_back(place);
         }
         let id = session.id;
+        if !outcome.viewer.is_empty() {
+            self.push_viewer_events(now, id, &outcome.viewer);
+        }
+        let Some(session) = self.sessions[place as usize].as_deref_mut() else { return };
         if std::mem::take(&mut session.answered) {
             self.mark_urgent(place);
         } else {
@@ -341,15 +363,21 @@ impl Engine {
     fn handle_outcome(&mut self, now: Now, place: u32, outcome: &mut Outcome) {
         let Some(session) = self.sessions[place as usize].as_mut() else { return };
         let (id, in_handshake) = (session.id, session.phase == Phase::Handshake);
-        if outcome.opened {
+        if outcome.opened && session.viewer.is_some() {
+            self.tally.viewers_opened += 1;
+            if !self.admit_session(place) {
+                outcome.refused = Some(NO_ROOM);
+            }
+        } else if outcome.opened {
             self.tally.opened += 1;
             self.audit.watch(session);
             let remote = session.remote();
             if let Some(client) = &self.client {
-                session.open_control(client.hello.as_ref(), client.token.as_ref());
+                session.begin_client(client.hello.as_ref(), client.token.as_ref());
             }
             self.events.push_back(SessionEvent::Opened { session: id, remote });
             self.begin_looks(now, place);
+            self.report_path(now, place, PathStep::Opened);
             if !self.admit_session(place) {
                 outcome.refused = Some(NO_ROOM);
             }
@@ -363,16 +391,21 @@ impl Engine {
             self.tally.handshakes_turned_away[refusal as usize] += 1;
         }
         if let Some(reason) = outcome.lost {
-            self.handle_closed(place, reason);
+            self.handle_closed(now, place, reason);
         }
     }
 
     /// Tells that a session is over, once.
-    pub(crate) fn handle_closed(&mut self, place: u32, reason: CloseReason) {
+    pub(crate) fn handle_closed(&mut self, now: Now, place: u32, reason: CloseReason) {
         let Some(session) = self.sessions[place as usize].as_mut() else { return };
         let id = session.id;
         let was = std::mem::replace(&mut session.phase, Phase::Closed);
         if was == Phase::Closed {
+            return;
+        }
+        if session.viewer.is_some() {
+            self.release(place, was);
+            self.forget_viewer(id, was);
             return;
         }
         self.tally.shed_quic_datagrams += session.shed_quic_datagrams();
@@ -388,6 +421,7 @@ impl Engine {
             self.events.push_back(SessionEvent::Failed { session: id, reason });
         } else {
             self.end_looks(place);
+            self.report_path(now, place, PathStep::Closed(reason));
             self.tally.closed += 1;
             self.events.push_back(SessionEvent::Closed { session: id, reason, tally, totals });
         }
@@ -420,10 +454,20 @@ impl Engine {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let looks = self.looks.wheel.next_deadline();
+        if self.arrivals.has_handshakes() {
+            return Some(self.admission.begin);
+        }
         [self.wheel.next_deadline(), looks, self.admission.poll_timeout()]
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// True when handshakes wait for nothing but a further turn.
+    #[must_use]
+    pub fn has_handshakes_due(&self, now: Now) -> bool {
+        let begins = self.admission.poll_timeout().is_some_and(|at| at <= now.instant);
+        begins || self.arrivals.has_handshakes()
     }
 
     /// The next step in a session's life.
@@ -505,7 +549,7 @@ impl Engine {
         let reason = Bytes::from_static(code.name().as_bytes());
         open.connection.close(now.instant, VarInt::from_u32(code as u32), reason);
         let place = self.own_place(session);
-        self.handle_closed(place, CloseReason::Local(code));
+        self.handle_closed(now, place, CloseReason::Local(code));
         self.mark_dirty(place);
     }
 
@@ -516,6 +560,12 @@ impl Engine {
         for session in open {
             self.close(now, session, code);
         }
+    }
+
+    /// The sessions that are not closed, each with what became of its records, by tier.
+    pub fn tallies(&self) -> impl Iterator<Item = (SessionId, [TierTally; 3])> {
+        let open = self.sessions.iter().flatten().filter(|open| open.phase != Phase::Closed);
+        open.map(|open| (open.id, open.tally))
     }
 
     /// The sessions that are not closed.

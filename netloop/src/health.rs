@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{Engine, Now, session::Phase, wheel::Wheel};
+use crate::{Engine, Now, PathStep, session::Phase, wheel::Wheel};
 
 /// How a peer is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
@@ -189,6 +189,9 @@ impl Engine {
             session.keys_from = now.instant;
         }
         self.tally.key_updates += u64::from(update);
+        let rtt_ns = u64::try_from(counts.rtt_min.as_nanos()).unwrap_or(u64::MAX);
+        let quickest_ns = Some(self.tally.rtt_min_ns).filter(|&known_ns| known_ns > 0);
+        self.tally.rtt_min_ns = quickest_ns.map_or(rtt_ns, |known_ns| known_ns.min(rtt_ns));
         if before != after {
             self.tally.health[before as usize] -= 1;
             self.tally.health[after as usize] += 1;
@@ -197,6 +200,7 @@ impl Engine {
         if look.ask {
             self.mark_dirty(place);
         }
+        self.report_path(now, place, PathStep::Alive);
         self.looks.wheel.arm(place, look.next);
     }
 }

@@ -85,6 +85,8 @@ pub(crate) enum Scope {
     Unknown,
     /// The peer has to prove itself by a token: only its control stream is read.
     Nobody,
+    /// The peer is a browser: it watches, and writes for nobody.
+    Viewer,
     /// One device.
     Device([u8; 16]),
     /// The devices of a gateway.
@@ -112,7 +114,7 @@ impl Scope {
     /// True when the session may write for `device`.
     pub(crate) fn allows(&self, device: &[u8; 16]) -> bool {
         match self {
-            Self::Unknown | Self::Nobody => false,
+            Self::Unknown | Self::Nobody | Self::Viewer => false,
             Self::Device(own) => own == device,
             Self::Many(many) => many.allows(device),
             Self::All => true,
@@ -128,7 +130,7 @@ impl Scope {
             Self::Device(own) => {
                 records.iter().all(|record| record.key().first_chunk() == Some(own))
             }
-            Self::Unknown | Self::Nobody | Self::Many(_) => false,
+            Self::Unknown | Self::Nobody | Self::Viewer | Self::Many(_) => false,
         }
     }
 }
@@ -199,6 +201,12 @@ pub(crate) fn certificate_id(issuer: &[u8], serial: &[u8]) -> CertificateId {
 pub fn certificate_not_after_s(certificate: &CertificateDer<'_>) -> Option<u64> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
     u64::try_from(certificate.validity().not_after.timestamp()).ok()
+}
+
+/// SHA-256 of a certificate, by which a page names the one that its browser shall trust.
+#[must_use]
+pub fn certificate_sha256(certificate: &CertificateDer<'_>) -> [u8; 32] {
+    *digest(&SHA256, certificate).as_ref().first_chunk().expect("32 of 32 bytes")
 }
 
 fn scope_of(certificate: &X509Certificate<'_>) -> Result<Scope, Refusal> {

@@ -2,22 +2,29 @@
 
 mod addresses;
 mod admission;
+mod alpn;
 mod audit;
 mod clock;
 mod command;
+mod confine;
 mod congestion;
+mod drops;
 mod engine;
 mod event;
 mod fairness;
 mod handover;
+mod handshake;
 mod health;
 mod identity;
 mod idle;
 mod inbound;
 mod keys;
+mod ledger;
 mod limits;
+mod memory;
 mod naming;
 mod outbound;
+mod path;
 mod pin;
 mod port;
 mod prefetch;
@@ -37,31 +44,39 @@ mod tally;
 mod tls;
 mod tokens;
 mod trust;
+mod usage;
+mod viewer;
+mod viewer_lane;
 mod wheel;
 mod worker;
 
 pub use audit::{Renewal, Renewals, Renewer, renewals};
 pub use clock::{Clock, Now, process_cpu, rss_bytes, thread_cpu_ns};
 pub use command::CommandError;
+pub use confine::{ConfineError, confine};
 pub use congestion::{Congestion, UnknownCongestion};
+pub use drops::socket_drops;
 pub use engine::{ConnectError, Datagram, Engine};
 pub use event::{CloseReason, SessionEvent, SessionId};
 pub use handover::{Handover, Posts};
 pub use health::Health;
-pub use identity::{Refusal, certificate_not_after_s};
+pub use identity::{Refusal, certificate_not_after_s, certificate_sha256};
 pub use idle::{
     Idle, IdleStrategy, Pause, Sleeper, UnknownIdleStrategy, Waker, sharpen_timers, wait_until,
     wake_line,
 };
+pub use ledger::{GapCause, Gaps, Ledger};
 pub use limits::{AddressLimits, HandshakeLimits, SessionLimits};
+pub use memory::{LockError, lock_memory, locked_bytes};
 pub use naming::{Naming, Steering, WorkerNumber};
 pub use outbound::{SendError, SendStream};
+pub use path::{PathReport, PathStep};
 pub use pin::{Pinned, pin};
 pub use port::{Due, Outbound, Port, RingPort};
 pub use priority::set_niceness;
 pub use ring::{Consumer, Gauge, Producer, ring};
 pub use sending::StreamPriority;
-pub use session::Phase;
+pub use session::{EarlyData, Phase};
 pub use sink::{Answer, Sink};
 pub use slab::{Payload, Pool, SLAB_BYTES};
 pub use slot::{NO_HINT, Slot};
@@ -73,5 +88,8 @@ pub use tls::{
     revocation_lists_from_pem_file,
 };
 pub use trust::{ClientAuth, Tokens, TokensError, Trust};
+pub use usage::ThreadUsage;
+pub use viewer::{TICKET_BYTES, ViewerEvent, ViewerOrder};
+pub use viewer_lane::{ViewerDesk, ViewerPort, viewer_lane};
 pub use wheel::Wheel;
 pub use worker::{Stop, Worker, WorkerConfig};

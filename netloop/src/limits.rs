@@ -22,14 +22,14 @@ pub struct HandshakeLimits {
     pub retry_from: usize,
     /// Handshakes begun in a second; further ones wait. 0 is no limit.
     pub per_s: u32,
-    /// Handshakes begun in one turn of the worker. Each costs a signature and a key exchange, which established sessions
-    /// wait for.
+    /// Handshakes begun in one turn of the worker, and as many that go on. Each costs a signature, a key exchange or the
+    /// verification of a certificate, which established sessions wait for.
     pub turn_max: usize,
 }
 
 impl Default for HandshakeLimits {
     fn default() -> Self {
-        Self { at_once_max: 1024, retry_from: 32, per_s: 2000, turn_max: 4 }
+        Self { at_once_max: 1024, retry_from: 32, per_s: 2000, turn_max: 1 }
     }
 }
 
@@ -140,8 +140,9 @@ impl Default for SessionLimits {
 /// The smallest UDP payload that every QUIC path carries (RFC 9000, section 14).
 const MTU_MIN_BYTES: u16 = 1200;
 
-/// Streams of the peer that a server allows at first, unidirectional and bidirectional.
-const STREAMS_AT_FIRST: [u32; 2] = [8, 16];
+/// Streams of the peer that a server allows at first, unidirectional and bidirectional. QUIC keeps a table of them in each
+/// session, which doubles at fifteen.
+const STREAMS_AT_FIRST: [u32; 2] = [8, 6];
 
 impl SessionLimits {
     /// The transport parameters and algorithms of a client that follow from the limits.

@@ -8,7 +8,7 @@ use wire::{CloseCode, Hello, Token, Totals};
 
 use crate::{
     Engine, SessionId, StreamPriority,
-    session::{Phase, Session},
+    session::{EarlyData, Phase, Session},
 };
 
 /// Why something was not sent.
@@ -118,15 +118,46 @@ impl Engine {
         }
     }
 
+    /// What became of the data that a client has sent before its handshake was done. While it is [`EarlyData::Sent`] and the
+    /// session not yet open, T1 and T2 can be sent: the server may get them twice, and tells them by their numbers.
+    pub fn early_data(&mut self, session: SessionId) -> EarlyData {
+        self.session(session).map_or(EarlyData::None, |open| open.early)
+    }
+
     fn open_session(&mut self, session: SessionId) -> Result<&mut Session, SendError> {
         match self.session(session) {
-            Some(open) if open.phase == Phase::Open => Ok(open),
+            Some(open) if open.phase == Phase::Open || open.sends_early() => Ok(open),
             _ => Err(SendError::NotOpen),
         }
+    }
+
+    /// Sends the hello at once, where the server has met this client before.
+    pub(crate) fn begin_early(&mut self, id: SessionId) {
+        let Some(client) = &self.client else { return };
+        let (hello, token) = (client.hello, client.token);
+        let Some(open) = self.session(id).filter(|open| open.connection.has_0rtt()) else { return };
+        open.early = EarlyData::Sent;
+        open.open_control(hello.as_ref(), token.as_ref());
     }
 }
 
 impl Session {
+    fn sends_early(&self) -> bool {
+        self.phase == Phase::Handshake && self.early == EarlyData::Sent
+    }
+
+    /// The handshake of a client is done: the hello goes out, unless it has arrived already.
+    pub(crate) fn begin_client(&mut self, hello: Option<&Hello>, token: Option<&Token>) {
+        if self.early == EarlyData::Sent && self.connection.accepted_0rtt() {
+            self.early = EarlyData::Accepted;
+            return;
+        }
+        if self.early == EarlyData::Sent {
+            self.early = EarlyData::Rejected;
+        }
+        self.open_control(hello, token);
+    }
+
     /// Opens the control stream with the hello.
     pub(crate) fn open_control(&mut self, hello: Option<&Hello>, token: Option<&Token>) {
         let Some(hello) = hello else { return };

@@ -1,7 +1,7 @@
 //! Pins the calling thread to a core, and says honestly whether that worked.
 //!
-//! A core that is missing or forbidden (a container's cpuset, a smaller machine) costs one line in the log and shows
-//! in the result; it never stops the thread from running.
+//! A core that is missing or forbidden (a container's cpuset, a smaller machine) shows in the result; it never stops the
+//! thread from running.
 
 use core_affinity::CoreId;
 
@@ -38,7 +38,12 @@ pub fn pin(core: Option<usize>) -> Pinned {
         let allowed: Vec<usize> = allowed.iter().map(|id| id.id).collect();
         let thread = std::thread::current();
         let thread = thread.name().unwrap_or("unnamed");
-        tracing::warn!(thread, requested, ?allowed, "core not available; the thread is not pinned");
+        tracing::debug!(
+            thread,
+            requested,
+            ?allowed,
+            "core not available; the thread is not pinned"
+        );
     }
     Pinned { requested: core, core: core.filter(|_| bound) }
 }

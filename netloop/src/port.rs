@@ -11,13 +11,17 @@ use std::{
 use wire::Record;
 
 use crate::{
-    Answer, Consumer, Engine, Now, Producer, Renewals, SessionEvent, SessionId, Sink, Slot,
+    Answer, Consumer, Engine, Now, PathReport, Producer, Renewals, SessionEvent, SessionId, Sink,
+    Slot, ViewerEvent, ViewerPort,
 };
 
 /// Both directions between a worker and the rest: what arrives goes into the [`Sink`], what leaves is polled once a turn.
 pub trait Port: Sink {
     /// Gives the engine what is to be sent. True when there was anything.
     fn poll_outbound(&mut self, engine: &mut Engine, now: Now) -> bool;
+
+    /// Takes what a path does; only after [`Engine::report_paths`].
+    fn handle_path(&mut self, _: PathReport) {}
 
     /// The next instant at which [`Port::poll_outbound`] has something by itself, such as a paced sender.
     fn poll_timeout(&self) -> Option<Instant> {
@@ -41,6 +45,16 @@ pub trait Port: Sink {
     /// The event itself, to be offered again in the next turn.
     #[expect(clippy::result_large_err, reason = "the event goes back to its queue, it is no error")]
     fn handle_event(&mut self, event: SessionEvent) -> Result<(), SessionEvent>;
+
+    /// Takes what a viewer asks or says, or gives it back when there is no room now. Without anybody who would answer, it
+    /// comes to nothing.
+    ///
+    /// # Errors
+    /// The event itself, to be offered again in the next turn.
+    fn handle_viewer(&mut self, event: ViewerEvent) -> Result<(), ViewerEvent> {
+        let _ = event;
+        Ok(())
+    }
 }
 
 /// The moments at which a thread with a schedule looks at its rings, shown to the thread that fills them.
@@ -116,12 +130,18 @@ pub struct RingPort {
     pub outbound: Consumer<Outbound>,
     /// When the tick thread will next look.
     pub due: Due,
+    /// What paths do, for whoever asked for it.
+    pub paths: Option<Producer<PathReport>>,
     /// What the server shows and trusts from now on; nothing where that never changes.
     pub renewals: Option<Renewals>,
+    /// To and from whoever shows the plant to browsers; nothing where none may come.
+    pub viewers: Option<ViewerPort>,
 }
 
 /// Answers and commands taken in one turn: a flood of them may not keep the worker from its socket.
 const OUTBOUND_BUDGET: usize = 256;
+/// Orders for viewers taken in one turn.
+const VIEWERS_BUDGET: usize = 64;
 
 impl Sink for RingPort {
     fn push_t1(&mut self, count: usize, slots: impl Iterator<Item = Slot>) -> usize {
@@ -165,10 +185,11 @@ impl Port for RingPort {
         if let Some(renewal) = self.renewals.as_mut().and_then(Renewals::pop) {
             engine.renew(now, renewal);
         }
+        let shown = self.poll_viewers(engine, now);
         let mut refused = None;
         for taken in 0..OUTBOUND_BUDGET {
             let next = self.stops.pop().or_else(|| self.outbound.pop());
-            let Some(outbound) = next else { return taken > 0 };
+            let Some(outbound) = next else { return shown || taken > 0 };
             match outbound {
                 Outbound::Answer { session, token, answer } => {
                     engine.answer(session, token, answer);
@@ -191,7 +212,30 @@ impl Port for RingPort {
         Some(&self.due)
     }
 
+    fn handle_path(&mut self, report: PathReport) {
+        if let Some(paths) = &mut self.paths {
+            // A reader that is behind misses some.
+            let _ = paths.push(report);
+        }
+    }
+
     fn handle_event(&mut self, event: SessionEvent) -> Result<(), SessionEvent> {
         self.events.push(event)
+    }
+
+    fn handle_viewer(&mut self, event: ViewerEvent) -> Result<(), ViewerEvent> {
+        self.viewers.as_mut().map_or(Ok(()), |viewers| viewers.push(event))
+    }
+}
+
+impl RingPort {
+    /// Does what is asked for viewers, after the answers to devices of the last turn have gone.
+    fn poll_viewers(&mut self, engine: &mut Engine, now: Now) -> bool {
+        let Some(viewers) = &mut self.viewers else { return false };
+        for taken in 0..VIEWERS_BUDGET {
+            let Some(order) = viewers.pop() else { return taken > 0 };
+            engine.handle_viewer_order(now, order);
+        }
+        true
     }
 }

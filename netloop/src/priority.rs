@@ -1,7 +1,7 @@
 //! How the scheduler ranks the calling thread against its neighbours.
 //!
 //! Hot threads run a little at a time and must not wait for others to use up their slices; cold threads can. Niceness is
-//! asked for, never taken: where the system refuses it, the thread runs as any other, which costs one line in the log.
+//! asked for, never taken: where the system refuses it, the thread runs as any other, which shows in the result.
 //! Real-time classes are refused here on purpose, because a worker at full load would starve its host.
 
 use rustix::process::{getpriority_process, setpriority_process};
@@ -17,7 +17,7 @@ pub fn set_niceness(wanted: i32) -> i32 {
     if let Some(error) = refused {
         let thread = std::thread::current();
         let thread = thread.name().unwrap_or("unnamed");
-        tracing::info!(thread, wanted, niceness, %error, "the system does not rank the thread as asked");
+        tracing::debug!(thread, wanted, niceness, %error, "the system does not rank the thread as asked");
     }
     niceness
 }

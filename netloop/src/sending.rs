@@ -125,7 +125,7 @@ impl Engine {
     ) -> Option<Transmit> {
         let session = self.sessions[place as usize].as_mut()?;
         if session.phase == Phase::Finishing && session.poll_finish(now.instant) {
-            self.handle_closed(place, CloseReason::Local(CloseCode::Done));
+            self.handle_closed(now, place, CloseReason::Local(CloseCode::Done));
         }
         let session = self.sessions[place as usize].as_mut()?;
         while let Some(event) = session.connection.poll_endpoint_events() {
@@ -151,6 +151,7 @@ impl Engine {
         let Some(session) = self.sessions[place as usize].as_mut() else { return };
         if session.connection.is_drained() {
             self.sessions[place as usize] = None;
+            self.arrivals.forget(place);
         } else if let Some(deadline) = session.connection.poll_timeout() {
             self.wheel.arm(place, deadline);
         }

@@ -20,6 +20,7 @@ use crate::{
     inbound::StreamKind,
     keys::KeyTable,
     streams::Streams,
+    viewer::{Viewer, ViewerEvent},
 };
 
 /// Where a session stands.
@@ -33,6 +34,20 @@ pub enum Phase {
     Finishing,
     /// Closed; QUIC lingers for late packets.
     Closed,
+}
+
+/// What became of data that a client sent before the handshake was done (0-RTT).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EarlyData {
+    /// There was none: the client has not met this server before, or the session is a server's.
+    #[default]
+    None,
+    /// It may be sent, or was, and the server has not said whether it takes it.
+    Sent,
+    /// The server took it.
+    Accepted,
+    /// The server has forgotten the client, and nothing of it: its streams are void, and all has to be sent again.
+    Rejected,
 }
 
 /// What every record of one delivery has in common.
@@ -88,6 +103,8 @@ pub(crate) struct Outcome {
     pub(crate) alert: Option<u8>,
     /// Something is left in QUIC because the sink was full or a budget was used up.
     pub(crate) unfinished: bool,
+    /// What a browser asks or says.
+    pub(crate) viewer: Vec<ViewerEvent>,
 }
 
 pub(crate) struct Session {
@@ -100,6 +117,8 @@ pub(crate) struct Session {
     pub(crate) keys: KeyTable,
     pub(crate) scope: Scope,
     pub(crate) proof: Proof,
+    /// The peer is a browser.
+    pub(crate) viewer: Option<Box<Viewer>>,
     /// The authorities have changed since its handshake began.
     pub(crate) verifies_late: bool,
     /// When the handshake was done, in unix nanoseconds.
@@ -109,6 +128,8 @@ pub(crate) struct Session {
     /// Commands of the peer that were handed on and not yet answered.
     pub(crate) commands_waiting: u32,
     pub(crate) control_out: Option<StreamId>,
+    /// What became of the data that this side sent before the handshake was done.
+    pub(crate) early: EarlyData,
     pub(crate) finish: Option<Totals>,
     /// What the engine's totals already hold of the tally.
     pub(crate) counted: [TierTally; 3],
@@ -154,12 +175,14 @@ impl Session {
             keys: KeyTable::default(),
             scope: Scope::default(),
             proof: Proof::default(),
+            viewer: None,
             verifies_late: false,
             opened_ns: 0,
             inbound: Streams::new(seed),
             open_commands: Vec::new(),
             commands_waiting: 0,
             control_out: None,
+            early: EarlyData::None,
             finish: None,
             counted: [TierTally::default(); 3],
             recv_ns: 0,
@@ -218,10 +241,19 @@ impl Session {
         while let Some(event) = self.connection.poll() {
             self.handle_event(event, service, &mut outcome);
         }
-        if matches!(self.scope, Scope::Unknown | Scope::Nobody) {
-            self.service_stranger(service, &mut outcome);
+        match self.scope {
+            Scope::Unknown | Scope::Nobody => self.service_stranger(service, &mut outcome),
+            Scope::Viewer => {
+                self.service_viewer(service.unix_ns, &mut outcome);
+                return outcome;
+            }
+            Scope::Device(_) | Scope::Many(_) | Scope::All => {}
         }
         if self.scope != Scope::Unknown && outcome.turned_away.is_none() {
+            if self.hello.is_none() && self.inbound.len() > 0 {
+                // A hello that came with the first records is theirs too.
+                self.drain_streams(service, &mut outcome);
+            }
             self.drain_datagrams(service);
             outcome.unfinished = self.drain_streams(service, &mut outcome);
         }
@@ -266,6 +298,10 @@ impl Session {
                     outcome.alert = Some(alert);
                 }
             }
+            Event::HandshakeDataReady => self.handle_protocol(),
+            Event::Stream(StreamEvent::Opened { dir }) if self.viewer.is_some() => {
+                self.accept_viewer_streams(dir);
+            }
             Event::Stream(StreamEvent::Opened { dir }) => self.accept_streams(dir, service),
             Event::Stream(StreamEvent::Readable { id }) => self.mark_readable(id),
             Event::Stream(StreamEvent::Finished { id }) if Some(id) == self.control_out => {
@@ -275,10 +311,7 @@ impl Session {
                 // The peer refuses the stream; QUIC leaves the reset to the sender.
                 let _ = self.connection.send_stream(id).reset(error_code);
             }
-            Event::Stream(_)
-            | Event::HandshakeDataReady
-            | Event::DatagramReceived
-            | Event::DatagramsUnblocked => {}
+            Event::Stream(_) | Event::DatagramReceived | Event::DatagramsUnblocked => {}
         }
     }
 
@@ -332,7 +365,7 @@ impl Session {
     /// Takes every DATAGRAM frame out of QUIC, whose own queue overflows in silence.
     pub(crate) fn drain_datagrams<S: Sink>(&mut self, service: &mut Service<'_, S>) {
         self.fed_bytes = 0;
-        if self.scope == Scope::Unknown {
+        if matches!(self.scope, Scope::Unknown | Scope::Viewer) {
             return;
         }
         let mut stamp = None;

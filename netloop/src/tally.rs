@@ -110,6 +110,10 @@ pub struct EngineTally {
     pub opened: u64,
     /// Established sessions that ended.
     pub closed: u64,
+    /// Browsers whose handshake was done.
+    pub viewers_opened: u64,
+    /// Those of them that are gone.
+    pub viewers_closed: u64,
     /// Handshakes that were begun and failed, for whatever reason.
     pub handshakes_failed: u64,
     /// Of those: broken off by a TLS alert, such as that of a certificate that is not trusted.
@@ -136,8 +140,12 @@ pub struct EngineTally {
     pub health: [u64; 4],
     /// How often a peer came into each of these states from another.
     pub health_changes: [u64; 4],
+    /// The quickest round trip of any session so far, in nanoseconds; 0 before the first was looked at.
+    pub rtt_min_ns: u64,
     /// Sessions whose keys were replaced because their period was over.
     pub key_updates: u64,
+    /// Reports of paths that nobody fetched in time.
+    pub reports_lost: u64,
     /// Records rejected because their session may not write for their device, by tier.
     pub forbidden: [u64; 3],
     /// Handshakes broken off by an alert of our own TLS because of who the peer is, by [`Refusal`].

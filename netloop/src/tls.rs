@@ -6,14 +6,18 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn_proto::crypto::{
+    self,
+    rustls::{QuicClientConfig, QuicServerConfig},
+};
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::{cipher_suite, default_provider};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
-use crate::{Renewal, Trust};
+use crate::alpn::{ByProtocol, H3};
+use crate::{Renewal, Trust, handshake::Handshakes};
 
 /// Why TLS could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +62,8 @@ pub struct ServerTls {
     key: PrivateKeyDer<'static>,
     protocols: Vec<Vec<u8>>,
     trust: Arc<Trust>,
+    /// What browsers are shown instead, if they may come.
+    browsers: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
 }
 
 impl ServerTls {
@@ -78,7 +84,8 @@ impl ServerTls {
     /// Takes the certificate chain (leaf first) and the private key as they are.
     #[must_use]
     pub fn from_der(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Self {
-        Self { chain, key, protocols: vec![wire::ALPN.to_vec()], trust: Arc::new(Trust::off()) }
+        let (protocols, trust) = (vec![wire::ALPN.to_vec()], Arc::new(Trust::off()));
+        Self { chain, key, protocols, trust, browsers: None }
     }
 
     /// Offers another application protocol on the same socket, after those offered so far.
@@ -92,6 +99,17 @@ impl ServerTls {
     #[must_use]
     pub fn with_trust(mut self, trust: Arc<Trust>) -> Self {
         self.trust = trust;
+        self
+    }
+
+    /// Lets browsers in, which ask for HTTP/3, and shows them this certificate. They are asked for none.
+    #[must_use]
+    pub fn with_browsers(
+        mut self,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Self {
+        self.browsers = Some((chain, key));
         self
     }
 
@@ -112,9 +130,17 @@ impl ServerTls {
     /// # Errors
     ///
     /// As [`Self::into_quic`].
-    pub fn into_renewal(self) -> Result<Renewal, TlsError> {
+    pub fn into_renewal(mut self) -> Result<Renewal, TlsError> {
         let trust = Arc::clone(&self.trust);
-        Ok(Renewal { crypto: self.into_quic()?, trust })
+        let Some((chain, key)) = self.browsers.take() else {
+            return Ok(Renewal { crypto: self.into_quic()?, trust });
+        };
+        let mut browsers = Self::from_der(chain, key);
+        browsers.protocols = vec![H3.to_vec()];
+        // Which protocol was chosen is known as long as TLS stays, and viewers are few.
+        let browsers = Arc::new(browsers.into_halves()?.1);
+        let devices = self.into_quic()?;
+        Ok(Renewal { crypto: Arc::new(ByProtocol { devices, browsers }), trust })
     }
 
     /// The server's half of the handshake, for quinn-proto.
@@ -122,7 +148,13 @@ impl ServerTls {
     /// # Errors
     ///
     /// [`TlsError::CertificateAndKey`] when they do not belong together or are of a kind that ring does not know.
-    pub fn into_quic(self) -> Result<Arc<QuicServerConfig>, TlsError> {
+    pub fn into_quic(self) -> Result<Arc<dyn crypto::ServerConfig>, TlsError> {
+        let (tls, quic) = self.into_halves()?;
+        Ok(Arc::new(Handshakes::new(tls, quic)))
+    }
+
+    /// The configuration of TLS, and quinn-proto's form of it.
+    fn into_halves(self) -> Result<(Arc<rustls::ServerConfig>, QuicServerConfig), TlsError> {
         let builder = rustls::ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .expect("the provider has TLS 1.3 because `provider` lists its suites");
@@ -138,10 +170,10 @@ impl ServerTls {
         config.ignore_client_order = true;
         // QUIC knows two values: none, and this one, which leaves the limit to the stream windows.
         config.max_early_data_size = u32::MAX;
-        Ok(Arc::new(
-            QuicServerConfig::try_from(config)
-                .expect("AES-128-GCM is there because `provider` lists it first"),
-        ))
+        let tls = Arc::new(config);
+        let quic = QuicServerConfig::try_from(Arc::clone(&tls))
+            .expect("AES-128-GCM is there because `provider` lists it first");
+        Ok((tls, quic))
     }
 }
 

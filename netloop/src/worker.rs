@@ -17,8 +17,8 @@ use quinn_proto::Transmit;
 use wire::CloseCode;
 
 use crate::{
-    Clock, Datagram, Engine, Handover, Idle, IdleStrategy, Now, Pool, Port, RecvDatagram, Sleeper,
-    Socket, Stage, WorkerStats,
+    Clock, Datagram, Engine, Handover, Idle, IdleStrategy, Ledger, Now, Pause, Pool, Port,
+    RecvDatagram, Sleeper, Socket, Stage, ThreadUsage, WorkerStats,
     handover::{Steered, Ways},
     rest::Rest,
     thread_cpu_ns,
@@ -98,6 +98,9 @@ pub struct Worker<P> {
     rest_due: bool,
     rest: Rest,
     handover: Option<Handover>,
+    ledger: Ledger,
+    /// What the kernel had done to the thread before its first turn.
+    usage: ThreadUsage,
 }
 
 /// Tallies are published at most so often while there is work, and before every wait.
@@ -144,6 +147,8 @@ impl<P: Port> Worker<P> {
             rest_due: false,
             rest: Rest::new(rest),
             handover: None,
+            ledger: Ledger::default(),
+            usage: ThreadUsage::default(),
         }
     }
 
@@ -157,18 +162,28 @@ impl<P: Port> Worker<P> {
     /// Runs on the calling thread until `stop` asks for the end and the end is done. Gives the port back.
     pub fn run(mut self, stop: &Stop) -> P {
         let mut resync_ns = 0;
+        self.usage = ThreadUsage::of_this_thread();
         while !stop.is_draining() {
             let now = self.turn_or_idle();
             if now.unix_ns >= resync_ns {
                 resync_ns = now.unix_ns + RESYNC_NS;
                 self.clock.resync();
-                self.stats.cpu_ns.set(thread_cpu_ns());
+                self.publish_usage();
             }
         }
         self.drain();
         self.publish(self.clock.now());
-        self.stats.cpu_ns.set(thread_cpu_ns());
+        self.publish_usage();
         self.port
+    }
+
+    fn publish_usage(&mut self) {
+        self.stats.cpu_ns.set(thread_cpu_ns());
+        let usage = ThreadUsage::of_this_thread();
+        let [minor, major] = &self.stats.page_faults;
+        minor.set(usage.minor_faults - self.usage.minor_faults);
+        major.set(usage.major_faults - self.usage.major_faults);
+        self.ledger.set_usage(usage);
     }
 
     /// One turn, and a wait when it found nothing to do.
@@ -178,6 +193,7 @@ impl<P: Port> Worker<P> {
         let busy = self.turn(start);
         let end = self.clock.now();
         self.stats.turns.add(1);
+        self.ledger.end_turn(end.instant, busy, ThreadUsage::of_this_thread);
         if !busy {
             self.publish(end);
             self.wait(end);
@@ -194,21 +210,28 @@ impl<P: Port> Worker<P> {
     }
 
     fn wait(&mut self, now: Now) {
+        // A turn takes one step of a handshake; a rest in front of the next one would make a storm of them endless.
+        if self.engine.has_handshakes_due(now) {
+            return;
+        }
         self.stats.stage.set(Stage::Waiting);
         let backlog = (self.engine.is_backlogged() || self.blocked.is_some())
             .then(|| now.instant + BACKLOG_RETRY);
         let absent = self.handover.as_ref().is_some_and(Handover::stands_in);
         let backlog = backlog.or(absent.then(|| now.instant + ABSENT_RETRY));
         let port = [self.port.poll_timeout(), backlog].into_iter().flatten().min();
-        if std::mem::take(&mut self.rest_due) && self.rest.is_allowed() {
+        let pause = if std::mem::take(&mut self.rest_due) && self.rest.is_allowed() {
             let length = self.rest.begin(now.unix_ns, self.port.due());
             let until = now.instant + length;
             let until = port.map_or(until, |deadline| deadline.min(until));
-            self.idle.idle(None, self.sleeper.as_ref(), Some(until), now.instant);
+            self.idle.idle(None, self.sleeper.as_ref(), Some(until), now.instant)
         } else {
             let deadline = [port, self.engine.poll_timeout()].into_iter().flatten().min();
             let socket = Some(self.socket.as_fd());
-            self.idle.idle(socket, self.sleeper.as_ref(), deadline, now.instant);
+            self.idle.idle(socket, self.sleeper.as_ref(), deadline, now.instant)
+        };
+        if pause != Pause::Short {
+            self.ledger.sleep();
         }
     }
 
@@ -309,6 +332,15 @@ impl<P: Port> Worker<P> {
                 return;
             }
         }
+        while let Some(event) = self.engine.poll_viewer_event() {
+            if let Err(event) = self.port.handle_viewer(event) {
+                self.engine.return_viewer_event(event);
+                return;
+            }
+        }
+        while let Some(report) = self.engine.poll_report() {
+            self.port.handle_path(report);
+        }
     }
 
     /// Accepts nothing new, waits until the rest has taken what QUIC acknowledged, and closes the sessions.
@@ -338,6 +370,7 @@ impl<P: Port> Worker<P> {
             counts += handover.counts();
         }
         self.stats.publish(self.engine.tally(), &counts, &self.pool);
+        self.stats.publish_gaps(&self.ledger);
     }
 }
 

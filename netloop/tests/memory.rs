@@ -15,8 +15,8 @@ use peak_alloc::PeakAlloc;
 static HEAP: PeakAlloc = PeakAlloc;
 
 const SESSIONS: usize = 1000;
-/// What a session that says nothing may cost, all in: a third is the connection itself, and a third are keys and TLS.
-const BYTES_MAX: usize = 20 << 10;
+/// What a session that says nothing may cost, all in: half of it is the connection itself, a fifth are keys.
+const BYTES_MAX: usize = 16 << 10;
 
 fn limits() -> SessionLimits {
     let handshakes = HandshakeLimits { per_s: 0, ..HandshakeLimits::default() };

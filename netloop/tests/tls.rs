@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use netloop::{ServerTls, TlsError, certificates_from_pem_file, client_tls};
 use quinn_proto::Side;
-use quinn_proto::crypto::{ClientConfig as _, ServerConfig as _, Session};
+use quinn_proto::crypto::{ClientConfig as _, Session};
 use quinn_proto::transport_parameters::TransportParameters;
 use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};

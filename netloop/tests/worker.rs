@@ -33,7 +33,18 @@ fn start(engine: Engine, socket: Socket) -> Far {
     let (outbound_far, outbound) = ring(64);
     let (waker, sleeper) = wake_line().unwrap();
     let due = Due::default();
-    let port = RingPort { t1, t2, t3, events, stops, outbound, due, renewals: None };
+    let port = RingPort {
+        t1,
+        t2,
+        t3,
+        events,
+        stops,
+        outbound,
+        due,
+        paths: None,
+        renewals: None,
+        viewers: None,
+    };
     let idle = (Idle::new(IdleStrategy::Wait), Some(sleeper));
     let (stop, stats) = (Stop::new(), WorkerStats::shared());
     let worker =

@@ -48,7 +48,7 @@ async function checkPage(browser) {
   page.on("pageerror", (error) => complaints.push(error.message));
   page.on("console", (message) => { if (!quiet && ["error", "warning"].includes(message.type())) complaints.push(message.text()); });
   await page.goto(base);
-  await page.waitForFunction(() => document.querySelector("#link").textContent === "WebSocket");
+  await page.waitForFunction(() => document.querySelector("#link").textContent === "WebTransport");
   const bytes = await page.evaluate(() => [...performance.getEntriesByType("navigation"), ...performance.getEntriesByType("resource")]
     .filter((entry) => !entry.name.includes("/api/")).reduce((sum, entry) => sum + entry.encodedBodySize, 0));
   const paint = await page.evaluate(() => performance.getEntriesByName("first-contentful-paint")[0]?.startTime ?? null);
@@ -64,7 +64,7 @@ async function checkPage(browser) {
   const rate = await until("frames at their rate", async () => {
     const text = await page.textContent(".bar span");
     const frames = Number(text.match(/(\d+) frames\/s/)?.[1] ?? 0);
-    return frames >= 20 && text.startsWith("200 sensors") ? frames : null;
+    return frames >= 20 && text.startsWith("200 sensors") && text.endsWith("by WebTransport") ? frames : null;
   });
   await page.hover("#field");
   await until("the sensor under the cursor", async () => /^sensor \d+: \w+ /.test(await page.textContent(".tip")));
@@ -98,16 +98,34 @@ async function checkPage(browser) {
     await page.waitForFunction((hash) => location.hash === hash, `#/${view}`);
     await until(`${view || "overview"} shows something`, async () => (await page.$$("#main .panel")).length > 0);
   }
+  await checkFallback(browser, base);
   quiet = true; // A connection that is refused is an error of the console; here it is what is wanted.
   await plant.end();
   await until("the page knows that it hears nothing", async () => (await page.textContent("#link")) === "no connection");
   const again = demo(40, base.replace("http://", ""));
   await again.base;
-  await until("the page is back after a restart", async () => (await page.textContent("#link")) === "WebSocket");
+  await until("the page is back after a restart", async () => /^Web/.test(await page.textContent("#link")));
   await again.end();
   assert.deepEqual(complaints, []);
   await page.close();
   console.log(`page: ${bytes} bytes, first paint after ${paint?.toFixed(0)} ms, ${rate} frames/s, setpoint, stop and restart: ok`);
+}
+
+/** A browser that cannot do WebTransport, and one whose network lets no UDP through, watch by WebSocket. */
+async function checkFallback(browser, base) {
+  const hosts = { without: () => { delete window.WebTransport; }, refused: () => {
+    const Real = window.WebTransport;
+    // The discard port, where nobody answers.
+    window.WebTransport = function (url, options) { return new Real(url.replace(/:\d+\//, ":9/"), options); };
+  } };
+  for (const [name, script] of Object.entries(hosts)) {
+    const page = await browser.newPage();
+    await page.addInitScript(script);
+    await page.goto(`${base}/#/field`);
+    await until(`WebSocket, ${name}`, async () => (await page.textContent("#link")) === "WebSocket");
+    await until(`frames by WebSocket, ${name}`, async () => /200 sensors, [23]\d frames.* by WebSocket/.test(await page.textContent(".bar span")));
+    await page.close();
+  }
 }
 
 async function takePictures(browser, folder) {

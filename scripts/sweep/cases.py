@@ -10,7 +10,10 @@ LOADS = {
     "published": {"t1": 100, "t2": 20, "t3": 20},
     "100k": {"t1": 100_000, "t2": 1_000, "t3": 100},
     "1m": {"t1": 1_000_000, "t2": 1_000, "t3": 100},
+    "20k": {"t1": 20_000, "t2": 200, "t3": 20},
 }
+# Those of a sweep that names none; 20k is that of the question what a lossy link does to T1.
+USUAL_LOADS = ("published", "100k", "1m")
 WHERES = ("app", "link")
 # Records a second while the devices name their sensors.
 POPULATE_PER_S = 400_000

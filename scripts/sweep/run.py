@@ -171,7 +171,7 @@ def options():
     numbers = lambda text: tuple(int(part) for part in text.split(","))  # noqa: E731
     parser.add_argument("--entities", type=numbers, default=cases.ENTITIES, metavar="N,N")
     parser.add_argument("--loss", type=numbers, default=cases.LOSSES, metavar="PERCENT,…")
-    parser.add_argument("--loads", type=lambda text: tuple(text.split(",")), default=tuple(cases.LOADS), metavar="NAME,…")
+    parser.add_argument("--loads", type=lambda text: tuple(text.split(",")), default=cases.USUAL_LOADS, metavar="NAME,…")
     parser.add_argument("--where", type=lambda text: tuple(text.split(",")), default=cases.WHERES, metavar="app,link")
     parser.add_argument("--quick", action="store_true", help="two small cases, below target/")
     parser.add_argument("--out", type=pathlib.Path, metavar="DIR", help="goes on there if it exists")

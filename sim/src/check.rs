@@ -2,17 +2,45 @@
 
 use std::collections::BTreeMap;
 
-use netloop::{Slot, slot};
+use netloop::{SessionEvent, Slot, TierTally, slot};
 use twin::capture::{Mark, MarkKind};
-use twin::world::{Lanes, World};
+use twin::world::{ACTUATOR_ID, ActuatorStatus, Lanes, World};
 use wire::{Command, Operation, Record, Tier};
 
 use crate::device::{Device, device_id, type_of};
 use crate::model::{Fate, Model, Name};
 use crate::samples::Samples;
+use crate::scenario::Scenario;
+use crate::worker::{SESSIONS_MAX, Worker};
 
 /// The age of the world is looked at once in so many ticks.
 const AGE_EVERY: u64 = 8;
+
+/// What became of the records of one session, by tier.
+#[derive(Debug, Clone, Copy, Default)]
+struct Account {
+    /// As the worker has counted them.
+    tally: [TierTally; Tier::COUNT],
+    /// Taken by ticks.
+    taken: [u64; Tier::COUNT],
+    closed: bool,
+}
+
+impl Account {
+    /// Records in the rings; none where more came out than went in.
+    fn in_flight(&self, tier: Tier) -> Option<u64> {
+        let tally = &self.tally[tier.index()];
+        let discarded = tally.rejected + tally.shed + self.taken[tier.index()];
+        tally.received.checked_sub(discarded)
+    }
+}
+
+/// Memory of a world without rows, which is that of its index and of the sessions it may have.
+const WORLD_BYTES: usize = 1 << 20;
+/// A row in columns that grow, its place in the index and in the tables of some sessions.
+const ROW_BYTES: usize = 2048;
+/// What a read may take beside the way and the ticks.
+const READ_US: u64 = 30_000;
 
 /// Holds the twin against the model and the devices.
 #[derive(Debug, Default)]
@@ -24,6 +52,8 @@ pub(crate) struct Check {
     t2_last: BTreeMap<Name, u32>,
     /// How often the tick took a read of a device, by its number.
     reads: BTreeMap<(Name, u32), u32>,
+    /// The account of each session that is open, or of whose records some are on their way.
+    accounts: BTreeMap<u32, Account>,
     pub(crate) records: u64,
     pub(crate) wrong: Option<String>,
     /// Of T1 and T2, and the age of the world.
@@ -55,7 +85,7 @@ impl Check {
                 (Some(MarkKind::Chunk), Some(tier)) => {
                     self.take(tier, slots, now_us, &mut touched);
                 }
-                (Some(MarkKind::Event | MarkKind::Tick), _) => {}
+                (Some(MarkKind::Event | MarkKind::Order | MarkKind::Stop | MarkKind::Tick), _) => {}
                 other => self.say(|| format!("the capture holds {other:?}")),
             }
         }
@@ -74,6 +104,9 @@ impl Check {
     fn take(&mut self, tier: Tier, slots: &[Slot], now_us: u64, touched: &mut Vec<Name>) {
         self.records += slots.len() as u64;
         for slot in slots {
+            if slot.flags & (slot::ACK | slot::FAILED) == 0 {
+                self.accounts.entry(slot.session).or_default().taken[tier.index()] += 1;
+            }
             let record = Record::from_bytes(slot.record);
             let name = (record.device(), record.sensor_id());
             if tier == Tier::T3 {
@@ -113,7 +146,7 @@ impl Check {
 
     fn compare(&mut self, names: &[Name], world: &World) {
         for name in names {
-            let expected = self.model.sensors[name].clone();
+            let expected = &self.model.sensors[name];
             let Some(found) = world.sensor(name.0, name.1) else {
                 return self.say(|| format!("the world has no {name:?}"));
             };
@@ -123,7 +156,8 @@ impl Check {
                 && live.recv_ns == expected.recv_ns
                 && (f64::from(found.smoothed) - expected.mean()).abs() < 1e-3;
             if !same {
-                return self.say(|| format!("{name:?} is {found:?} and should be {expected:?}"));
+                let wrong = format!("{name:?} is {found:?} and should be {expected:?}");
+                return self.say(|| wrong);
             }
         }
     }
@@ -145,6 +179,64 @@ impl Check {
             if found != expected || outcomes.rejected_total() > 0 {
                 self.say(|| format!("{tier:?} has {outcomes:?}, the model {expected:?}"));
             }
+        }
+    }
+
+    /// Every record of every session has one outcome or lies in a ring, and the rings hold nothing else.
+    pub(crate) fn sessions(&mut self, workers: &mut [Worker], lanes: &Lanes) {
+        for worker in workers {
+            for (session, tally) in worker.engine.tallies() {
+                if tally != <[TierTally; Tier::COUNT]>::default() {
+                    self.accounts.entry(session.0).or_default().tally = tally;
+                }
+            }
+            for closed in worker.closed.drain(..) {
+                let SessionEvent::Closed { session, tally, totals, .. } = closed else { continue };
+                let account = self.accounts.entry(session.0).or_default();
+                (account.tally, account.closed) = (tally, true);
+                let offered = totals.map_or([u64::MAX; Tier::COUNT], |totals| totals.offered);
+                if tally.iter().zip(offered).any(|(tally, offered)| tally.received > offered) {
+                    self.say(|| format!("{session:?} offered {offered:?}, received {tally:?}"));
+                }
+            }
+        }
+        for tier in Tier::ALL {
+            let mut sum = 0;
+            for (session, account) in &self.accounts {
+                let Some(in_flight) = account.in_flight(tier) else {
+                    let (session, account) = (*session, *account);
+                    return self.say(|| format!("{tier:?} of session {session:#x}: {account:?}"));
+                };
+                sum += in_flight;
+            }
+            // The ring of T3 also carries the ends of our own commands.
+            let depth = lanes.depth(tier) as u64;
+            if sum > depth || (sum < depth && tier != Tier::T3) {
+                self.say(|| format!("{tier:?}: {sum} records on their way, {depth} in the rings"));
+            }
+        }
+        self.accounts.retain(|_, account| {
+            !account.closed || Tier::ALL.iter().any(|tier| account.in_flight(*tier) != Some(0))
+        });
+    }
+
+    /// Nothing grows without a bound.
+    pub(crate) fn bounds(&mut self, scenario: &Scenario, workers: &[Worker], world: &World) {
+        let sensors: usize = scenario.devices.iter().map(|of| usize::from(of.sensors)).sum();
+        let rows_max = sensors + scenario.devices.len();
+        if world.entities() > rows_max {
+            self.say(|| format!("{} rows of {rows_max} that there are", world.entities()));
+        }
+        let sessions_max = SESSIONS_MAX / workers.len();
+        for worker in workers {
+            let sessions = worker.engine.ids().count();
+            if sessions > sessions_max {
+                self.say(|| format!("a worker holds {sessions} sessions of {sessions_max}"));
+            }
+        }
+        let (bytes, bytes_max) = (world.memory_bytes(), WORLD_BYTES + rows_max * ROW_BYTES);
+        if bytes > bytes_max {
+            self.say(|| format!("the world has {bytes} bytes, more than {bytes_max}"));
         }
     }
 
@@ -179,12 +271,33 @@ impl Check {
         }
     }
 
-    /// What must hold once the plant has healed: every device speaks, nothing waits, every sensor is fresh.
+    /// What must hold once the plant has healed: every device speaks and is heard, nothing waits, every sensor is fresh.
     pub(crate) fn healed(&mut self, devices: &[Device], world: &World, unix_ns: u64, tick_us: u64) {
         for device in devices {
             let plan = &device.plan;
             if !device.is_open() {
                 return self.say(|| format!("device {} has no session", plan.number));
+            }
+            if device.done.stopped {
+                return self.say(|| format!("device {} is still stopped", plan.number));
+            }
+            if let Some(actuator) = world.actuator(device_id(plan.number), ACTUATOR_ID)
+                && ActuatorStatus::of(&actuator) == ActuatorStatus::Acknowledged
+                && actuator.epoch == device.epoch()
+                && Some(actuator.acknowledged) != device.done.held
+            {
+                let held = device.done.held;
+                return self
+                    .say(|| format!("device {} holds {held:?} and not {actuator:?}", plan.number));
+            }
+            if let Some((read, opened_ns)) = device.done.reads_open.first_key_value() {
+                let age_us = (unix_ns - opened_ns) / 1_000;
+                // There and back, two rests and ticks, and what QUIC holds an answer back for.
+                if age_us > 2 * (plan.delay_us + tick_us) + READ_US {
+                    return self.say(|| {
+                        format!("read {read} of device {} waits for {age_us} us", plan.number)
+                    });
+                }
             }
             for sensor_id in 0..plan.sensors {
                 let name = (device_id(plan.number), sensor_id);

@@ -8,7 +8,8 @@ use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 use netloop::{
-    Answer, Datagram, Engine, Now, Phase, SendStream, SessionEvent, SessionId, Sink, Slot, slot,
+    Answer, Datagram, Engine, Now, Phase, SendStream, SessionEvent, SessionId, SessionLimits, Sink,
+    Slot, slot,
 };
 use wire::{
     Command, DeviceId, Hello, Operation, Reading, Record, SensorType, Status, Tier, Totals,
@@ -23,6 +24,8 @@ use crate::scenario::DevicePlan;
 use crate::worker;
 
 const SEGMENTS_MAX: usize = 10;
+/// A device wants fewer acknowledgements than QUIC sends by itself, as the load generator does.
+const ACK_EVERY: u32 = 10;
 /// A device that has lost its session waits so long before it opens another one.
 const RECONNECT_NS: u64 = 20_000_000;
 /// Bytes of T2 that a device keeps for a stream that takes none.
@@ -37,8 +40,18 @@ pub(crate) struct Done {
     pub(crate) offered_here: [u64; Tier::COUNT],
     /// Acks of its reads, by the number of the read.
     pub(crate) acks: BTreeMap<u32, Status>,
+    /// Reads of the session that is open, by number, and when they were opened, in nanoseconds since the Unix epoch.
+    pub(crate) reads_open: BTreeMap<u32, u64>,
     /// Setpoints that it acknowledged, by boot and number.
     pub(crate) setpoints: BTreeSet<(u32, u32)>,
+    /// Whether the twin has stopped it, since its boot.
+    pub(crate) stopped: bool,
+    /// What its actuator holds, if it was set since its boot.
+    pub(crate) held: Option<f64>,
+    /// Numbers of the latest stop or clear, and of the latest setpoint, that it obeyed in the session that is open.
+    obeyed: [Option<u32>; 2],
+    /// How often it was told to stop, or that the stop is over.
+    pub(crate) stops: u64,
     /// What the twin did that it may not do.
     pub(crate) wrongs: Vec<String>,
     pub(crate) sessions: u64,
@@ -61,6 +74,9 @@ pub(crate) struct Device {
     /// When it next has something to say.
     send_ns: u64,
     connect_ns: Option<u64>,
+    /// When it next has something to do by itself.
+    pub(crate) next_ns: u64,
+    base: Now,
     leaving: bool,
     seed: [u8; 32],
     boots: u8,
@@ -97,6 +113,8 @@ impl Device {
             rounds: 0,
             send_ns: start_ns,
             connect_ns: Some(start_ns / 2),
+            next_ns: start_ns / 2,
+            base: now,
             leaving: false,
             seed: bytes,
             boots: 0,
@@ -105,13 +123,15 @@ impl Device {
         }
     }
 
-    /// When it next has something to do by itself.
-    pub(crate) fn next_ns(&self, base: Now) -> u64 {
+    fn update_next(&mut self) {
         let timeout = self.engine.poll_timeout();
+        let base = self.base;
         let timeout =
             timeout.map(|at| at.saturating_duration_since(base.instant).as_nanos() as u64);
         let sends = (!self.leaving).then_some(self.send_ns);
-        [timeout, self.connect_ns, sends].into_iter().flatten().min().unwrap_or(u64::MAX)
+        let connects = self.connect_ns.filter(|_| !self.leaving);
+        let next = [timeout, connects, sends].into_iter().flatten().min();
+        self.next_ns = next.unwrap_or(u64::MAX);
     }
 
     /// Takes a datagram that has arrived.
@@ -133,7 +153,9 @@ impl Device {
         self.waiting.clear();
         self.numbers = [0; 2];
         self.done.offered_here = [0; 3];
-        self.connect_ns = Some(now_ns);
+        self.done.reads_open.clear();
+        (self.done.stopped, self.done.held) = (false, None);
+        (self.connect_ns, self.next_ns) = (Some(now_ns), now_ns);
     }
 
     /// Ends its work: it says what it has offered, and closes its session.
@@ -145,6 +167,7 @@ impl Device {
             }
             self.engine.finish(session, Totals { offered: self.done.offered_here });
         }
+        self.next_ns = 0;
     }
 
     /// Whether it has a session through which it speaks.
@@ -157,6 +180,11 @@ impl Device {
         self.waiting.len()
     }
 
+    /// Its boot, as its hello says it.
+    pub(crate) const fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
     /// The number of its last events on T2.
     pub(crate) const fn last_t2(&self) -> u32 {
         self.numbers[1].wrapping_sub(1)
@@ -165,7 +193,8 @@ impl Device {
     /// One turn. What it sends goes to `send`.
     pub(crate) fn turn(&mut self, now: Now, now_ns: u64, send: &mut dyn FnMut(SocketAddr, &[u8])) {
         let now_us = now.unix_ns / 1_000;
-        let mut sink = Acks { done: &mut self.done, epoch: self.epoch, now_us };
+        let mut sink =
+            Acks { done: &mut self.done, epoch: self.epoch, heedless: self.plan.heedless, now_us };
         self.engine.poll(now, &mut sink);
         self.engine.handle_timeouts(now, &mut sink);
         while let Some(event) = self.engine.poll_event() {
@@ -188,18 +217,21 @@ impl Device {
             let datagrams = self.buffer[..transmit.size].chunks(segment);
             datagrams.for_each(|datagram| send(transmit.destination, datagram));
         }
+        self.update_next();
     }
 
     fn handle_event(&mut self, event: &SessionEvent, now_ns: u64) {
         match *event {
             SessionEvent::Opened { session, .. } => {
                 self.session = Some(session);
+                self.done.obeyed = [None; 2];
                 self.done.sessions += 1;
                 self.done.offered_here = [0; 3];
             }
             SessionEvent::Closed { .. } | SessionEvent::Failed { .. } => {
                 (self.session, self.stream) = (None, None);
                 self.waiting.clear();
+                self.done.reads_open.clear();
                 self.connect_ns = Some(now_ns + RECONNECT_NS);
             }
             SessionEvent::Hello { .. } => {}
@@ -227,6 +259,7 @@ impl Device {
             let request = Command::request(Record::encode(&request), Operation::Read);
             // A peer that allows no further stream is busy: the read is left out.
             if self.engine.open_command(session, request, self.reads).is_ok() {
+                self.done.reads_open.insert(self.reads, now.unix_ns);
                 self.reads += 1;
                 self.count(Tier::T3, 1);
             }
@@ -280,13 +313,24 @@ fn client(plan: &DevicePlan, epoch: u32, seed: [u8; 32], now: Now) -> Engine {
     let capabilities = capability::COMMANDS | capability::TOTALS;
     let hello = Hello { capabilities, epoch, device: device_id(plan.number) };
     let hello = plan.hello.then_some(hello);
-    Engine::client(crypto::client(), hello, worker::limits(), now, seed)
+    let limits = SessionLimits { ack_every: Some(ACK_EVERY), ..worker::limits() };
+    Engine::client(crypto::client(), hello, limits, now, seed)
+}
+
+/// Whether no later command was obeyed before; it is the latest then. PROTOCOL.md#t3.
+fn is_latest(obeyed: &mut Option<u32>, seq: u32) -> bool {
+    let latest = obeyed.is_none_or(|obeyed| obeyed.wrapping_sub(seq).cast_signed() <= 0);
+    if latest {
+        *obeyed = Some(seq);
+    }
+    latest
 }
 
 /// Takes what the twin sends.
 struct Acks<'a> {
     done: &'a mut Done,
     epoch: u32,
+    heedless: bool,
     now_us: u64,
 }
 
@@ -310,14 +354,43 @@ impl Sink for Acks<'_> {
 
     fn handle_command(&mut self, slot: Slot) -> Answer {
         let request = Record::from_bytes(slot.record);
-        if !self.done.setpoints.insert((self.epoch, request.seq())) {
-            let wrong = format!("setpoint {} of boot {} has come twice", request.seq(), self.epoch);
-            self.done.wrongs.push(wrong);
+        let operation = Command::decode(&request).ok().and_then(|request| request.operation());
+        let (seq, obeyed) = (request.seq(), &mut self.done.obeyed);
+        if self.heedless {
+            *obeyed = [None; 2];
         }
-        Answer::Ack(Command::ack(request, Status::Ok, request.value()))
+        let mut value = request.value();
+        let status = match operation {
+            Some(Operation::Stop | Operation::Clear) => {
+                if is_latest(&mut obeyed[0], seq) {
+                    self.done.stopped = operation == Some(Operation::Stop);
+                    self.done.stops += 1;
+                }
+                Status::Ok
+            }
+            // What was sent before the stop may come behind it.
+            Some(Operation::Setpoint) if self.done.stopped => Status::Refused,
+            Some(Operation::Setpoint) => {
+                if is_latest(&mut obeyed[1], seq) {
+                    self.done.held = Some(value);
+                }
+                value = self.done.held.unwrap_or(value);
+                if !self.done.setpoints.insert((self.epoch, seq)) {
+                    let boot = self.epoch;
+                    self.done.wrongs.push(format!("setpoint {seq} of boot {boot} has come twice"));
+                }
+                Status::Ok
+            }
+            other => {
+                self.done.wrongs.push(format!("the twin asks for {other:?}"));
+                Status::Refused
+            }
+        };
+        Answer::Ack(Command::ack(request, status, value))
     }
 
     fn handle_ack(&mut self, end: Slot) {
+        self.done.reads_open.remove(&end.hint);
         if end.flags & slot::ACK == 0 {
             return;
         }

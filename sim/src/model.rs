@@ -13,6 +13,9 @@ pub(crate) type Name = (DeviceId, u16);
 
 const WINDOW: usize = 16;
 
+/// Numbers are forgotten when there are so many.
+const SEEN_MAX: usize = 512;
+
 /// What is known of a sensor.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sensor {
@@ -29,7 +32,7 @@ pub(crate) struct Sensor {
 #[derive(Debug, Clone, Default)]
 struct Numbers {
     highest: u32,
-    /// Of the 64 below the highest.
+    /// Of the 64 below the highest, and some older ones that count no more.
     seen: BTreeSet<u32>,
 }
 
@@ -66,7 +69,7 @@ impl Model {
         }
         if self.named.insert((slot.session, name)) {
             // Without a hello, only another session tells of a boot.
-            if slot.epoch == 0 && sensor.session != slot.session {
+            if slot.epoch == 0 && sensor.epoch == 0 && sensor.session != slot.session {
                 sensor.begin_epoch(slot);
             }
             sensor.session = slot.session;
@@ -98,7 +101,7 @@ impl Sensor {
     }
 
     fn push(&mut self, lane: usize, slot: &Slot, record: &Record) -> Fate {
-        if slot.epoch != self.epoch && !self.begin_epoch(slot) {
+        if slot.epoch != self.epoch && slot.epoch != 0 && !self.begin_epoch(slot) {
             return Fate::Stale;
         }
         let seq = record.seq();
@@ -128,11 +131,12 @@ impl Sensor {
 impl Numbers {
     fn judge(&mut self, seq: u32) -> Fate {
         let ahead = seq.wrapping_sub(self.highest);
-        if ahead == 0 || self.seen.contains(&seq) {
+        let near = self.highest.wrapping_sub(seq) <= 64;
+        if ahead == 0 || (near && self.seen.contains(&seq)) {
             return Fate::Duplicate;
         }
         if ahead >= 1 << 31 {
-            if self.highest.wrapping_sub(seq) <= 64 {
+            if near {
                 self.seen.insert(seq);
             }
             return Fate::Stale;
@@ -143,7 +147,9 @@ impl Numbers {
             self.seen.insert(self.highest);
         }
         self.highest = seq;
-        self.seen.retain(|of| seq.wrapping_sub(*of) <= 64);
+        if self.seen.len() > SEEN_MAX {
+            self.seen.retain(|of| seq.wrapping_sub(*of) <= 64);
+        }
         Fate::Applied
     }
 }

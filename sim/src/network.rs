@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use std::net::SocketAddr;
 
 use crate::chance::Chance;
-use crate::scenario::{Fault, Kind, Scenario};
+use crate::scenario::{Fault, Kind, Runs, Scenario};
 
 /// Where the twin listens.
 pub(crate) const TWIN: SocketAddr =
@@ -40,8 +40,12 @@ struct Struck {
     /// Datagrams until the run of losses, or of none, ends.
     run: u32,
     losing: bool,
-    /// When the queue before a slow path is empty again.
+    /// When the queue before a slow path is empty again, or the one before has arrived.
     idle_ns: u64,
+    /// Run lengths of what passed and what was lost.
+    noted: Vec<u32>,
+    /// The run of those that are written down, and how much of it is used.
+    at: (usize, u32),
 }
 
 /// All paths.
@@ -50,6 +54,7 @@ pub(crate) struct Network {
     faults: Vec<Fault>,
     delays_us: BTreeMap<u32, u64>,
     addresses: BTreeMap<u32, SocketAddr>,
+    by_address: BTreeMap<SocketAddr, u32>,
     struck: BTreeMap<(u64, u32, Way), Struck>,
     flights: BinaryHeap<Reverse<Arrival>>,
     order: u64,
@@ -62,8 +67,10 @@ pub(crate) struct Network {
 impl Network {
     pub(crate) fn new(scenario: &Scenario) -> Self {
         let devices = scenario.devices.iter();
+        let by_address = devices.clone().map(|of| (address(of.number, 0), of.number)).collect();
         Self {
             seed: scenario.seed,
+            by_address,
             faults: scenario.faults.clone(),
             delays_us: devices.clone().map(|of| (of.number, of.delay_us)).collect(),
             addresses: devices.map(|of| (of.number, address(of.number, 0))).collect(),
@@ -78,13 +85,16 @@ impl Network {
 
     /// The device that has this address now.
     pub(crate) fn device_at(&self, address: SocketAddr) -> Option<u32> {
-        let mut addresses = self.addresses.iter();
-        addresses.find(|(_, of)| **of == address).map(|(device, _)| *device)
+        self.by_address.get(&address).copied()
     }
 
     /// Gives a device another address: another port, or another host too.
     pub(crate) fn move_device(&mut self, device: u32, times: u32) {
-        self.addresses.insert(device, address(device, times));
+        let to = address(device, times);
+        if let Some(from) = self.addresses.insert(device, to) {
+            self.by_address.remove(&from);
+        }
+        self.by_address.insert(to, device);
     }
 
     /// When the next datagram arrives.
@@ -110,11 +120,12 @@ impl Network {
         }
         let delay_ns = self.delays_us[&device] * 1_000;
         let mut flight = Passing { at_ns: now_ns + delay_ns, copies: 1, payload: payload.to_vec() };
-        for at in 0..self.faults.len() {
-            let fault = self.faults[at];
-            if fault.strikes(device, now_ns / 1_000) && !self.pass(&fault, device, way, &mut flight)
-            {
-                self.lost += 1;
+        let Self { faults, struck, seed, lost, .. } = self;
+        for fault in faults.iter().filter(|fault| fault.strikes(device, now_ns / 1_000)) {
+            let path = (fault.number, device, way);
+            let of_path = struck.entry(path).or_insert_with(|| Struck::new(*seed, path));
+            if !of_path.pass(fault, device, way, &mut flight) {
+                *lost += 1;
                 return;
             }
         }
@@ -127,46 +138,14 @@ impl Network {
         }
     }
 
-    /// What a fault makes of a datagram; false when it is lost.
-    fn pass(&mut self, fault: &Fault, device: u32, way: Way, flight: &mut Passing) -> bool {
-        let purpose = fault.number << 33 | u64::from(device) << 1 | u64::from(way == Way::ToTwin);
-        let seed = self.seed;
-        let fresh = || Struck {
-            chance: Chance::new(seed, purpose ^ 0xfa17),
-            run: 0,
-            losing: true,
-            idle_ns: 0,
-        };
-        let struck = self.struck.entry((fault.number, device, way)).or_insert_with(fresh);
-        match fault.kind {
-            Kind::Loss(probability) => return !struck.chance.happens(probability),
-            Kind::Bursts(losses, between) => return !struck.is_in_burst(losses, between),
-            Kind::Reorder(late_us) => {
-                flight.at_ns += struck.chance.between(0, late_us) * 1_000;
-            }
-            Kind::Duplicate(probability) => {
-                flight.copies += u64::from(struck.chance.happens(probability));
-            }
-            Kind::Delay(longer_us) => flight.at_ns += longer_us * 1_000,
-            Kind::Rate(bytes_per_s, queue_bytes) => {
-                return struck.is_carried(bytes_per_s, queue_bytes, flight);
-            }
-            Kind::BlackHole(bytes) => return flight.payload.len() <= bytes,
-            Kind::Partition => return false,
-            Kind::Deaf => return way == Way::ToTwin,
-            Kind::Corrupt(probability) => {
-                if struck.chance.happens(probability) {
-                    let bit = struck.chance.between(0, flight.payload.len() as u64 * 8 - 1);
-                    flight.payload[bit as usize / 8] ^= 1 << (bit % 8);
-                }
-            }
-            Kind::Address
-            | Kind::Reboot
-            | Kind::StallWorkers
-            | Kind::StallTicks
-            | Kind::ClockJump(_) => {}
-        }
-        true
+    /// What the faults that lose by chance have lost, by the number of the fault.
+    pub(crate) fn losses(&self) -> Vec<(u64, Runs)> {
+        let noted = self.struck.iter().filter(|(_, struck)| !struck.noted.is_empty());
+        let runs = noted.map(|(&(fault, device, way), struck)| {
+            let (to_twin, lengths) = (way == Way::ToTwin, struck.noted.clone());
+            (fault, Runs { device, to_twin, lengths })
+        });
+        runs.collect()
     }
 }
 
@@ -178,6 +157,95 @@ struct Passing {
 }
 
 impl Struck {
+    fn new(seed: u64, (fault, device, way): (u64, u32, Way)) -> Self {
+        let purpose = fault << 33 | u64::from(device) << 1 | u64::from(way == Way::ToTwin);
+        Self {
+            chance: Chance::new(seed, purpose ^ 0xfa17),
+            run: 0,
+            losing: true,
+            idle_ns: 0,
+            noted: Vec::new(),
+            at: (0, 0),
+        }
+    }
+
+    /// What a fault makes of a datagram; false when it is lost.
+    fn pass(&mut self, fault: &Fault, device: u32, way: Way, flight: &mut Passing) -> bool {
+        match fault.kind {
+            Kind::Loss(_) | Kind::Bursts(..) => {
+                let lost = self.is_lost(fault, device, way);
+                self.note(lost);
+                return !lost;
+            }
+            Kind::Reorder(late_us) => flight.at_ns += self.chance.between(0, late_us) * 1_000,
+            Kind::Jitter(late_us) => {
+                flight.at_ns += self.chance.between(0, late_us) * 1_000;
+                flight.at_ns = flight.at_ns.max(self.idle_ns);
+                self.idle_ns = flight.at_ns;
+            }
+            Kind::Duplicate(probability) => {
+                flight.copies += u64::from(self.chance.happens(probability));
+            }
+            Kind::Delay(longer_us) => flight.at_ns += longer_us * 1_000,
+            Kind::Rate(bytes_per_s, queue_bytes) => {
+                return self.is_carried(bytes_per_s, queue_bytes, fault.until_us, flight);
+            }
+            Kind::BlackHole(bytes) => return flight.payload.len() <= bytes,
+            Kind::Partition => return false,
+            Kind::Deaf => return way == Way::ToTwin,
+            Kind::Corrupt(probability) => {
+                if self.chance.happens(probability) {
+                    let bit = self.chance.between(0, flight.payload.len() as u64 * 8 - 1);
+                    flight.payload[bit as usize / 8] ^= 1 << (bit % 8);
+                }
+            }
+            Kind::Address
+            | Kind::Reboot
+            | Kind::StallWorkers
+            | Kind::StallTicks
+            | Kind::ClockJump(_)
+            | Kind::Flood(_)
+            | Kind::Stop => {}
+        }
+        true
+    }
+
+    fn is_lost(&mut self, fault: &Fault, device: u32, way: Way) -> bool {
+        if let Some(runs) = &fault.runs {
+            let of_path = |of: &&Runs| of.device == device && of.to_twin == (way == Way::ToTwin);
+            let lengths = runs.iter().find(of_path).map_or(&[][..], |of| &of.lengths);
+            return self.is_written(lengths);
+        }
+        match fault.kind {
+            Kind::Loss(probability) => self.chance.happens(probability),
+            Kind::Bursts(losses, between) => self.is_in_burst(losses, between),
+            _ => false,
+        }
+    }
+
+    /// Whether the next datagram falls into a losing run of these.
+    fn is_written(&mut self, lengths: &[u32]) -> bool {
+        while let Some(&length) = lengths.get(self.at.0) {
+            if self.at.1 < length {
+                self.at.1 += 1;
+                return self.at.0 % 2 == 1;
+            }
+            self.at = (self.at.0 + 1, 0);
+        }
+        false
+    }
+
+    fn note(&mut self, lost: bool) {
+        // Runs that pass have even places.
+        if self.noted.is_empty() {
+            self.noted.push(0);
+        }
+        if self.noted.len().is_multiple_of(2) != lost {
+            self.noted.push(0);
+        }
+        *self.noted.last_mut().expect("there is a run because one was pushed") += 1;
+    }
+
     /// The next datagram of a pattern of run lengths.
     fn is_in_burst(&mut self, losses: f64, between: f64) -> bool {
         if self.run == 0 {
@@ -188,14 +256,21 @@ impl Struck {
         self.losing
     }
 
-    fn is_carried(&mut self, bytes_per_s: u64, queue_bytes: u64, flight: &mut Passing) -> bool {
+    fn is_carried(
+        &mut self,
+        bytes_per_s: u64,
+        queue_bytes: u64,
+        until_us: u64,
+        flight: &mut Passing,
+    ) -> bool {
         let waiting_ns = self.idle_ns.saturating_sub(flight.at_ns);
         let bytes = flight.payload.len() as u64;
         if waiting_ns * bytes_per_s / 1_000_000_000 + bytes > queue_bytes {
             return false;
         }
         self.idle_ns = self.idle_ns.max(flight.at_ns) + bytes * 1_000_000_000 / bytes_per_s;
-        flight.at_ns = self.idle_ns;
+        // What still waits when the fault ends goes at once.
+        flight.at_ns = self.idle_ns.min(flight.at_ns.max(until_us * 1_000));
         true
     }
 }

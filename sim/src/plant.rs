@@ -15,6 +15,7 @@ use twin::capture::{
 };
 use twin::config::Config;
 use twin::interval::{IntervalConsumer, IntervalProducer, exchange};
+use twin::order::orders;
 use twin::stats::TwinStats;
 use twin::world::{ACTUATOR_ID, LaneCapacities, Lanes, Limits, Rule, World, WorldOptions, lanes};
 use wire::SensorType;
@@ -23,11 +24,14 @@ use crate::chance::Chance;
 use crate::check::Check;
 use crate::crypto;
 use crate::device::Device;
+use crate::flood::Flood;
 use crate::network::{Network, Way};
+use crate::operator::Operator;
+use crate::queues::Queues;
 use crate::sabotage::Sabotage;
 use crate::samples::Timing;
-use crate::scenario::{Kind, Scenario};
-use crate::worker::Worker;
+use crate::scenario::{Kind, Runs, Scenario};
+use crate::worker::{SESSIONS_MAX, Worker};
 
 /// Something that may not be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +65,10 @@ pub struct Outcome {
     pub records: u64,
     /// Sessions that devices opened.
     pub sessions: u64,
+    /// Orders of the operator that ended, by [`twin::order::Outcome::index`].
+    pub orders: [u64; twin::order::Outcome::NAMES.len()],
+    /// What faults lost by chance, by the number of the fault.
+    pub losses: Vec<(u64, Runs)>,
     /// How long things took.
     pub timing: Timing,
     /// Virtual time of the run, in microseconds.
@@ -73,6 +81,8 @@ const TAP_CELLS: usize = SEGMENT_CELLS_MAX;
 const STEP_NS: u64 = 5_000;
 /// How long devices may take to leave.
 const LEAVE_US: u64 = 3_000_000;
+/// Latencies of the twin itself are nobody's here: they are thrown away so often, in ticks.
+const FORGET_EVERY: u64 = 1 << 12;
 /// The pace of the checks between twin and devices, in ticks.
 const DEVICES_EVERY: u64 = 50;
 
@@ -102,6 +112,8 @@ pub fn run_sabotaged(scenario: &Scenario, sabotage: Option<Sabotage>) -> Outcome
         datagrams: [plant.network.sent, plant.network.lost],
         records: plant.check.records,
         sessions,
+        orders: plant.operator.ended,
+        losses: plant.network.losses(),
         timing,
         simulated_us: plant.at_ns / 1_000,
     }
@@ -115,9 +127,13 @@ struct Plant<'a> {
     jumped_ns: u64,
     network: Network,
     devices: Vec<Device>,
+    /// When the first of them has something to do.
+    devices_ns: u64,
     /// Faults that strike once, and have.
     struck: BTreeSet<u64>,
     moves: u32,
+    floods: Vec<Flood>,
+    operator: Operator,
     workers: Vec<Worker>,
     steering: Steering,
     world: World,
@@ -130,6 +146,7 @@ struct Plant<'a> {
     consumer: IntervalConsumer,
     tick: u64,
     check: Check,
+    queues: Queues,
     sabotage: Option<Sabotage>,
     hashes: Vec<u64>,
 }
@@ -149,6 +166,10 @@ impl<'a> Plant<'a> {
         lanes.tap = Some(tap);
         let (producer, consumer, interval) = exchange(0);
         let devices = scenario.devices.iter().map(|plan| Device::new(*plan, scenario.seed, base));
+        let floods = scenario.faults.iter().filter_map(|of| Flood::of(of, scenario.seed, base));
+        let (desk, orders) = orders();
+        let mut world = World::new(options(scenario), stats, interval);
+        world.command(orders);
         Self {
             scenario,
             base,
@@ -156,11 +177,14 @@ impl<'a> Plant<'a> {
             jumped_ns: 0,
             network: Network::new(scenario),
             devices: devices.collect(),
+            devices_ns: 0,
             struck: BTreeSet::new(),
             moves: 0,
+            floods: floods.collect(),
+            operator: Operator::new(scenario, desk),
             workers,
             steering,
-            world: World::new(options(scenario), stats, interval),
+            world,
             lanes,
             consumed,
             cells: Vec::new(),
@@ -169,6 +193,7 @@ impl<'a> Plant<'a> {
             consumer,
             tick: 0,
             check: Check::default(),
+            queues: Queues::new(scenario),
             sabotage: None,
             hashes: Vec::new(),
         }
@@ -181,8 +206,10 @@ impl<'a> Plant<'a> {
         }
         let (unix_ns, tick_us) = (self.now().unix_ns, 1_000_000 / u64::from(self.scenario.hz));
         self.check.healed(&self.devices, &self.world, unix_ns, tick_us);
+        self.check.wrong = self.check.wrong.take().or_else(|| self.operator.healed());
         self.check.devices(&self.devices, &self.world, &self.lanes);
         self.devices.iter_mut().for_each(Device::leave);
+        self.devices_ns = 0;
         self.check.leaving = true;
         let left = |plant: &Self| plant.workers.iter().all(|of| of.engine.open_sessions() == 0);
         let violation = self.run_to(until_ns + LEAVE_US * 1_000, left);
@@ -242,12 +269,18 @@ impl<'a> Plant<'a> {
 
     fn step(&mut self) {
         let workers = self.workers.iter().map(|worker| self.wake_ns(worker)).min();
-        let devices = self.devices.iter().map(|device| device.next_ns(self.base)).min();
-        let next = [self.network.next_ns(), devices, workers, Some(self.tick_ns(self.tick))];
+        let floods = self.floods.iter().map(|flood| flood.next_ns).min();
+        let (ordered, tick) = (Some(self.operator.next_ns), Some(self.tick_ns(self.tick)));
+        let devices = Some(self.devices_ns);
+        let next = [self.network.next_ns(), devices, workers, floods, ordered, tick];
         let next_ns = next.into_iter().flatten().min().unwrap_or(u64::MAX);
         // A timer may be due already when it is armed, and a wheel tells its slot and not the moment in it.
         self.at_ns = next_ns.max(self.at_ns + STEP_NS);
         self.strike();
+        let now = self.now();
+        let scenario = self.scenario;
+        self.operator.turn(scenario, &self.devices, &self.world, now, self.at_ns);
+        self.flood();
         let mut heard = BTreeSet::new();
         while let Some(arrival) = self.network.poll(self.at_ns) {
             match arrival.way {
@@ -320,32 +353,52 @@ impl<'a> Plant<'a> {
                         self.moves += 1;
                         self.network.move_device(device.plan.number, self.moves);
                     }
-                    Kind::Reboot => device.reboot(now, self.at_ns),
+                    Kind::Reboot => {
+                        device.reboot(now, self.at_ns);
+                        self.devices_ns = 0;
+                    }
                     _ => {}
                 }
             }
         }
     }
 
+    /// What floods send is there at once: it has no path of its own.
+    fn flood(&mut self) {
+        let now = self.now();
+        for at in 0..self.floods.len() {
+            let mut sent = Vec::new();
+            let send = &mut |from, payload: &[u8]| sent.push((from, payload.to_vec()));
+            self.floods[at].turn(now, self.at_ns, send);
+            for (from, payload) in sent {
+                self.receive(from, &payload);
+            }
+        }
+    }
+
     /// Gives a datagram to the worker to which the kernel would, and from there to the one that knows its session.
     fn receive(&mut self, from: SocketAddr, payload: &[u8]) {
-        let spread = usize::from(from.port()) + from.to_string().len();
-        let arrived = spread % self.workers.len();
+        let arrived = usize::from(from.port()) % self.workers.len();
         let owner = self.steering.owner(payload).filter(|owner| *owner < self.workers.len());
         let now = self.twin_now();
         self.workers[owner.unwrap_or(arrived)].receive(now, self.at_ns, from, payload);
     }
 
     fn turn_devices(&mut self, heard: &BTreeSet<u32>) {
+        if heard.is_empty() && self.devices_ns > self.at_ns {
+            return;
+        }
         let now = self.now();
+        self.devices_ns = u64::MAX;
         for device in &mut self.devices {
             let number = device.plan.number;
-            if heard.contains(&number) || device.next_ns(self.base) <= self.at_ns {
+            if heard.contains(&number) || device.next_ns <= self.at_ns {
                 let (network, at_ns) = (&mut self.network, self.at_ns);
                 device.turn(now, at_ns, &mut |_, payload| {
                     network.send(at_ns, number, Way::ToTwin, payload);
                 });
             }
+            self.devices_ns = self.devices_ns.min(device.next_ns);
         }
     }
 
@@ -372,7 +425,9 @@ impl<'a> Plant<'a> {
             return;
         }
         let unix_ns = self.twin_now().unix_ns;
+        self.queues.before(&mut self.lanes);
         self.world.tick(&mut self.lanes, self.tick, &mut || unix_ns);
+        let starved = self.queues.after(&mut self.lanes);
         self.tick += 1;
         self.hashes.push(self.world.state_hash());
         for (lane, worker) in self.lanes.workers_mut().iter_mut().zip(&mut self.workers) {
@@ -394,8 +449,14 @@ impl<'a> Plant<'a> {
         }
         let now_us = self.now().unix_ns / 1_000;
         self.check.tick(&self.cells, &self.world, &self.lanes, now_us);
+        self.check.sessions(&mut self.workers, &self.lanes);
+        let wrong = self.check.wrong.take();
+        self.check.wrong = wrong.or(starved).or_else(|| self.operator.wrong.take());
         if self.tick.is_multiple_of(DEVICES_EVERY) {
             self.check.devices(&self.devices, &self.world, &self.lanes);
+            self.check.bounds(self.scenario, &self.workers, &self.world);
+        }
+        if self.tick.is_multiple_of(FORGET_EVERY) {
             self.producer.swap(self.world.interval_mut(), self.at_ns);
             while let Some(interval) = self.consumer.poll() {
                 self.consumer.recycle(interval);
@@ -416,8 +477,9 @@ fn options(scenario: &Scenario) -> WorldOptions {
     let mut options = WorldOptions::new(&Config::default(), [11, 13]);
     options.hz = scenario.hz;
     options.entities_max = 1 << 12;
-    options.sessions_max = 1 << 10;
+    options.sessions_max = SESSIONS_MAX;
     options.drain = scenario.drain;
+    options.outlier_us = 10_000;
     options.limits = [Limits::new(80.0, 0.0, 2.0); SensorType::COUNT];
     let rule = Rule {
         sensor_type: SensorType::Temperature,

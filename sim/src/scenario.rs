@@ -24,6 +24,8 @@ pub struct DevicePlan {
     pub hello: bool,
     /// Delay of its path, one way, in microseconds.
     pub delay_us: u64,
+    /// Whether it obeys commands that later ones have overtaken, which PROTOCOL.md#t3 forbids.
+    pub heedless: bool,
 }
 
 /// What a fault does.
@@ -35,6 +37,8 @@ pub enum Kind {
     Bursts(f64, f64),
     /// Each datagram may be late by as much, in microseconds, so that later ones overtake it.
     Reorder(u64),
+    /// Each datagram may be late by as much, in microseconds, and those behind it wait for it.
+    Jitter(u64),
     /// Each datagram comes twice with this probability.
     Duplicate(f64),
     /// Everything takes so much longer, in microseconds.
@@ -59,10 +63,26 @@ pub enum Kind {
     StallTicks,
     /// The twin's wall clock jumps ahead by so many microseconds.
     ClockJump(u64),
+    /// So many handshakes a second are begun by sources that never go on with them.
+    Flood(u64),
+    /// An operator stops the plant, and clears the stop at the end of the fault.
+    Stop,
+}
+
+/// Which datagrams a fault loses on a path, as lengths of runs: so many pass, so many are lost, and so on. Behind the last
+/// run all pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Runs {
+    /// The device whose path it is.
+    pub device: u32,
+    /// To the twin, or from it.
+    pub to_twin: bool,
+    /// The lengths, the first of a run that passes.
+    pub lengths: Vec<u32>,
 }
 
 /// A fault, where and when.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Fault {
     /// Begin, in microseconds since the start.
     pub from_us: u64,
@@ -74,6 +94,8 @@ pub struct Fault {
     pub kind: Kind,
     /// Makes its draws its own, so that they stay when another fault is cut out.
     pub number: u64,
+    /// What [`Kind::Loss`] and [`Kind::Bursts`] lose, written down; nothing where it is drawn.
+    pub runs: Option<Vec<Runs>>,
 }
 
 /// Everything that a run is made of.
@@ -93,6 +115,8 @@ pub struct Scenario {
     pub drain: [usize; 3],
     /// Whether a rule commands the actuators.
     pub rule: bool,
+    /// Between two orders of an operator, in microseconds; 0 for none.
+    pub order_every_us: u64,
     /// The devices.
     pub devices: Vec<DevicePlan>,
     /// The faults.
@@ -109,13 +133,36 @@ struct Size {
     devices: u64,
     faults: u64,
     faults_ms: u64,
+    /// Between two batches of a device, in microseconds.
+    periods_us: &'static [u64],
 }
 
 impl Size {
     /// Small enough for hundreds of them in a test.
-    const SMALL: Self = Self { devices: 5, faults: 6, faults_ms: 700 };
+    const SMALL: Self = Self {
+        devices: 5,
+        faults: 6,
+        faults_ms: 700,
+        periods_us: &[2_000, 5_000, 10_000, 20_000, 50_000],
+    };
     /// For hours.
-    const LARGE: Self = Self { devices: 40, faults: 16, faults_ms: 6_000 };
+    const LARGE: Self = Self { devices: 40, faults: 16, faults_ms: 6_000, ..Self::SMALL };
+    /// Many devices that say little.
+    const SLOW: Self = Self {
+        devices: 80,
+        faults: 16,
+        faults_ms: 12_000,
+        periods_us: &[100_000, 200_000, 500_000, 1_000_000],
+    };
+
+    /// Most are small.
+    fn draw(chance: &mut Chance) -> Self {
+        match chance.between(0, 31) {
+            0 => Self::LARGE,
+            1..=4 => Self::SLOW,
+            _ => Self::SMALL,
+        }
+    }
 }
 
 const PURPOSE: u64 = 0x5ce0;
@@ -123,11 +170,11 @@ const PURPOSE: u64 = 0x5ce0;
 const HEAL_US: u64 = 4_000_000;
 
 impl Scenario {
-    /// The scenario of a seed: small for most seeds, large for one in sixteen where `large` allows it.
+    /// The scenario of a seed: small, or where `large` allows it, large for one seed in 32 and slow for one in eight.
     #[must_use]
     pub fn draw(seed: u64, large: bool) -> Self {
         let mut chance = Chance::new(seed, PURPOSE);
-        let size = if large && chance.happens(1.0 / 16.0) { Size::LARGE } else { Size::SMALL };
+        let size = if large { Size::draw(&mut chance) } else { Size::SMALL };
         let devices = 1 + chance.between(0, size.devices - 1) as u32;
         let faults_end_us = 1_000 * chance.between(size.faults_ms / 4, size.faults_ms);
         let small_rings = chance.happens(0.2);
@@ -139,11 +186,16 @@ impl Scenario {
             rings: if small_rings { [64, 64, 64] } else { [4096, 1024, 256] },
             drain: [4096, 1024, 256],
             rule: chance.happens(0.7),
-            devices: (0..devices).map(|number| DevicePlan::draw(number, &mut chance)).collect(),
+            order_every_us: chance.pick(&[0, 7_000, 40_000, 300_000]),
+            devices: (0..devices)
+                .map(|number| DevicePlan::draw(number, &size, &mut chance))
+                .collect(),
             faults: Vec::new(),
             faults_end_us,
             heal_us: HEAL_US,
         };
+        let slowest_us = scenario.devices.iter().map(|of| of.period_us).max().unwrap_or(0);
+        scenario.heal_us += 3 * slowest_us;
         let load = scenario.twice_the_load();
         if chance.happens(0.2) {
             scenario.drain = load;
@@ -152,13 +204,42 @@ impl Scenario {
         for (ring, load) in scenario.rings.iter_mut().zip(load) {
             *ring = (*ring).max(2 * load).next_power_of_two();
         }
-        let kinds: Vec<u64> = (0..chance.between(1, 4)).map(|_| chance.between(0, 14)).collect();
+        let kinds: Vec<u64> = (0..chance.between(1, 4)).map(|_| chance.between(0, 17)).collect();
         for number in 0..chance.between(0, size.faults) {
             let kind = Kind::draw(chance.pick(&kinds), &mut chance);
             let fault = Fault::draw(number, kind, &scenario, &mut chance);
             scenario.faults.push(fault);
         }
         scenario
+    }
+
+    /// A plant of so many devices, each with one sensor at 100 Hz, that runs for a minute without faults.
+    #[must_use]
+    pub fn steady(seed: u64, devices: u32) -> Self {
+        let device = |number| DevicePlan {
+            number,
+            sensors: 1,
+            period_us: 10_000,
+            t2_every: 0,
+            t3_every: 0,
+            hello: true,
+            delay_us: 200,
+            heedless: false,
+        };
+        Self {
+            seed,
+            workers: 1,
+            hz: 100,
+            rest_us: 1_000,
+            rings: [4096, 1024, 256],
+            drain: [4096, 1024, 256],
+            rule: false,
+            order_every_us: 0,
+            devices: (0..devices).map(device).collect(),
+            faults: Vec::new(),
+            faults_end_us: 0,
+            heal_us: 60_000_000,
+        }
     }
 
     /// Budgets that suffice, and that a backlog has to use.
@@ -183,15 +264,16 @@ impl Scenario {
 }
 
 impl DevicePlan {
-    fn draw(number: u32, chance: &mut Chance) -> Self {
+    fn draw(number: u32, size: &Size, chance: &mut Chance) -> Self {
         Self {
             number,
             sensors: chance.between(1, 6) as u16,
-            period_us: chance.pick(&[2_000, 5_000, 10_000, 20_000, 50_000]),
+            period_us: chance.pick(size.periods_us),
             t2_every: chance.pick(&[0, 1, 3, 10]),
             t3_every: chance.pick(&[0, 2, 7, 30]),
             hello: chance.happens(0.85),
             delay_us: chance.pick(&[50, 200, 1_000, 10_000, 40_000]),
+            heedless: false,
         }
     }
 }
@@ -213,13 +295,21 @@ impl Kind {
             11 => Self::Reboot,
             12 => Self::StallWorkers,
             13 => Self::StallTicks,
-            _ => Self::ClockJump(chance.pick(&[1_000, 1_000_000, 3_600_000_000])),
+            14 => Self::ClockJump(chance.pick(&[1_000, 1_000_000, 3_600_000_000])),
+            15 => Self::Jitter(chance.pick(&[100, 3_000, 60_000])),
+            16 => Self::Flood(chance.pick(&[100, 1_000, 3_000])),
+            _ => Self::Stop,
         }
     }
 
     /// Whether it strikes the twin and no path.
     const fn is_of_twin(self) -> bool {
         matches!(self, Self::StallWorkers | Self::StallTicks | Self::ClockJump(_))
+    }
+
+    /// Whether it loses datagrams by chance.
+    pub(crate) const fn loses(self) -> bool {
+        matches!(self, Self::Loss(_) | Self::Bursts(..))
     }
 }
 
@@ -235,13 +325,20 @@ impl Fault {
             device: scenario.devices.get(device).map(|device| device.number),
             kind,
             number,
+            runs: None,
         }
+    }
+
+    /// Whether it strikes now.
+    #[must_use]
+    pub fn is_on(&self, at_us: u64) -> bool {
+        (self.from_us..self.until_us).contains(&at_us)
     }
 
     /// Whether it strikes this device now.
     #[must_use]
     pub fn strikes(&self, device: u32, at_us: u64) -> bool {
-        self.device.is_none_or(|of| of == device) && (self.from_us..self.until_us).contains(&at_us)
+        self.device.is_none_or(|of| of == device) && self.is_on(at_us)
     }
 }
 
@@ -251,7 +348,7 @@ impl fmt::Display for Scenario {
         const LISTED: usize = 8;
         writeln!(
             f,
-            "seed {}: {} devices, {} workers resting {} us, {} Hz, rings {:?}, drain {:?}, rule {}, faults for {} ms, {} ms to heal",
+            "seed {}: {} devices, {} workers resting {} us, {} Hz, rings {:?}, drain {:?}, rule {}, an order every {} us, faults for {} ms, {} ms to heal",
             self.seed,
             self.devices.len(),
             self.workers,
@@ -260,21 +357,31 @@ impl fmt::Display for Scenario {
             self.rings,
             self.drain,
             self.rule,
+            self.order_every_us,
             self.faults_end_us / 1000,
             self.heal_us / 1000,
         )?;
         for device in self.devices.iter().take(LISTED) {
-            let DevicePlan { number, sensors, period_us, t2_every, t3_every, hello, delay_us } =
-                device;
+            let DevicePlan {
+                number, sensors, period_us, t2_every, t3_every, hello, delay_us, ..
+            } = device;
             writeln!(
                 f,
                 "  device {number}: {sensors} sensors every {period_us} us, T2 every {t2_every}, T3 every {t3_every}, hello {hello}, path {delay_us} us"
             )?;
         }
         for fault in self.faults.iter().take(LISTED + 1) {
-            let Fault { from_us, until_us, device, kind, number } = fault;
+            let Fault { from_us, until_us, device, kind, number, runs } = fault;
             let device = device.map_or_else(|| "all".to_owned(), |device| device.to_string());
-            writeln!(f, "  fault {number}: {from_us} to {until_us} us, device {device}, {kind:?}")?;
+            let lost = |of: &Runs| of.lengths.iter().skip(1).step_by(2).sum::<u32>();
+            let written = runs.iter().flatten().map(lost).sum::<u32>();
+            let written = runs
+                .as_ref()
+                .map_or_else(String::new, |_| format!(", {written} losses written down"));
+            writeln!(
+                f,
+                "  fault {number}: {from_us} to {until_us} us, device {device}, {kind:?}{written}"
+            )?;
         }
         let more = [
             self.devices.len().saturating_sub(LISTED),

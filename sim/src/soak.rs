@@ -33,9 +33,15 @@ pub struct Args {
     /// Draws large scenarios too.
     #[arg(long)]
     large: bool,
+    /// Runs the plant of the speed figure instead: so many devices at 100 Hz for a minute, without faults.
+    #[arg(long, value_name = "DEVICES")]
+    speed: Option<u32>,
     /// Prints every scenario.
     #[arg(long)]
     verbose: bool,
+    /// Prints the sum as a JSON object.
+    #[arg(long)]
+    json: bool,
     /// Writes failing seeds, what they broke, and the least of them into this folder.
     #[arg(long)]
     keep: Option<PathBuf>,
@@ -69,13 +75,14 @@ pub fn soak(args: &Args) -> anyhow::Result<ExitCode> {
         }
         one(args, seed, &mut sum)?;
     }
-    say(&sum, clock.now().instant - began);
+    say(args, &sum, clock.now().instant - began);
     Ok(if sum.failed > 0 { ExitCode::from(3) } else { ExitCode::SUCCESS })
 }
 
 #[expect(clippy::print_stdout, reason = "the verdict is the result")]
 fn one(args: &Args, seed: u64, sum: &mut Sum) -> anyhow::Result<()> {
-    let scenario = Scenario::draw(seed, args.large);
+    let drawn = || Scenario::draw(seed, args.large);
+    let scenario = args.speed.map_or_else(drawn, |devices| Scenario::steady(seed, devices));
     if args.verbose {
         println!("{scenario}");
     }
@@ -105,17 +112,26 @@ fn one(args: &Args, seed: u64, sum: &mut Sum) -> anyhow::Result<()> {
 }
 
 #[expect(clippy::print_stdout, reason = "the sum is the result")]
-fn say(sum: &Sum, elapsed: Duration) {
+fn say(args: &Args, sum: &Sum, elapsed: Duration) {
+    let Sum { seeds, failed, records, datagrams, sessions, device_us, simulated_us } = sum;
+    let (device_s, simulated_s) = (*device_us as f64 / 1e6, *simulated_us as f64 / 1e6);
+    let elapsed_s = elapsed.as_secs_f64();
+    if args.json {
+        let Args { from, step, large, .. } = args;
+        return println!(
+            "{{\"from\": {from}, \"step\": {step}, \"large\": {large}, \"seeds\": {seeds}, \"failed\": {failed}, \"device_s\": {device_s:.1}, \"simulated_s\": {simulated_s:.1}, \"records\": {records}, \"datagrams\": {datagrams}, \"sessions\": {sessions}, \"cpu_s\": {:.2}, \"elapsed_s\": {elapsed_s:.2}}}",
+            cpu_s(),
+        );
+    }
     println!(
-        "{} seeds, {} failed; {:.0} device-seconds, {} records, {} datagrams, {} sessions in {:.1} s: {:.1} times real time, {:.0} device-seconds a second",
-        sum.seeds,
-        sum.failed,
-        sum.device_us as f64 / 1e6,
-        sum.records,
-        sum.datagrams,
-        sum.sessions,
-        elapsed.as_secs_f64(),
-        sum.simulated_us as f64 / 1e6 / elapsed.as_secs_f64(),
-        sum.device_us as f64 / 1e6 / elapsed.as_secs_f64(),
+        "{seeds} seeds, {failed} failed; {device_s:.0} device-seconds, {records} records, {datagrams} datagrams, {sessions} sessions in {elapsed_s:.1} s: {:.1} times real time, {:.0} device-seconds a second",
+        simulated_s / elapsed_s,
+        device_s / elapsed_s,
     );
+}
+
+/// CPU time of this process so far, in seconds.
+fn cpu_s() -> f64 {
+    let (user_ns, system_ns) = netloop::process_cpu().unwrap_or_default();
+    (user_ns + system_ns) as f64 / 1e9
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::BytesMut;
 use netloop::{
-    Datagram, Engine, Naming, Now, Port, RingPort, SessionLimits, Steering, WorkerNumber,
-    WorkerStats,
+    Datagram, Engine, Naming, Now, Port, RingPort, SessionEvent, SessionLimits, Steering,
+    WorkerNumber, WorkerStats,
 };
 
 use crate::crypto;
@@ -15,6 +15,9 @@ use crate::crypto;
 const SEGMENTS_MAX: usize = 10;
 /// A worker whose records wait for room in a ring looks again after this.
 const BACKLOG_RETRY_NS: u64 = 100_000;
+
+/// Sessions that all workers together may hold.
+pub(crate) const SESSIONS_MAX: usize = 1 << 10;
 
 /// One worker.
 pub(crate) struct Worker {
@@ -25,6 +28,8 @@ pub(crate) struct Worker {
     /// When it takes its next turn, if anything asked for one.
     pub(crate) wake_ns: Option<u64>,
     last_turn_ns: u64,
+    /// Sessions that have closed since this was last emptied.
+    pub(crate) closed: Vec<SessionEvent>,
     buffer: Vec<u8>,
 }
 
@@ -39,7 +44,8 @@ impl Worker {
     ) -> (Vec<Self>, Steering) {
         let count = ports.len() as u8;
         let naming = |index| Naming { seed, worker: WorkerNumber::new(index, count) };
-        let limits = limits();
+        let sessions_max = SESSIONS_MAX / usize::from(count);
+        let limits = SessionLimits { sessions_max, ..limits() };
         let tls = crypto::server();
         let made = (0..count).zip(ports).zip(stats).map(|((index, port), stats)| Self {
             engine: Engine::server(tls.clone(), limits.clone(), now, naming(index)),
@@ -48,6 +54,7 @@ impl Worker {
             rest_ns: rest_us * 1_000,
             wake_ns: None,
             last_turn_ns: 0,
+            closed: Vec::new(),
             buffer: Vec::new(),
         });
         (made.collect(), Steering::new(&naming(0)))
@@ -75,11 +82,13 @@ impl Worker {
         self.engine.handle_timeouts(now, &mut self.port);
         while self.port.poll_outbound(&mut self.engine, now) {}
         while let Some(event) = self.engine.poll_event() {
+            let closed = matches!(event, SessionEvent::Closed { .. }).then_some(event);
             if let Err(event) = self.port.handle_event(event) {
                 self.engine.return_event(event);
                 self.wake(now_ns + BACKLOG_RETRY_NS);
                 break;
             }
+            self.closed.extend(closed);
         }
         while let Some(transmit) = self.engine.poll_transmit(now, SEGMENTS_MAX, &mut self.buffer) {
             let segment = transmit.segment_size.unwrap_or(transmit.size);

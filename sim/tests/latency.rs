@@ -22,10 +22,17 @@ fn plant(seed: u64, kind: Option<Kind>, length_us: u64) -> Scenario {
         t3_every: 10,
         hello: true,
         delay_us: 1_000,
+        heedless: false,
     };
     let from_us = (FAULTS_US - length_us) / 2;
-    let fault =
-        |kind| Fault { from_us, until_us: from_us + length_us, device: None, kind, number: 0 };
+    let fault = |kind| Fault {
+        from_us,
+        until_us: from_us + length_us,
+        device: None,
+        kind,
+        number: 0,
+        runs: None,
+    };
     Scenario {
         seed,
         workers: 1,
@@ -34,6 +41,7 @@ fn plant(seed: u64, kind: Option<Kind>, length_us: u64) -> Scenario {
         rings: [4096, 1024, 256],
         drain: [4096, 1024, 256],
         rule: true,
+        order_every_us: 0,
         devices: (0..10).map(device).collect(),
         faults: kind.map(fault).into_iter().collect(),
         faults_end_us: FAULTS_US,
@@ -71,6 +79,7 @@ fn latencies_are_those_of_the_golden_file() {
         ("clock jump 1 h", Some(Kind::ClockJump(3_600_000_000)), FAULTS_US),
         ("no tick for 200 ms", Some(Kind::StallTicks), 200_000),
         ("no worker for 200 ms", Some(Kind::StallWorkers), 200_000),
+        ("2,000 handshakes/s", Some(Kind::Flood(2_000)), FAULTS_US),
     ];
     let mut text = String::from(
         "Simulated latency in microseconds: 10 devices, 2 sensors at 100 Hz, path 1 ms, 1,000 Hz, rest 1 ms.\n\n",

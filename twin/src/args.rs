@@ -9,6 +9,7 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use uuid::Uuid;
 
+use crate::client::{Client, ClientError};
 use crate::config::Layers;
 
 /// Something failed; a line on stderr says what.
@@ -371,6 +372,30 @@ pub struct SurfaceArgs {
     /// File whose first line is the token of the twin.
     #[arg(long, global = true, value_name = "FILE", env = "POLLUX_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
+    /// Asks over TLS: the authorities of the twin's http.cert, PEM.
+    #[arg(long, global = true, value_name = "FILE", env = "POLLUX_CA")]
+    pub ca: Option<PathBuf>,
+    /// The certificate to show, where the twin has an http.client_ca, PEM.
+    #[arg(long, global = true, value_name = "FILE", requires_all = ["ca", "key"])]
+    pub cert: Option<PathBuf>,
+    /// Its key, PEM.
+    #[arg(long, global = true, value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
+}
+
+impl SurfaceArgs {
+    /// A client that asks there.
+    ///
+    /// # Errors
+    /// A file cannot be used.
+    pub fn client(&self) -> Result<Client, ClientError> {
+        let client = Client::new(&self.addr, self.token_file.as_deref())?;
+        let identity = self.cert.as_deref().zip(self.key.as_deref());
+        match &self.ca {
+            None => Ok(client),
+            Some(ca) => client.over_tls(ca, identity),
+        }
+    }
 }
 
 /// Form of a list on stdout.

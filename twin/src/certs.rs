@@ -17,7 +17,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use authority::Authority;
-pub use authority::{AUTHORITY_DAYS, LEAF_DAYS};
+pub use authority::{AUTHORITY_DAYS, BROWSER_DAYS, BrowserPair, LEAF_DAYS, browser_pair};
 use folder::Folder;
 pub use holder::{Grant, Holder};
 pub use reading::{Shown, Standing, show};

@@ -3,20 +3,21 @@
 //! It runs on whichever thread calls [`Cold::run`], on a runtime of that one thread. It may block and
 //! allocate; the hot threads reach it only through counters and lock-free queues.
 
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Acquire};
 use std::time::{Duration, Instant};
 
 use netloop::Clock;
 use thiserror::Error;
+use tokio::net::UnixStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 
 use crate::credentials::CredentialFiles;
 use crate::histograms::WriteError;
-use crate::http::{Surface, router};
+use crate::http::{Door, DoorTls, Surface, router};
 use crate::interval::IntervalConsumer;
+use crate::path_log::PathLog;
 use crate::picture::PictureConsumer;
 use crate::report::{Activity, Usage};
 use crate::watchdog::{LOOK, Watchdog};
@@ -62,6 +63,9 @@ pub struct Cold {
     clock: Clock,
     began: Instant,
     watchdog: Option<Watchdog>,
+    bell: Option<std::os::unix::net::UnixStream>,
+    door: Option<Arc<DoorTls>>,
+    path_log: Option<PathLog>,
 }
 
 impl Cold {
@@ -76,13 +80,36 @@ impl Cold {
     ) -> Self {
         let clock = Clock::new();
         let (activity, began) = (Activity::default(), clock.now().instant);
-        let (files, watchdog, pictures) = (None, None, None);
-        Self { surface, consumers, pictures, stop, usage, activity, files, clock, began, watchdog }
+        Self {
+            surface,
+            consumers,
+            pictures: None,
+            stop,
+            usage,
+            activity,
+            files: None,
+            clock,
+            began,
+            watchdog: None,
+            bell: None,
+            door: None,
+            path_log: None,
+        }
+    }
+
+    /// Also logs what the paths of sessions do.
+    pub fn logging_paths(&mut self, log: PathLog) {
+        self.path_log = Some(log);
     }
 
     /// Also mirrors the pictures of the tick thread.
     pub fn mirroring(&mut self, pictures: PictureConsumer) {
         self.pictures = Some(pictures);
+    }
+
+    /// Hears from this bell that orders have ended.
+    pub fn hearing(&mut self, bell: std::os::unix::net::UnixStream) {
+        self.bell = Some(bell);
     }
 
     /// Also looks after the files of the certificates.
@@ -105,22 +132,23 @@ impl Cold {
     /// The runtime cannot start, or the report cannot be written.
     pub fn run(
         &mut self,
-        listener: Option<TcpListener>,
+        door: Option<Door>,
         limit: Option<Duration>,
         each_second: &mut dyn FnMut(&Surface),
     ) -> Result<Ended, ColdError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let signals = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-            if let Some(listener) = listener {
-                let listener = tokio::net::TcpListener::from_std(listener)?;
-                // The task ends with the runtime; a failed connection is its own affair.
-                drop(tokio::spawn(
-                    axum::serve(listener, router(Arc::clone(&self.surface))).into_future(),
-                ));
+            if let Some(door) = door {
+                let surface = Arc::clone(&self.surface);
+                self.door = door.tls();
+                // The task ends with the runtime.
+                drop(tokio::spawn(door.serve(router(Arc::clone(&surface)), surface)));
             }
-            let orders = Arc::clone(&self.surface);
-            drop(tokio::spawn(async move { orders.follow_orders().await }));
+            if let Some(bell) = self.bell.take() {
+                let (orders, bell) = (Arc::clone(&self.surface), UnixStream::from_std(bell)?);
+                drop(tokio::spawn(async move { orders.follow_orders(bell).await }));
+            }
             if let Some(watchdog) = self.watchdog.take() {
                 drop(tokio::spawn(watch(watchdog)));
             }
@@ -146,6 +174,7 @@ impl Cold {
                     return Ok(Ended::Stopped);
                 }
                 if round == COLLECTS_PER_SECOND - 1 {
+                    self.door.iter().for_each(|tls| tls.poll());
                     let ticks = self.surface.stats().tick.ticks.value();
                     self.surface.set_live(last_ticks.replace(ticks) != Some(ticks));
                     let at = self.clock.now().instant - self.began;
@@ -174,6 +203,9 @@ impl Cold {
     pub fn collect(&mut self) -> Result<(), WriteError> {
         let applied = self.surface.stats().tiers.iter().map(|tier| tier.applied.applied.value());
         self.activity.observe(applied.sum(), self.clock.now().instant - self.began, (self.usage)());
+        if let Some(log) = &mut self.path_log {
+            log.poll();
+        }
         for consumer in &mut self.consumers {
             while let Some(interval) = consumer.poll() {
                 let added = self.surface.report().add(&interval);
@@ -188,6 +220,7 @@ impl Cold {
 impl Cold {
     /// Takes the pictures in that have come, and lets the viewers have them.
     fn look(&mut self) {
+        self.surface.browsers().poll(&self.surface);
         let Some(pictures) = &mut self.pictures else { return };
         while let Some(picture) = pictures.poll() {
             self.surface.mirror().apply(&picture);

@@ -85,6 +85,10 @@ pub struct Net {
     pub congestion: Congestion,
     /// Period after which the keys of a session are replaced, in seconds; 0 is none.
     pub key_update_s: u64,
+    /// Where what paths do is logged, if it is.
+    pub path_log: Option<PathBuf>,
+    /// Size that a run adds to that log at most.
+    pub path_log_max_bytes: u64,
     /// Silence after which a session is closed, in milliseconds.
     pub idle_timeout_ms: u64,
     /// Period of the worker's keep-alive, in milliseconds; 0 sends none.
@@ -117,6 +121,8 @@ impl Default for Net {
             mtu_bytes: 0,
             congestion: Congestion::default(),
             key_update_s: 0,
+            path_log: None,
+            path_log_max_bytes: 0,
             idle_timeout_ms: 0,
             keep_alive_ms: 0,
             max_uni_streams: 0,
@@ -152,6 +158,8 @@ pub struct Tick {
     pub core: Option<usize>,
     /// Ticks that may be behind the schedule and still run.
     pub catch_up: u32,
+    /// A record that took longer is an outlier, in microseconds.
+    pub outlier_us: u64,
     /// Records drained from the ring of each tier in one tick, T1 first.
     pub drain: [usize; 3],
 }
@@ -172,6 +180,10 @@ pub struct Idle {
 pub struct Host {
     /// How the threads are ranked.
     pub priority: Priority,
+    /// Whether the memory of the process is locked.
+    pub lock_memory: bool,
+    /// Whether hot threads lose the system calls that they never need.
+    pub confine: bool,
 }
 
 /// How the scheduler ranks the threads of a twin.
@@ -232,6 +244,14 @@ pub struct World {
     pub entities_max: usize,
 }
 
+impl Config {
+    /// Whether browsers may come to the port of the devices.
+    #[must_use]
+    pub const fn admits_browsers(&self) -> bool {
+        self.http.enabled && self.http.webtransport
+    }
+}
+
 /// Keys of `[http]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Http {
@@ -241,8 +261,43 @@ pub struct Http {
     pub enabled: bool,
     /// File whose first line is the token that everybody has to know who asks.
     pub token_file: Option<PathBuf>,
+    /// The certificate that the surface shows; without one it speaks no TLS.
+    pub cert: Option<PathBuf>,
+    /// Its key.
+    pub key: Option<PathBuf>,
+    /// Whoever asks has to show a certificate that one of these authorities has signed.
+    pub client_ca: Option<PathBuf>,
     /// What may be commanded over HTTP.
     pub commands: Commands,
+    /// Whether browsers may watch over WebTransport, on the port of the devices.
+    pub webtransport: bool,
+}
+
+/// The files of the surface's own TLS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpTls {
+    /// The certificate chain, PEM.
+    pub cert: PathBuf,
+    /// The private key, PEM.
+    pub key: PathBuf,
+    /// Authorities of those who ask, PEM, where they have to show a certificate.
+    pub client_ca: Option<PathBuf>,
+}
+
+impl HttpTls {
+    /// All files.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        [&self.cert, &self.key].into_iter().chain(&self.client_ca).map(PathBuf::as_path)
+    }
+}
+
+impl Http {
+    /// The files of its TLS, where it speaks any.
+    #[must_use]
+    pub fn tls(&self) -> Option<HttpTls> {
+        let (cert, key) = (self.cert.clone()?, self.key.clone()?);
+        Some(HttpTls { cert, key, client_ca: self.client_ca.clone() })
+    }
 }
 
 /// What operators may command.
@@ -278,7 +333,11 @@ impl Default for Http {
             addr: SocketAddr::from(([127, 0, 0, 1], 0)),
             enabled: false,
             token_file: None,
+            cert: None,
+            key: None,
+            client_ca: None,
             commands: Commands::default(),
+            webtransport: false,
         }
     }
 }
@@ -316,6 +375,19 @@ pub struct Threshold {
 pub struct Automation {
     /// The rules, in the order in which they are tried.
     pub rules: Vec<Rule>,
+    /// What stops the plant.
+    pub stop_rules: Vec<StopRule>,
+    /// Whether a device may stop the plant.
+    pub device_stop: bool,
+}
+
+/// While a sensor of a type is above a value, the plant is stopped.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StopRule {
+    /// Index into [`SENSOR_TYPES`].
+    pub sensor_type: usize,
+    /// Smoothed value above which it stops, in the unit of the type.
+    pub above: f64,
 }
 
 /// One rule: while a sensor of a type is above a value, its device's actuator holds a setpoint.

@@ -55,6 +55,13 @@ impl Host {
     }
 }
 
+/// Processes that want to run, on average over the last minute.
+#[must_use]
+pub fn load_1m() -> f64 {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split_whitespace().next().and_then(|load| load.parse().ok()).unwrap_or(0.0)
+}
+
 fn known(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }

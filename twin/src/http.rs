@@ -3,6 +3,8 @@
 //! It reads counters that the hot threads publish and what the cold thread owns, and asks for commands through rings; no
 //! request can make a hot thread wait. What a request may do is decided in one place, `guard.rs`.
 
+mod browsers;
+mod door;
 pub mod field;
 pub mod guard;
 mod live;
@@ -21,11 +23,13 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode, Uri};
-use axum::middleware::{from_fn_with_state, map_response};
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use thiserror::Error;
 
+pub use browsers::Browsers;
+pub use door::{Door, DoorTls};
 pub use live::Live;
 pub use surface::{Surface, SurfaceOptions};
 
@@ -61,7 +65,8 @@ pub fn router(surface: Arc<Surface>) -> Router {
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .nest("/api/v1", api().layer(guarded))
-        .layer(map_response(page::harden))
+        .layer(from_fn(door::hurry))
+        .layer(from_fn_with_state(Arc::clone(&surface), page::harden))
         .with_state(surface)
 }
 
@@ -83,6 +88,7 @@ fn api() -> Router<Arc<Surface>> {
         .route("/stop/clear", post(order::clear))
         .route("/live", get(live::live))
         .route("/field", get(live::field))
+        .route("/webtransport", post(browsers::webtransport))
         .route("/openapi.json", get(page::openapi))
         .fallback(nothing)
         .method_not_allowed_fallback(not_allowed)

@@ -37,8 +37,14 @@ pub enum Latency {
     IntendedToAppliedT3,
     /// A command from its sending to its acknowledgement.
     CommandRtt,
+    /// Intended send time to received from the socket, where both ends share a clock.
+    IntendedToReceived,
     /// Received from the socket to pushed into the ring.
     SocketToRing,
+    /// Pushed into the ring to the beginning of the tick that took it.
+    RingToTick,
+    /// From there to applied.
+    TickToApplied,
     /// An order of an operator, from its request to the receipt of the device's acknowledgement.
     OrderToAck,
     /// A stop, from its request to the receipt of each session's acknowledgement.
@@ -47,7 +53,7 @@ pub enum Latency {
 
 impl Latency {
     /// All of them, in the order of their histograms.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::TickDuration,
         Self::TickJitter,
         Self::ReceiveToAppliedT1,
@@ -57,7 +63,10 @@ impl Latency {
         Self::IntendedToAppliedT2,
         Self::IntendedToAppliedT3,
         Self::CommandRtt,
+        Self::IntendedToReceived,
         Self::SocketToRing,
+        Self::RingToTick,
+        Self::TickToApplied,
         Self::OrderToAck,
         Self::StopToAck,
     ];
@@ -69,6 +78,10 @@ impl Latency {
     /// Intended send time to applied, by tier (0 is T1).
     pub const INTENDED_TO_APPLIED: [Self; 3] =
         [Self::IntendedToAppliedT1, Self::IntendedToAppliedT2, Self::IntendedToAppliedT3];
+
+    /// The hops of a record, in the order of [`Hop`](crate::world::Hop).
+    pub const HOPS: [Self; 4] =
+        [Self::IntendedToReceived, Self::SocketToRing, Self::RingToTick, Self::TickToApplied];
 
     /// Name in reports and of its files.
     #[must_use]
@@ -83,7 +96,10 @@ impl Latency {
             Self::IntendedToAppliedT2 => "intended_to_applied_t2",
             Self::IntendedToAppliedT3 => "intended_to_applied_t3",
             Self::CommandRtt => "command_rtt",
+            Self::IntendedToReceived => "intended_to_received",
             Self::SocketToRing => "socket_to_ring",
+            Self::RingToTick => "ring_to_tick",
+            Self::TickToApplied => "tick_to_applied",
             Self::OrderToAck => "order_to_ack",
             Self::StopToAck => "stop_to_ack",
         }

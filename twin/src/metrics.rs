@@ -6,14 +6,16 @@
 use std::fmt::Write;
 
 use hdrhistogram::Histogram;
-use netloop::{ClientAuth, Health, Limit, Refusal};
+use netloop::{ClientAuth, GapCause, Health, Limit, Refusal};
 
 use crate::config::SENSOR_TYPES;
+use crate::degraded::Wish;
 use crate::host;
 use crate::http::guard::Refusals;
 use crate::interval::Latency;
 use crate::rates::Sampler;
 use crate::stats::{Counter, SYSTEMS, TwinStats};
+use crate::world::{Cause, Hop};
 
 /// What an exposition is made from.
 pub struct Sources<'a> {
@@ -27,7 +29,7 @@ pub struct Sources<'a> {
     pub sampler: &'a Sampler,
     /// What the surface refused.
     pub refusals: &'a Refusals,
-    /// WebSockets that are open.
+    /// Streams that are watched, over WebSocket and over WebTransport.
     pub viewers: u64,
     /// Resident memory, in bytes.
     pub rss_bytes: u64,
@@ -59,6 +61,9 @@ const BOUNDS_NS: [u64; 22] = [
     5_000_000_000,
     10_000_000_000,
 ];
+
+/// Bytes of a cell of a capture.
+const CELL_BYTES: u64 = size_of::<netloop::Slot>() as u64;
 
 const TIERS: [&str; 3] = ["t1", "t2", "t3"];
 
@@ -205,6 +210,22 @@ const METRICS: &[Metric] = &[
             }
         },
     ),
+    latency("pollux_hop_seconds", "Stretches of a record's way to its row, by hop.", |from, to| {
+        for (hop, latency) in Hop::NAMES.iter().zip(Latency::HOPS) {
+            to.histogram(&format!("hop=\"{hop}\""), (from.total)(latency));
+        }
+    }),
+    counter(
+        "pollux_outliers_total",
+        "Records that took longer than tick.outlier_us, by tier and what kept them.",
+        |from, to| {
+            for (tier, ledger) in TIERS.iter().zip(&from.stats.ledger) {
+                for (cause, records) in Cause::NAMES.iter().zip(&ledger.outliers) {
+                    to.count(&format!("tier=\"{tier}\",cause=\"{cause}\""), records.value());
+                }
+            }
+        },
+    ),
     latency("pollux_tick_jitter_seconds", "How late a tick started.", |from, to| {
         to.histogram("", (from.total)(Latency::TickJitter));
     }),
@@ -220,6 +241,11 @@ const METRICS: &[Metric] = &[
     gauge("pollux_sessions", "Open sessions.", |from, to| {
         to.count("", from.worker.sessions_open());
     }),
+    gauge(
+        "pollux_sessions_redundant",
+        "Open sessions whose device or gateway holds another one in the same boot.",
+        |from, to| to.count("", from.stats.tick.redundant_sessions.value()),
+    ),
     gauge("pollux_ring_depth", "Records in a ring, by tier.", |from, to| {
         by_tier(to, |tier| from.stats.tiers[tier].ingress.ring_depth.value());
     }),
@@ -229,11 +255,15 @@ const METRICS: &[Metric] = &[
     gauge("pollux_in_flight", "Records between device and world, by tier.", |from, to| {
         by_tier(to, |tier| from.stats.tiers[tier].ingress.in_flight.value());
     }),
-    gauge("pollux_residual", "Records without an outcome, by tier; 0 at rest.", |from, to| {
-        for (name, tier) in TIERS.iter().zip(&from.stats.tiers) {
-            to.push(&format!("tier=\"{name}\""), tier.totals().residual as f64);
-        }
-    }),
+    gauge(
+        "pollux_accounting_residual",
+        "Records without an outcome, by tier; 0 at rest.",
+        |from, to| {
+            for (name, tier) in TIERS.iter().zip(&from.stats.tiers) {
+                to.push(&format!("tier=\"{name}\""), tier.totals().residual as f64);
+            }
+        },
+    ),
     counter("pollux_commands_total", "Commands by direction and result.", commands),
     counter(
         "pollux_threshold_crossings_total",
@@ -245,6 +275,48 @@ const METRICS: &[Metric] = &[
         to.push("thread=\"worker\"", from.worker.busy_ns.value() as f64 / 1e9);
         to.push("thread=\"tick\"", from.stats.tick.busy_ns.value() as f64 / 1e9);
     }),
+    counter(
+        "pollux_stolen_seconds_total",
+        "Time beyond an empty turn in gaps of over 1 us of workers that spin, by cause.",
+        |from, to| {
+            for (cause, ns) in GapCause::ALL.iter().zip(&from.worker.gap_ns) {
+                to.push(&format!("cause=\"{}\"", cause.name()), ns.value() as f64 / 1e9);
+            }
+        },
+    ),
+    counter(
+        "pollux_stolen_gaps_total",
+        "Gaps of over 1 us in the turns of workers that spin, by cause.",
+        |from, to| {
+            for (cause, count) in GapCause::ALL.iter().zip(&from.worker.gaps) {
+                to.count(&format!("cause=\"{}\"", cause.name()), count.value());
+            }
+        },
+    ),
+    counter(
+        "pollux_page_faults_total",
+        "Pages that the kernel had to find for a hot thread since its start, by thread and source.",
+        |from, to| {
+            let threads =
+                [("worker", &from.worker.page_faults), ("tick", &from.stats.tick.page_faults)];
+            for (thread, [minor, major]) in threads {
+                to.count(&format!("thread=\"{thread}\",source=\"memory\""), minor.value());
+                to.count(&format!("thread=\"{thread}\",source=\"disk\""), major.value());
+            }
+        },
+    ),
+    gauge("pollux_locked_memory_bytes", "Memory of the process that is locked.", |_, to| {
+        to.count("", netloop::locked_bytes().unwrap_or_default());
+    }),
+    gauge(
+        "pollux_degraded",
+        "1 for what was asked of the host and not given; see the log at start.",
+        |from, to| {
+            for (wish, lacks) in Wish::ALL.iter().zip(&from.stats.degraded) {
+                to.count(&format!("what=\"{}\"", wish.name()), lacks.value());
+            }
+        },
+    ),
     counter("pollux_budgets_spent_total", "Turns and ticks cut short by a budget.", |from, to| {
         let budgets = &from.worker.budget_exhausted;
         to.count("budget=\"receive\"", budgets.recv.value());
@@ -254,6 +326,22 @@ const METRICS: &[Metric] = &[
         to.count("budget=\"send\"", budgets.send.value());
         to.count("budget=\"tick\"", from.stats.tick.budgets_spent.value());
     }),
+    counter(
+        "pollux_capture_ticks_total",
+        "Ticks that went into the capture, and those that it has shed.",
+        |from, to| {
+            to.count("result=\"captured\"", from.stats.capture.ticks.value());
+            to.count("result=\"shed\"", from.stats.capture.shed_ticks.value());
+        },
+    ),
+    gauge("pollux_capture_bytes", "Size of the capture.", |from, to| {
+        to.count("", from.stats.capture.written_bytes.value());
+    }),
+    counter(
+        "pollux_capture_unwritten_bytes_total",
+        "What came for the capture after its file had ended, full or refused.",
+        |from, to| to.count("", from.stats.capture.unwritten_cells.value() * CELL_BYTES),
+    ),
     counter("pollux_turns_total", "Turns of the workers.", |from, to| {
         to.count("", from.worker.turns.value());
     }),
@@ -282,6 +370,15 @@ const METRICS: &[Metric] = &[
         |from, to| {
             to.count("result=\"passed\"", from.worker.datagrams_passed.value());
             to.count("result=\"lost\"", from.worker.datagrams_passed_lost.value());
+        },
+    ),
+    counter(
+        "pollux_socket_drops_total",
+        "UDP datagrams that the kernel discarded because the receive buffer was full.",
+        |from, to| {
+            let addr = from.stats.quic_addr.get();
+            let drops = addr.and_then(|addr| netloop::socket_drops(*addr).ok());
+            to.count("", drops.unwrap_or_default());
         },
     ),
     counter(
@@ -337,7 +434,30 @@ const METRICS: &[Metric] = &[
             }
         },
     ),
-    gauge("pollux_viewers", "WebSockets that watch.", |from, to| to.count("", from.viewers)),
+    gauge("pollux_viewers", "Streams that are watched, by what carries them.", |from, to| {
+        let closed = from.worker.viewers_closed.value();
+        let browsers = from.worker.viewers_opened.value().saturating_sub(closed);
+        to.count("by=\"webtransport\"", browsers.min(from.viewers));
+        to.count("by=\"websocket\"", from.viewers.saturating_sub(browsers));
+    }),
+    gauge(
+        "pollux_clock_offset_seconds",
+        "How far the clocks of devices are ahead of the twin's, by the quickest record of ten seconds.",
+        |from, to| {
+            if let Some((offset, _)) = from.sampler.clock(from.stats.rtt_min_ns()) {
+                to.push("", offset);
+            }
+        },
+    ),
+    gauge(
+        "pollux_clock_uncertainty_seconds",
+        "By how much pollux_clock_offset_seconds may be wrong: half of the quickest round trip.",
+        |from, to| {
+            if let Some((_, uncertainty)) = from.sampler.clock(from.stats.rtt_min_ns()) {
+                to.push("", uncertainty);
+            }
+        },
+    ),
     gauge(
         "pollux_twin_alignment_ratio",
         "Applied by offered over ten seconds, by tier.",

@@ -35,6 +35,8 @@ pub struct Sensor {
     pub recv_ns: u64,
     /// The picture that touched it last.
     pub picture: u64,
+    /// When that was handed over, in nanoseconds since the Unix epoch.
+    pub shown_ns: u64,
 }
 
 /// An actuator as it stood in the latest picture.
@@ -92,6 +94,7 @@ pub struct Mirror {
     tick: u64,
     at_ns: u64,
     rows_waiting: u64,
+    rows_lag_ns: u64,
 }
 
 impl Mirror {
@@ -99,7 +102,7 @@ impl Mirror {
     pub fn apply(&mut self, picture: &Picture) {
         self.pictures += 1;
         (self.tick, self.at_ns) = (picture.tick, picture.at_ns);
-        self.rows_waiting = picture.rows_waiting;
+        (self.rows_waiting, self.rows_lag_ns) = (picture.rows_waiting, picture.rows_lag_ns);
         for name in &picture.names {
             self.name(name.row, &name.key);
         }
@@ -111,6 +114,7 @@ impl Mirror {
                 sensor.picture = self.pictures;
                 self.changed.push(number);
             }
+            sensor.shown_ns = picture.at_ns;
             (sensor.smoothed, sensor.value) = (shown.smoothed, shown.value);
             (sensor.ts_us, sensor.recv_ns, sensor.level) =
                 (shown.ts_us, shown.recv_ns, shown.level);
@@ -180,6 +184,7 @@ impl Mirror {
             ts_us: 0,
             recv_ns: 0,
             picture: 0,
+            shown_ns: 0,
         });
     }
 
@@ -283,5 +288,16 @@ impl Mirror {
     #[must_use]
     pub const fn rows_waiting(&self) -> u64 {
         self.rows_waiting
+    }
+
+    /// How old the information about a sensor is, in nanoseconds, counted from the intended send time of its value.
+    ///
+    /// A sensor that was shown a moment ago may have changed since, without its turn having come: its age is taken as it
+    /// was when it was shown. One whose turn has come and gone has not changed.
+    #[must_use]
+    pub const fn age_ns(&self, sensor: &Sensor) -> u64 {
+        let waits = self.at_ns.saturating_sub(sensor.shown_ns) <= self.rows_lag_ns;
+        let at_ns = if waits { sensor.shown_ns } else { self.at_ns };
+        at_ns.saturating_sub(sensor.ts_us.saturating_mul(1000))
     }
 }

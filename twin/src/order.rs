@@ -3,8 +3,10 @@
 //! Orders go through a bounded ring and come back, each exactly once, with how they ended. The stop switch is a word of its
 //! own that no number of orders can fill. Neither end ever waits for the other; a full ring is an answer, not a wait.
 
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use netloop::{Consumer, Producer, ring};
 use wire::{DeviceId, SensorType, Status};
@@ -125,6 +127,7 @@ pub struct OrderPort {
     orders: Consumer<Order>,
     ends: Producer<OrderEnd>,
     switch: Arc<StopSwitch>,
+    bell: Option<UnixStream>,
 }
 
 /// Makes the two ends.
@@ -133,7 +136,8 @@ pub fn orders() -> (OrderDesk, OrderPort) {
     let (orders, orders_out) = ring(ORDERS_MAX);
     let (ends, ends_out) = ring(ORDERS_MAX);
     let switch = Arc::new(StopSwitch::default());
-    let port = OrderPort { orders: orders_out, ends, switch: Arc::clone(&switch) };
+    let switched = Arc::clone(&switch);
+    let port = OrderPort { orders: orders_out, ends, switch: switched, bell: None };
     (OrderDesk { orders, ends: ends_out, switch, on_their_way: 0, next_id: 1 }, port)
 }
 
@@ -163,10 +167,16 @@ impl OrderDesk {
         self.on_their_way > 0
     }
 
+    /// Who asked for what was asked for last.
+    #[must_use]
+    pub fn stop_source(&self) -> StopSource {
+        self.switch.source()
+    }
+
     /// Stops the plant, or clears the stop, asked for at `asked_ns` since the Unix epoch. Gives the request's number; an
     /// order that holds already changes nothing and gives the number in force.
     pub fn set_stopped(&self, stopped: bool, asked_ns: u64) -> u64 {
-        self.switch.set(stopped, asked_ns)
+        self.switch.set(stopped, asked_ns, StopSource::Operator)
     }
 
     /// What was asked for last.
@@ -177,6 +187,13 @@ impl OrderDesk {
 }
 
 impl OrderPort {
+    /// Rings this bell with each end of an order, so that whoever waits need not look. It must never block.
+    #[must_use]
+    pub fn ringing(mut self, bell: UnixStream) -> Self {
+        self.bell = Some(bell);
+        self
+    }
+
     /// The next order.
     pub fn pop(&mut self) -> Option<Order> {
         self.orders.pop()
@@ -188,6 +205,15 @@ impl OrderPort {
     /// More ends than orders.
     pub fn push_end(&mut self, end: OrderEnd) {
         self.ends.push(end).expect("room because the desk lets no more orders out than ends fit");
+        if let Some(mut bell) = self.bell.as_ref() {
+            // A bell that is full has rung.
+            let _ = bell.write(&[1]);
+        }
+    }
+
+    /// Stops the plant for a device or a rule; a stop that holds stays as it is.
+    pub fn request_stop(&self, source: StopSource, asked_ns: u64) {
+        self.switch.set(true, asked_ns, source);
     }
 
     /// What was asked for last, and when, in nanoseconds since the Unix epoch.
@@ -209,23 +235,61 @@ impl StopWord {
     }
 }
 
-/// One word from one writer, the cold thread.
+/// Who asked for a stop, or for its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum StopSource {
+    /// Somebody at the surface.
+    #[default]
+    Operator = 0,
+    /// A device, by a command of its own.
+    Device = 1,
+    /// A rule of the twin.
+    Rule = 2,
+}
+
+impl StopSource {
+    const ALL: [Self; 3] = [Self::Operator, Self::Device, Self::Rule];
+
+    /// Lower-case name, as in the API.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Device => "device",
+            Self::Rule => "rule",
+        }
+    }
+}
+
+/// One word that the cold thread and the tick thread count on.
 #[derive(Debug, Default)]
 struct StopSwitch {
     word: AtomicU64,
     asked_ns: AtomicU64,
+    source: AtomicU8,
 }
 
 impl StopSwitch {
-    fn set(&self, stopped: bool, asked_ns: u64) -> u64 {
+    fn set(&self, stopped: bool, asked_ns: u64, source: StopSource) -> u64 {
         let held = self.word.load(Ordering::Relaxed);
         if StopWord(held).is_stopped() == stopped {
             return held;
         }
-        // The time first: the release below pairs with the acquire of the reader, who then finds it.
+        // The time first: the release below pairs with the acquire of the reader, who then finds it. Of two who ask at the
+        // same moment one is counted, with the time and the name of either.
         self.asked_ns.store(asked_ns, Ordering::Relaxed);
-        self.word.store(held + 1, Ordering::Release);
-        held + 1
+        self.source.store(source as u8, Ordering::Relaxed);
+        let counted =
+            self.word.compare_exchange(held, held + 1, Ordering::Release, Ordering::Relaxed);
+        counted.map_or_else(|now| now, |before| before + 1)
+    }
+
+    fn source(&self) -> StopSource {
+        // The word says that somebody asked; its acquire comes first.
+        self.word.load(Ordering::Acquire);
+        let at = usize::from(self.source.load(Ordering::Relaxed));
+        StopSource::ALL.get(at).copied().unwrap_or_default()
     }
 
     fn load(&self) -> (StopWord, u64) {

@@ -2,8 +2,8 @@
 //!
 //! All memory is made at start. The tick thread writes into a [`Picture`] that it owns and swaps it for an empty one some
 //! thirty times a second; it never waits, never allocates and takes no lock. While no empty one has come back it goes on
-//! with the one it has, and what finds no room there stays marked in the world: the next picture then holds the latest
-//! values, and the ones between are never seen. Nothing grows, and nobody who looks can hold the tick up.
+//! with the one it has, and what finds no room there stays marked: a later picture then holds the latest values, and the
+//! ones between are never seen. Nothing grows, and nobody who looks can hold the tick up.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,8 +16,11 @@ use crate::world::{ActuatorState, Direction, RowRef, SensorKey};
 
 /// Pictures in a second: as often as a screen of an operator is drawn.
 pub const PICTURES_HZ: u32 = 30;
-/// Rows of a picture: a million rows a second, which is every row of a plant of 200,000 sensors five times.
-pub const ROWS_MAX: usize = 1 << 15;
+/// Rows of a picture: a plant of so many sensors is shown whole in each one. It bounds what pictures cost the tick.
+pub const ROWS_MAX: usize = 10_240;
+/// Rows of a picture of a larger plant, whose rows lie beyond the nearest caches and cost several times as much: those of
+/// 200,000 sensors come within some two seconds.
+pub const ROWS_SHARE: usize = 3_072;
 /// New names of a picture: a plant of 200,000 sensors is named within two seconds.
 pub const NAMES_MAX: usize = 1 << 12;
 /// Crossings of a picture; further ones are counted only.
@@ -107,6 +110,8 @@ pub struct Picture {
     pub rows: Vec<ShownRow>,
     /// Sensors whose latest values did not fit and come with a later picture.
     pub rows_waiting: u64,
+    /// A sensor that was touched before so long, in nanoseconds, stands here or in an earlier picture.
+    pub rows_lag_ns: u64,
     /// Actuators whose state has changed.
     pub actuators: Vec<ShownActuator>,
     /// Sessions that opened, said hello or closed.
@@ -125,6 +130,7 @@ impl Picture {
             names: Vec::with_capacity(NAMES_MAX),
             rows: Vec::with_capacity(ROWS_MAX),
             rows_waiting: 0,
+            rows_lag_ns: 0,
             actuators: Vec::with_capacity(OTHERS_MAX),
             sessions: Vec::with_capacity(OTHERS_MAX),
             crossings: Vec::with_capacity(CROSSINGS_MAX),

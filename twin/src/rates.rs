@@ -28,8 +28,15 @@ pub struct Rates {
     pub workers_busy: Vec<f64>,
     /// Share of the tick thread's time that it was at work.
     pub tick_busy: f64,
+    /// Share of each worker's turns that left something in QUIC, because a ring was full or a budget used up.
+    pub workers_pressed: Vec<f64>,
+    /// Share of the ticks that left something in a ring, because a budget was used up.
+    pub tick_pressed: f64,
     /// Share of the tick thread's time that each system took.
     pub systems_busy: [f64; SYSTEMS.len()],
+    /// From the intended send time of a record to its receipt, in nanoseconds: the least over the last ten seconds, below 0
+    /// where a device's clock is ahead. Nothing where no record came.
+    pub quickest_ns: Option<i64>,
     /// Applied by offered, by tier, over the last ten seconds; 1 where nothing was offered.
     pub alignment: [f64; 3],
     /// Share of due ticks that ran, over the last ten seconds.
@@ -70,10 +77,14 @@ struct Counts {
     datagrams: u64,
     bytes: u64,
     workers_busy_ns: Vec<u64>,
+    /// Turns of each worker, and those of them that left something behind.
+    workers_turns: Vec<[u64; 2]>,
+    budgets_spent: u64,
     tick_busy_ns: u64,
     systems_ns: [u64; SYSTEMS.len()],
     ticks: u64,
     missed: u64,
+    quickest_ns: Option<i64>,
 }
 
 impl Counts {
@@ -86,12 +97,25 @@ impl Counts {
             datagrams: workers.iter().map(|worker| worker.datagrams_in.value()).sum(),
             bytes: workers.iter().map(|worker| worker.bytes_in.value()).sum(),
             workers_busy_ns: workers.iter().map(|worker| worker.busy_ns.value()).collect(),
+            workers_turns: workers
+                .iter()
+                .map(|worker| [worker.turns.value(), worker.budget_exhausted.session.value()])
+                .collect(),
+            budgets_spent: stats.tick.budgets_spent.value(),
             tick_busy_ns: stats.tick.busy_ns.value(),
             systems_ns: std::array::from_fn(|at| stats.systems[at].total_ns.value()),
             ticks: stats.tick.ticks.value(),
             missed: stats.tick.missed.value(),
+            quickest_ns: None,
         }
     }
+}
+
+/// The least time from intended send to receipt of the latest values that came within the last second.
+fn quickest_ns(mirror: &Mirror) -> Option<i64> {
+    let since_ns = mirror.at_ns().saturating_sub(1_000_000_000);
+    let fresh = mirror.sensors().iter().filter(|sensor| sensor.recv_ns > since_ns);
+    fresh.map(|sensor| sensor.recv_ns.wrapping_sub(sensor.ts_us.wrapping_mul(1000)) as i64).min()
 }
 
 impl Default for Sampler {
@@ -109,7 +133,8 @@ impl Default for Sampler {
 impl Sampler {
     /// Looks again, `at` since the start.
     pub fn look(&mut self, stats: &TwinStats, mirror: &Mirror, at: Duration) {
-        let now = Counts::of(stats, at);
+        let mut now = Counts::of(stats, at);
+        now.quickest_ns = quickest_ns(mirror);
         let seconds = now.at.saturating_sub(self.last.at).as_secs_f64().max(1e-3);
         let rate = |now: u64, last: u64| now.saturating_sub(last) as f64 / seconds;
         let busy = |now: u64, last: u64| (rate(now, last) / 1e9).min(1.0);
@@ -129,12 +154,30 @@ impl Sampler {
                 })
                 .collect(),
             tick_busy: busy(now.tick_busy_ns, last.tick_busy_ns),
+            workers_pressed: (0..now.workers_turns.len())
+                .map(|worker| {
+                    let last = last.workers_turns.get(worker).copied().unwrap_or_default();
+                    let [turns, cut] =
+                        [0, 1].map(|at| now.workers_turns[worker][at].saturating_sub(last[at]));
+                    (cut as f64 / turns.max(1) as f64).min(1.0)
+                })
+                .collect(),
+            tick_pressed: {
+                let cut = now.budgets_spent.saturating_sub(last.budgets_spent);
+                (cut as f64 / now.ticks.saturating_sub(last.ticks).max(1) as f64).min(1.0)
+            },
             systems_busy: std::array::from_fn(|at| busy(now.systems_ns[at], last.systems_ns[at])),
             alignment: std::array::from_fn(|tier| {
                 let applied = now.applied[tier].saturating_sub(oldest.applied[tier]);
                 ratio(applied, now.offered[tier].saturating_sub(oldest.offered[tier]))
             }),
             availability: ratio(ticks, ticks + missed),
+            quickest_ns: self
+                .window
+                .iter()
+                .chain([&now])
+                .filter_map(|counts| counts.quickest_ns)
+                .min(),
         };
         if self.window.len() == WINDOW {
             self.window.pop_front();
@@ -147,8 +190,7 @@ impl Sampler {
         let mut ages = histogram();
         let (mut worst_ns, mut worst, mut timely) = (0, None, 0_u64);
         for (number, sensor) in (0..).zip(mirror.sensors()).filter(|(_, s)| s.recv_ns > 0) {
-            // The age is that of the information: it counts from the intended send time.
-            let age_ns = mirror.at_ns().saturating_sub(sensor.ts_us.saturating_mul(1000));
+            let age_ns = mirror.age_ns(sensor);
             crate::interval::record_n(&mut ages, age_ns.max(1), 1);
             timely += u64::from(u128::from(age_ns) <= DESIRED_DELAY.as_nanos());
             if age_ns >= worst_ns {
@@ -164,6 +206,16 @@ impl Sampler {
             timely: if ages.is_empty() { 1.0 } else { timely as f64 / ages.len() as f64 },
         };
         self.ages_seen.add(&ages).expect("equal bounds because all histograms share theirs");
+    }
+
+    /// How far the clocks of devices are ahead of the twin's, and by how much that may be wrong, in seconds: the quickest
+    /// record came as soon after its time as half of the quickest round trip, `rtt_min_ns`. What records wait on their device
+    /// before they are sent makes its clock look late. Nothing where either is unknown.
+    #[must_use]
+    pub fn clock(&self, rtt_min_ns: u64) -> Option<(f64, f64)> {
+        let half_ns = rtt_min_ns as f64 / 2.0;
+        let quickest_ns = self.rates.quickest_ns.filter(|_| rtt_min_ns > 0)?;
+        Some(((half_ns - quickest_ns as f64) / 1e9, half_ns / 1e9))
     }
 
     /// What happened in the last second.

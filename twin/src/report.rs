@@ -15,7 +15,9 @@ use serde::Serialize;
 use crate::histograms::{LatencyLog, LatencySummary, WriteError};
 use crate::host::Host;
 use crate::interval::{Interval, Latency};
-use crate::stats::{SYSTEMS, System, TierTotals, TwinStats};
+use crate::stats::{Counter, Ledger, SYSTEMS, System, TierTotals, TwinStats};
+use crate::world::{Cause, Hop};
+use wire::Tier;
 
 /// What the process used up to now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -179,6 +181,8 @@ pub struct Summary {
     pub tiers: Tiers,
     /// Percentiles by latency, in nanoseconds.
     pub latency_ns: BTreeMap<&'static str, LatencySummary>,
+    /// What the hops of the records took, by tier.
+    pub ledger: BTreeMap<&'static str, LedgerSums>,
     /// Times of the systems of a tick, by name.
     pub systems: BTreeMap<&'static str, SystemTimes>,
     /// The idle strategy that was in force.
@@ -205,6 +209,51 @@ pub struct SystemTimes {
     pub total_ns: u64,
     /// Time of the longest of them, in nanoseconds.
     pub max_ns: u64,
+}
+
+/// The ledger of one tier: the hops of a record add up to its way from end to end.
+#[derive(Clone, Debug, Serialize)]
+pub struct LedgerSums {
+    /// Records in it: those that were applied.
+    pub records: u64,
+    /// Of those: without a clock shared with the sender, so that the network is left out of their way.
+    pub unclocked: u64,
+    /// Time from end to end, of all records, in nanoseconds.
+    pub end_to_end_ns: u64,
+    /// Time of each hop, of all records, in nanoseconds.
+    pub hops_ns: BTreeMap<&'static str, u64>,
+    /// What the hops leave unexplained of the time from end to end, in nanoseconds; 0, or there is a bug.
+    pub residual_ns: i64,
+    /// Records that took longer than `tick.outlier_us`, by what took most of their time.
+    pub outliers: BTreeMap<&'static str, Outliers>,
+}
+
+/// Outliers of one cause.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Outliers {
+    /// How many.
+    pub records: u64,
+    /// The longest of them from end to end, in nanoseconds.
+    pub longest_ns: u64,
+}
+
+impl LedgerSums {
+    fn of(stats: &Ledger) -> Self {
+        let hops_ns: BTreeMap<_, _> =
+            Hop::NAMES.into_iter().zip(stats.hops_ns.iter().map(Counter::value)).collect();
+        let explained_ns: u64 = hops_ns.values().sum();
+        let outliers = stats.outliers.iter().zip(&stats.longest_ns).map(|(records, longest_ns)| {
+            Outliers { records: records.value(), longest_ns: longest_ns.value() }
+        });
+        Self {
+            records: stats.records.value(),
+            unclocked: stats.unclocked.value(),
+            end_to_end_ns: stats.total_ns.value(),
+            residual_ns: stats.total_ns.value().wrapping_sub(explained_ns).cast_signed(),
+            hops_ns,
+            outliers: Cause::NAMES.into_iter().zip(outliers).collect(),
+        }
+    }
 }
 
 /// The accounts of all tiers.
@@ -247,6 +296,9 @@ impl Summary {
             active_cpu_s: Duration::from_nanos(activity.cpu_ns()).as_secs_f64(),
             tiers: Tiers { t1, t2, t3 },
             latency_ns: report.latencies(),
+            ledger: Tier::ALL
+                .map(|tier| (tier.name(), LedgerSums::of(&stats.ledger[tier.index()])))
+                .into(),
             systems: system_times(stats),
             idle_strategy: idle_strategy.to_owned(),
             host: Host::read(),

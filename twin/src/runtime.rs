@@ -4,7 +4,8 @@
 //! the tick thread, which drains what they left in the rings, and then closes the report: nothing that QUIC
 //! acknowledged is left behind.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,17 +14,19 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, anyhow, bail};
 use netloop::{
-    Clock, Due, IdleStrategy, Now, Renewer, RingPort, Stop, Waker, Worker, pin, set_niceness,
-    sharpen_timers,
+    Clock, Due, IdleStrategy, Now, Renewer, RingPort, Stop, Waker, Worker, confine, lock_memory,
+    pin, ring, set_niceness, sharpen_timers,
 };
 
 use crate::capture::{Ended as CaptureEnded, Header, Writer, Written, tap};
 use crate::cold::{Cold, Ended};
-use crate::config::{Config, Priority, Tls};
+use crate::config::{Config, Priority};
 use crate::credentials::{CredentialFiles, Credentials};
-use crate::http::{self, Surface, SurfaceOptions};
+use crate::degraded::{Teller, Wish, lacks};
+use crate::http::{self, Door, DoorTls, Surface, SurfaceOptions};
 use crate::interval::exchange;
 use crate::order::{OrderPort, orders};
+use crate::path_log::PathLog;
 use crate::picture::pictures;
 use crate::report::{Report, Summary, Usage};
 use crate::stats::TwinStats;
@@ -47,20 +50,25 @@ pub struct Twin {
     renewers: Vec<Renewer>,
     cold: Cold,
     surface: Arc<Surface>,
-    http: Option<TcpListener>,
+    http: Option<Door>,
     started: Instant,
     clock: Clock,
     quic_addr: SocketAddr,
     http_addr: Option<SocketAddr>,
     idle: IdleStrategy,
     priority: Priority,
+    /// Open sessions and resident memory in bytes, as they were when the devices began to leave.
+    full: Option<(u64, u64)>,
 }
 
-/// Where a hot thread runs.
-#[derive(Debug, Clone, Copy)]
+/// Where and how a hot thread runs.
+#[derive(Debug, Clone)]
 struct Place {
     core: Option<usize>,
     priority: Priority,
+    confine: bool,
+    /// Where it tells what it does not get.
+    teller: Teller,
 }
 
 /// Hot threads are ranked so, and the cold one so, where the host's scheduler is asked at all.
@@ -85,9 +93,10 @@ impl Twin {
     ) -> anyhow::Result<Self> {
         let clock = Clock::new();
         let now = clock.now();
-        let sockets = workers::bind(config)?;
-        let listener = config.http.enabled.then(|| http::bind(config.http.addr)).transpose()?;
-        let http_addr = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let (teller, lacks) = lacks();
+        let sockets = workers::bind(config, &teller)?;
+        let door = door(config)?;
+        let http_addr = door.as_ref().and_then(Door::addr);
         let stats = Arc::new(TwinStats::new(config.net.workers));
         credentials.publish(&stats);
         let began = SystemTime::UNIX_EPOCH + Duration::from_nanos(now.unix_ns);
@@ -101,48 +110,46 @@ impl Twin {
         let cold = Cold::new(Arc::clone(&surface), vec![consumer], Arc::clone(&died), usage);
 
         let due = Due::every(Duration::from_secs(1) / config.tick.hz);
-        let (ports, mut tick_lanes) = lanes(&capacities(config), stats.workers(), due);
+        let (mut ports, mut tick_lanes) = lanes(&capacities(config), stats.workers(), due);
+        let path_log = start_path_log(config, &mut ports)?;
         let secrets = secrets()?;
         let shared = Shared { config, renewal: credentials.renewal(), now, seed: secrets.engine };
         let made = Workers::new(&shared, sockets, ports, stats.workers())?;
         let capture = start_capture(config, now, &stats, &mut tick_lanes)?;
-        let Workers { workers, wakers, renewers, posts, addr: quic_addr, idle } = made;
+        let Workers { workers, wakers, renewers, desks, posts, addr: quic_addr, idle } = made;
+        surface.browsers().open(quic_addr.port(), desks, credentials.browsers());
+        let _ = stats.quic_addr.set(quic_addr);
         let mut cold = cold.watching(Watchdog::new(Arc::clone(&stats), posts));
+        path_log.into_iter().for_each(|log| cold.logging_paths(log));
         let options = WorldOptions::new(config, secrets.index);
         let mut world = World::new(options, Arc::clone(&stats), interval);
-        show(config, &mut world, orders, &mut cold);
-        let tick = TickOptions {
-            hz: config.tick.hz,
-            spin: Duration::from_micros(config.idle.tick_spin_us),
-            catch_up: config.tick.catch_up,
-        };
+        show(config, &mut world, orders, &mut cold)?;
         let started = now.instant;
-        let place = |core| Place { core, priority: config.host.priority };
-        let tick =
-            TickThread::new(world, tick_lanes, producer, stats, wakers.clone(), tick, started);
-        // The twin goes on while one of its workers does.
-        let last = Arc::new(RaiseOnDrop(Arc::clone(&died)));
-        let start = |(index, worker): (usize, Worker<RingPort>)| {
-            let (core, last) = (config.net.core.map(|first| first + index), Arc::clone(&last));
-            Hot::start(&format!("net-{index}"), place(core), last, move |stop| worker.run(stop))
-        };
+        let (gauges, also, pace) = (Arc::clone(&stats), wakers.clone(), tick_options(config));
+        let tick = TickThread::new(world, tick_lanes, producer, stats, also, pace, started);
+        // Before the threads, so that their stacks are filled too, and after what the start alone needed.
+        prepare_host(config, &teller);
+        let (workers, tick) = start_threads(config, workers, tick, died, &teller)?;
+        drop(teller);
+        if let Some(degraded) = lacks.settle(&gauges.degraded) {
+            tracing::warn!(degraded, "the host gives less than was asked for");
+        }
         Ok(Self {
-            workers: workers.into_iter().enumerate().map(start).collect::<Result<_, _>>()?,
+            workers,
             capture,
-            tick: Hot::start("tick", place(config.tick.core), RaiseOnDrop(died), move |stop| {
-                tick.run(stop);
-            })?,
+            tick,
             wakers,
             renewers,
             cold,
             surface,
-            http: listener,
+            http: door,
             started,
             clock,
             quic_addr,
             http_addr,
             idle,
             priority: config.host.priority,
+            full: None,
         })
     }
 
@@ -150,10 +157,12 @@ impl Twin {
     ///
     /// # Errors
     /// The system refuses the signal that asks for it.
-    pub fn watch(&mut self, files: &Tls) -> std::io::Result<()> {
+    pub fn watch(&mut self, config: &Config) -> std::io::Result<()> {
         let renewers = std::mem::take(&mut self.renewers);
         let workers = renewers.into_iter().zip(self.wakers.iter().cloned()).collect();
-        self.cold.renewing(CredentialFiles::new(files, workers, Arc::clone(&self.surface))?);
+        let (files, surface) = (&config.tls, Arc::clone(&self.surface));
+        let browsers = config.admits_browsers();
+        self.cold.renewing(CredentialFiles::new(files, browsers, workers, surface)?);
         Ok(())
     }
 
@@ -190,13 +199,21 @@ impl Twin {
         Ok(self.cold.run(self.http.take(), limit, each_second)?)
     }
 
+    /// Remembers sessions and memory for the account of the run, because the devices leave first.
+    pub fn note_full(&mut self) {
+        self.full = Some((self.surface.stats().worker().sessions_open(), rss_bytes()));
+    }
+
     /// Ends the threads in order and gives the account of the run.
     ///
     /// # Errors
     /// A hot thread has panicked, or the report cannot be written.
     pub fn finish(mut self) -> anyhow::Result<Summary> {
         // Before the threads end, because they take sessions and rows with them.
-        let (sessions, resident) = (self.surface.stats().worker().sessions_open(), rss_bytes());
+        if self.full.is_none() {
+            self.note_full();
+        }
+        let (sessions, resident) = self.full.unwrap_or_default();
         for (worker, waker) in self.workers.iter().zip(&self.wakers) {
             worker.stop.drain();
             waker.wake();
@@ -225,6 +242,39 @@ impl Twin {
     }
 }
 
+/// Starts the hot threads in their places. The twin goes on while one of its workers does.
+fn tick_options(config: &Config) -> TickOptions {
+    TickOptions {
+        hz: config.tick.hz,
+        spin: Duration::from_micros(config.idle.tick_spin_us),
+        catch_up: config.tick.catch_up,
+    }
+}
+
+fn start_threads(
+    config: &Config,
+    workers: Vec<Worker<RingPort>>,
+    tick: TickThread,
+    died: Arc<AtomicBool>,
+    teller: &Teller,
+) -> std::io::Result<(Vec<Hot<RingPort>>, Hot<()>)> {
+    let place = |core| Place {
+        core,
+        priority: config.host.priority,
+        confine: config.host.confine,
+        teller: teller.clone(),
+    };
+    let last = Arc::new(RaiseOnDrop(Arc::clone(&died)));
+    let start = |(index, worker): (usize, Worker<RingPort>)| {
+        let (core, last) = (config.net.core.map(|first| first + index), Arc::clone(&last));
+        Hot::start(&format!("net-{index}"), place(core), last, move |stop| worker.run(stop))
+    };
+    let workers = workers.into_iter().enumerate().map(start).collect::<Result<_, _>>()?;
+    let place = place(config.tick.core);
+    let tick = Hot::start("tick", place, RaiseOnDrop(died), move |stop| tick.run(stop))?;
+    Ok((workers, tick))
+}
+
 impl<T: Send + 'static> Hot<T> {
     /// Starts a thread with a name of its own, in its place, which drops `ended` when it ends, by return or by panic.
     fn start(
@@ -237,14 +287,49 @@ impl<T: Send + 'static> Hot<T> {
         let until = stop.clone();
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             let _ended = ended;
-            pin(place.core);
-            if place.priority == Priority::Hot {
-                set_niceness(HOT_NICENESS);
-            }
-            sharpen_timers();
+            place.take();
             run(&until)
         })?;
         Ok(Self { stop, thread })
+    }
+}
+
+impl Place {
+    /// Takes the place, on the thread that shall run there.
+    fn take(self) {
+        let Self { core, priority, confine: confined, teller } = self;
+        let thread = std::thread::current();
+        let name = thread.name().unwrap_or("unnamed");
+        let pinned = pin(core);
+        if let Some(core) = core.filter(|_| !pinned.satisfied()) {
+            teller.tell(Wish::Pinning, format!("{name} is not on core {core}"));
+        }
+        let niceness = (priority == Priority::Hot).then(|| set_niceness(HOT_NICENESS));
+        if let Some(niceness) = niceness.filter(|niceness| *niceness > HOT_NICENESS) {
+            let why = format!("niceness {niceness} instead of {HOT_NICENESS} (LimitNICE)");
+            teller.tell(Wish::Priority, why);
+        }
+        if !sharpen_timers() {
+            teller.tell(Wish::Timers, "sleeps end up to 50 us late".to_owned());
+        }
+        // Last, because what comes before it is no longer allowed after it.
+        let confined = if confined { confine() } else { Ok(()) };
+        if let Err(error) = confined {
+            teller.tell(Wish::Confinement, error.to_string());
+        }
+    }
+}
+
+/// Asks the host for what concerns the whole process.
+fn prepare_host(config: &Config, teller: &Teller) {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let hot = config.net.workers + 1;
+    if cores < hot {
+        teller.tell(Wish::Cores, format!("{hot} hot threads share {cores}"));
+    }
+    let locked = if config.host.lock_memory { lock_memory() } else { Ok(()) };
+    if let Err(error) = locked {
+        teller.tell(Wish::MemoryLock, error.to_string());
     }
 }
 
@@ -269,13 +354,32 @@ fn rss_bytes() -> u64 {
 }
 
 /// Lets operators see the world and command it. Without a surface nobody looks, and nothing is shown.
-fn show(config: &Config, world: &mut World, orders: OrderPort, cold: &mut Cold) {
-    world.command(orders);
+fn show(
+    config: &Config,
+    world: &mut World,
+    orders: OrderPort,
+    cold: &mut Cold,
+) -> anyhow::Result<()> {
+    let (bell, heard) = UnixStream::pair().context("a bell for orders")?;
+    bell.set_nonblocking(true)?;
+    heard.set_nonblocking(true)?;
+    world.command(orders.ringing(bell));
+    cold.hearing(heard);
     if config.http.enabled {
         let (pictures, looks) = pictures();
         world.attach(Watch::new(pictures, config.tick.hz, config.net.max_sessions));
         cold.mirroring(looks);
     }
+    Ok(())
+}
+
+/// The door of the surface, if it is served: its address taken, and its certificate read.
+fn door(config: &Config) -> anyhow::Result<Option<Door>> {
+    if !config.http.enabled {
+        return Ok(None);
+    }
+    let tls = config.http.tls().map(|files| DoorTls::load(&files)).transpose()?;
+    Ok(Some(Door::new(http::bind(config.http.addr)?, tls)))
 }
 
 /// The token that operators have to know, if a file of it is named.
@@ -298,6 +402,22 @@ const TOKEN_BYTES_MIN: usize = 16;
 
 fn capacities(config: &Config) -> LaneCapacities {
     LaneCapacities { tiers: config.ring.tiers, events: EVENTS_MAX, outbound: config.ring.out }
+}
+
+/// Reports of paths that may wait for the log.
+const PATHS_MAX: usize = 1 << 12;
+
+/// Begins the log of paths that the configuration asks for.
+fn start_path_log(config: &Config, ports: &mut [RingPort]) -> anyhow::Result<Option<PathLog>> {
+    let Some(path) = &config.net.path_log else { return Ok(None) };
+    let mut reports = Vec::new();
+    for port in ports {
+        let (producer, consumer) = ring(PATHS_MAX);
+        port.paths = Some(producer);
+        reports.push(consumer);
+    }
+    let log = PathLog::open(path, config.net.path_log_max_bytes, reports);
+    Ok(Some(log.with_context(|| format!("net.path_log {}", path.display()))?))
 }
 
 /// Begins the capture that the configuration asks for.

@@ -4,11 +4,15 @@
 //! A reader sees each counter monotonic but no instant at which all are from the same moment, so a
 //! residual is exact only when the writers rest.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 
 pub use netloop::Counter;
 use netloop::WorkerStats;
 use wire::SensorType;
+
+use crate::degraded::Wish;
+use crate::world::{Cause, Hop, TierLedger};
 
 /// A real number with one writer and any number of readers.
 #[derive(Debug, Default)]
@@ -51,6 +55,12 @@ pub struct TwinStats {
     pub identity: Identity,
     /// Written by the cold thread.
     pub watch: Watch,
+    /// Written at start: where devices connect.
+    pub quic_addr: OnceLock<SocketAddr>,
+    /// Written at start: 1 for what the host does not give, in the order of [`Wish::ALL`].
+    pub degraded: [Counter; Wish::ALL.len()],
+    /// Written by the tick thread once a second, by tier: what the hops of its records took.
+    pub ledger: [Ledger; 3],
     /// Written by the tick thread: its systems, in the order of [`SYSTEMS`].
     pub systems: [System; SYSTEMS.len()],
 }
@@ -74,6 +84,13 @@ impl TwinStats {
     pub fn worker(&self) -> WorkerStats {
         WorkerStats::sum(&self.workers)
     }
+
+    /// The quickest round trip of any session so far, in nanoseconds; 0 before it is known.
+    #[must_use]
+    pub fn rtt_min_ns(&self) -> u64 {
+        let known = self.workers.iter().map(|worker| worker.rtt_min_ns.value());
+        known.filter(|&rtt_ns| rtt_ns > 0).min().unwrap_or(0)
+    }
 }
 
 /// The systems of a tick, in the order in which they run: the stop, steps of sessions, orders, commands, deadlines, the two tiers of
@@ -94,6 +111,40 @@ pub struct Capture {
     pub written_bytes: Counter,
     /// Cells of 64 bytes that came after the file had ended.
     pub unwritten_cells: Counter,
+}
+
+/// The ledger of one tier, see [`TierLedger`].
+#[derive(Debug, Default)]
+pub struct Ledger {
+    /// Records in it.
+    pub records: Counter,
+    /// Of those: without a clock shared with the sender.
+    pub unclocked: Counter,
+    /// Time from end to end, in nanoseconds.
+    pub total_ns: Counter,
+    /// Time of each hop, in nanoseconds.
+    pub hops_ns: [Counter; Hop::COUNT],
+    /// Outliers by cause.
+    pub outliers: [Counter; Cause::COUNT],
+    /// The longest of them, in nanoseconds.
+    pub longest_ns: [Counter; Cause::COUNT],
+}
+
+impl Ledger {
+    /// Replaces the sums.
+    pub fn set(&self, of: &TierLedger) {
+        self.records.set(of.records);
+        self.unclocked.set(of.unclocked);
+        self.total_ns.set(of.total_ns);
+        let arrays = [
+            (&self.hops_ns[..], &of.hops_ns[..]),
+            (&self.outliers, &of.outliers),
+            (&self.longest_ns, &of.longest_ns),
+        ];
+        for (to, values) in arrays {
+            to.iter().zip(values).for_each(|(to, value)| to.set(*value));
+        }
+    }
 }
 
 /// What the watchdog sees.
@@ -185,10 +236,14 @@ pub struct Tick {
     pub rate_hz: Real,
     /// Entities in the world.
     pub entities: Counter,
+    /// Open sessions that share device and boot with another one.
+    pub redundant_sessions: Counter,
     /// Time spent in ticks, waits excluded, in nanoseconds.
     pub busy_ns: Counter,
     /// CPU time of the thread in nanoseconds, to a second while it runs and exact at its end.
     pub cpu_ns: Counter,
+    /// Pages that the kernel had to find for the thread since its first tick, from memory and from a disk; to a second.
+    pub page_faults: [Counter; 2],
     /// Ticks that left records in a ring because a drain budget was spent.
     pub budgets_spent: Counter,
 }

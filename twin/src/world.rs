@@ -19,6 +19,7 @@ mod digest;
 mod fault;
 mod fold;
 mod lanes;
+mod ledger;
 mod marks;
 mod options;
 mod order;
@@ -47,7 +48,7 @@ use crate::stats::{TierTotals, TwinStats};
 pub use account::{Ingress, Outcomes, Reason, balance};
 pub use actuator::{ACTUATOR_ID, Actuators, CommandEnds, Moment, Setpoint};
 pub use aggregate::Aggregate;
-pub use automation::{Automation, Firing, Rule};
+pub use automation::{Automation, Firing, Rule, StopRule};
 pub use command::{AnswerCounts, Target, answer};
 pub use component::{
     ActuatorState, ActuatorStatus, Link, Live, SensorKey, Smoothed, WINDOW_VALUES, Window,
@@ -55,6 +56,7 @@ pub use component::{
 pub use fault::{Fault, FaultOptions, Injected};
 pub use fold::{Folded, fold};
 pub use lanes::{Lane, LaneCapacities, Lanes, lanes};
+pub use ledger::{Cause, Hop, TierLedger};
 pub use options::WorldOptions;
 pub use row::{ROWS_MAX, RowRef};
 pub use sequence::{AHEAD_MAX, SEEN_BITS, Sighting, observe};
@@ -65,6 +67,7 @@ pub use watch::Watch;
 
 use apply::Part;
 use digest::Digest;
+use ledger::Ledger;
 use order::OpenOrders;
 use stop::Stops;
 use systems::Step;
@@ -133,6 +136,7 @@ struct Plant {
     digest: Digest,
     stats: Arc<TwinStats>,
     interval: Box<Interval>,
+    ledger: Ledger,
     watch: Option<Watch>,
     stops: Stops,
     open_orders: OpenOrders,
@@ -155,7 +159,7 @@ impl World {
             outcomes: [Outcomes::default(); Tier::COUNT],
             answers: AnswerCounts::default(),
             actuators: Actuators::new(u64::from(options.hz)),
-            automation: Automation::new(options.rules.clone()),
+            automation: Automation::new(options.rules.clone(), options.stop_rules.clone()),
             fault: Fault::new(&options.fault),
             faulted: Vec::with_capacity(STEP_RECORDS),
             crossings: Vec::with_capacity(CROSSINGS_MAX),
@@ -164,6 +168,7 @@ impl World {
             relink: false,
             next_second_tick: u64::from(options.hz),
             digest: Digest::default(),
+            ledger: Ledger::new(options.hz, options.outlier_us),
             options,
             stats,
             interval,
@@ -180,6 +185,16 @@ impl World {
     /// Takes orders, and the stop, from whoever holds the other end. Asked for before the first tick.
     pub fn command(&mut self, orders: OrderPort) {
         self.plant.orders_port = Some(orders);
+    }
+
+    /// Keeps no times of records from now on: in a replay they mean nothing.
+    pub const fn keep_no_times(&mut self) {
+        self.plant.ledger.close();
+    }
+
+    /// Tells how much later than it was due the next tick begins, in nanoseconds: what keeps a record is told by it.
+    pub const fn note_late(&mut self, late_ns: u64) {
+        self.plant.ledger.note_late(late_ns);
     }
 
     /// One tick, the `tick`-th of the schedule. `clock` tells the time in nanoseconds since the Unix epoch; it is asked
@@ -209,10 +224,13 @@ impl World {
         frame: Option<&Frame<'_>>,
     ) -> usize {
         self.plant.crossings.clear();
+        self.plant.ledger.begin_tick(began_ns);
         let plant = &mut self.plant;
         let mut moment = systems::Tick { plant, lanes, tick, clock, began_ns, room: 0, frame };
         self.schedule.run_timed(&mut self.ecs, &mut moment, tick, |moment| (moment.clock)());
         let room = moment.room;
+        let ended_ns = (moment.clock)();
+        self.plant.ledger.end_tick(ended_ns);
         for (system, to) in self.schedule.systems().iter().zip(&self.plant.stats.systems) {
             to.set(&system.times());
         }
@@ -257,6 +275,12 @@ impl World {
     #[must_use]
     pub const fn outcomes(&self, tier: Tier) -> &Outcomes {
         &self.plant.outcomes[tier.index()]
+    }
+
+    /// What the hops of the records of a tier took.
+    #[must_use]
+    pub const fn ledger(&self, tier: Tier) -> &TierLedger {
+        self.plant.ledger.tier(tier)
     }
 
     /// How commands to devices ended.

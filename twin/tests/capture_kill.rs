@@ -14,7 +14,7 @@ use twin::capture::{Reader, Replay, SEGMENT_CELLS_MAX, Step, Tail};
 use twin::simulate::Seeded;
 
 const KILLS: u64 = 6;
-const SEGMENT_BYTES_MAX: u64 = (SEGMENT_CELLS_MAX as u64 + 1) * 64;
+const SEGMENT_BYTES_MAX: u64 = SEGMENT_CELLS_MAX as u64 * 64 + 4096;
 
 /// Starts a demo that captures, and kills it after as much time. Its ring is small, so that it sheds too.
 fn kill_after(path: &Path, delay: Duration, ring: u64) {
@@ -66,10 +66,69 @@ fn a_killed_capture_opens_and_replays_to_its_last_whole_segment() {
             }
             other => panic!("kill {kill}: {other:?}"),
         }
-        assert!(reader.bytes() + SEGMENT_BYTES_MAX >= bytes - 8192, "kill {kill}: {bytes} bytes");
+        assert!(reader.bytes() + SEGMENT_BYTES_MAX >= bytes - 16_384, "kill {kill}: {bytes} bytes");
+        let (tail, replayed) = (reader.tail(), replay.ticks());
+        eprintln!("kill {kill} after {delay:?}: {bytes} bytes, {tail:?}, {replayed} ticks");
         ticks += replay.ticks();
         records += replay.records();
     }
     eprintln!("{kills} kills, {torn} torn tails, {ticks} ticks and {records} records replayed");
     assert!(ticks > 0);
+}
+
+/// Serves under a limit of the size of files, which stands for a full disk, loads it, and gives its code and what it told.
+fn serve_on_a_full_disk(folder: &Path, capture: &Path) -> (Option<i32>, String) {
+    let pollux = env!("CARGO_BIN_EXE_pollux");
+    let init = ["certs", "init", "--dir", "certs", "--gateway", "plant"];
+    assert!(Command::new(pollux).current_dir(folder).args(init).output().unwrap().status.success());
+    let script = "trap '' XFSZ; ulimit -f 600; exec \"$@\"";
+    let settings = "--set net.addr=127.0.0.1:0 --set http.enabled=false --duration-s 6";
+    let mut child = Command::new("bash")
+        .current_dir(folder)
+        .args(["-c", script, "bash", pollux, "serve"])
+        .args(settings.split(' '))
+        .arg("--capture")
+        .arg(capture)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = String::new();
+    let mut load = None;
+    for line in BufReader::new(child.stderr.take().unwrap()).lines() {
+        let line = line.unwrap();
+        if let Some(addr) = line.strip_prefix("listening quic ")
+            && load.is_none()
+        {
+            let addr = addr.split(' ').next().unwrap();
+            let pair = "--cert certs/gateway-plant.pem --key certs/gateway-plant.key";
+            let args = format!("simulate --addr {addr} --ca certs/ca.pem {pair} --duration-s 2");
+            let mut fleet = Command::new(pollux);
+            fleet.current_dir(folder).args(args.split(' ')).stdout(Stdio::null());
+            load = Some(fleet.stderr(Stdio::null()).spawn().unwrap());
+        }
+        told += &line;
+        told.push('\n');
+    }
+    assert!(load.is_some_and(|mut load| load.wait().is_ok()), "{told}");
+    (child.wait().unwrap().code(), told)
+}
+
+#[test]
+fn a_disk_that_takes_no_more_ends_the_capture_and_not_the_plant() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("full.capture");
+    let (code, told) = serve_on_a_full_disk(folder.path(), &path);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("the capture cannot be written and ends"), "{told}");
+    assert!(told.contains("the capture is not whole"), "{told}");
+    let mut reader = Reader::open(File::open(&path).unwrap()).unwrap();
+    let mut replay = Replay::new(reader.header()).unwrap();
+    while let Some(step) = reader.next_step().unwrap() {
+        if let Step::Tick(frame) = step {
+            assert_eq!(replay.apply(&frame), None);
+        }
+    }
+    assert_eq!(reader.tail(), Some(Tail::Open), "it ends behind its last whole segment");
+    assert!(replay.records() > 100, "{} records", replay.records());
 }

@@ -152,7 +152,8 @@ fn unknown_key_names_place_value_neighbours_and_the_nearest_key() {
             "net.adr = \"1.2.3.4:5\" (from {}:3): no such key; did you mean net.addr?; [net] holds \
              addr, core, workers, max_sessions, max_handshakes, retry_from, accept_rate, max_streams, \
              recv_buffer_bytes, send_buffer_bytes, mtu_bytes, \
-             congestion, key_update_s, idle_timeout_ms, keep_alive_ms, max_uni_streams, max_bi_streams, \
+             congestion, key_update_s, path_log, path_log_max_bytes, idle_timeout_ms, keep_alive_ms, \
+             max_uni_streams, max_bi_streams, \
              stream_window_bytes, \
              datagram_buffer_bytes, keys_per_session",
             path.display()
@@ -163,7 +164,7 @@ fn unknown_key_names_place_value_neighbours_and_the_nearest_key() {
         said,
         [
             "tick.hertz = \"1\" (from POLLUX_TICK__HERTZ): no such key; did you mean tick.hz?; [tick] \
-             holds hz, core, catch_up, drain_t1, drain_t2, drain_t3"
+             holds hz, core, catch_up, outlier_us, drain_t1, drain_t2, drain_t3"
                 .to_owned(),
             "quux = \"1\" (from --set): no such key; the sections are net, address, tick, idle, host, ring, world, \
              http, tls, thresholds, automation, fault, capture, log"

@@ -4,7 +4,7 @@ mod rig;
 
 use bytes::Bytes;
 use rig::{Random, Rig, options, record};
-use twin::http::field::{HEADER_BYTES, delta, whole};
+use twin::http::field::{HEADER_BYTES, delta, since, whole};
 use twin::mirror::Mirror;
 use twin::picture::{PictureConsumer, pictures};
 use twin::world::Watch;
@@ -96,6 +96,35 @@ fn changes_lead_to_what_a_whole_frame_says() {
     let mut late = Page::default();
     late.apply(&whole(&mirror));
     assert_eq!(late.sensors, page.sensors, "who comes late sees the same");
+}
+
+#[test]
+fn a_page_that_missed_pictures_shows_nothing_old_after_the_next_frame() {
+    let mut rig = Rig::new(options());
+    let (producer, mut looks) = pictures();
+    rig.world.attach(Watch::new(producer, 1000, 64));
+    rig.open(1);
+    let (mut mirror, mut slow, mut random) = (Mirror::default(), Page::default(), Random(9));
+    let mut seen = 0;
+    let mut skipped = 0;
+    for seq in 0..1500 {
+        let sensor = random.below(u64::from(SENSORS)) as u32;
+        let value = random.below(100_000) as f64 / 7.0;
+        rig.receive(Tier::T1, 1, 0, &record(sensor / 5, (sensor % 5) as u16, seq, value));
+        rig.tick();
+        while let Some(picture) = looks.poll() {
+            mirror.apply(&picture);
+            looks.recycle(picture);
+        }
+        if random.below(150) == 0 {
+            skipped += mirror.pictures().saturating_sub(seen + 1);
+            slow.apply(&since(&mirror, seen, slow.sensors.len()));
+            seen = mirror.pictures();
+            slow.assert_shows(&mirror);
+        }
+    }
+    assert!(skipped > 10, "{skipped} pictures were skipped");
+    assert!(slow.frames[1] > 0, "a frame is no larger than what has changed: {:?}", slow.frames);
 }
 
 #[test]

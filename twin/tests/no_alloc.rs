@@ -116,7 +116,7 @@ fn ten_thousand_ticks_allocate_nothing() {
         captured.pop_chunk(1 << 14, |_, _| {});
     }
     assert_eq!(counted, 0);
-    assert!(shown > 1_000_000, "rows were shown meanwhile: {shown}");
+    assert!(shown > 200_000, "rows were shown meanwhile: {shown}");
     let capture = &rig.stats.capture;
     assert_eq!((capture.ticks.value(), capture.shed_ticks.value()), (10_200, 0));
     assert!(allocations() > 0, "the allocator counts");

@@ -3,6 +3,7 @@
 
 mod process;
 
+use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
@@ -216,7 +217,10 @@ fn the_shell_does_what_the_api_does() {
         (&json!(40), 8)
     );
     let text = pollux(operated.folder.path(), &["monitor", "--addr", &addr, "--once"]).stdout;
-    assert!(text.contains("threads, busy") && text.contains("net-0"), "{text}");
+    assert!(
+        ["threads", "net-0", "busy", "backpressure"].iter().all(|word| text.contains(word)),
+        "{text}"
+    );
     operated.end();
 }
 
@@ -272,24 +276,33 @@ fn viewers_get_a_whole_field_first_and_then_what_changed() {
 }
 
 #[test]
-fn beyond_loopback_a_token_is_demanded_and_asked_for() {
+fn beyond_loopback_tls_and_a_token_are_demanded_and_asked_for() {
     let folder = plant();
     let sets = ["--set", "net.addr=127.0.0.1:0", "--set", "http.addr=0.0.0.0:0"];
-    let open = pollux(folder.path(), &[&["serve"][..], &sets].concat());
-    assert_eq!(open.code, Some(78), "{}", open.stderr);
-    assert!(open.stderr.contains("http.token_file"), "{}", open.stderr);
+    let tls = ["--set", "http.cert=certs/server.pem", "--set", "http.key=certs/server.key"];
     let token = folder.path().join("token");
     std::fs::write(&token, "short\n").unwrap();
     let with = ["--set", "http.token_file=token", "--set", "http.commands=stop"];
-    let args = [&["serve"][..], &sets, &with].concat();
+    for lacking in [&[][..], &tls, &with] {
+        let open = pollux(folder.path(), &[&["serve"][..], &sets, lacking].concat());
+        assert_eq!(open.code, Some(78), "{}", open.stderr);
+        for key in ["http.addr", "http.cert", "http.token_file", "http.client_ca"] {
+            assert!(open.stderr.contains(key), "{}", open.stderr);
+        }
+    }
+    let args = [&["serve"][..], &sets, &tls, &with].concat();
     let short = pollux(folder.path(), &args);
     assert_eq!(short.code, Some(1), "{}", short.stderr);
     std::fs::write(&token, "0123456789abcdef\n").unwrap();
     let mut twin = Running::start(folder.path(), &args);
     let http = twin.await_line("listening http ").replace("0.0.0.0", "127.0.0.1");
-    let asked = |token: Option<&Path>| Client::new(&http, token).unwrap();
+    let ca = folder.path().join("certs/ca.pem");
+    let asked =
+        |token: Option<&Path>| Client::new(&http, token).unwrap().over_tls(&ca, None).unwrap();
     assert_eq!(detail(asked(None).get("/overview")).0, 401);
     assert_eq!(detail(asked(None).post("/stop", None)).0, 401);
+    let plain = Client::new(&http, Some(&token)).unwrap().get("/overview");
+    assert!(matches!(plain, Err(ClientError::Unreachable { .. })), "{plain:?}");
     let known = asked(Some(&token));
     assert_eq!(known.get("/overview").unwrap()["commands_allowed"], "stop");
     let path = "/devices/00000000-0000-0000-0000-000000000000/sensors/1/setpoint";
@@ -298,4 +311,55 @@ fn beyond_loopback_a_token_is_demanded_and_asked_for() {
     assert_eq!(detail(known.post("/stop/clear", None)).0, 403, "who may stop may not clear");
     twin.terminate();
     assert_eq!(twin.end().code, Some(0));
+}
+
+#[test]
+fn a_certificate_serves_where_there_is_no_token() {
+    let folder = plant();
+    let mut args = vec!["serve"];
+    for set in [
+        "net.addr=127.0.0.1:0",
+        "http.addr=0.0.0.0:0",
+        "http.cert=certs/server.pem",
+        "http.key=certs/server.key",
+        "http.client_ca=certs/ca.pem",
+    ] {
+        args.extend(["--set", set]);
+    }
+    let mut twin = Running::start(folder.path(), &args);
+    let http = twin.await_line("listening http ").replace("0.0.0.0", "127.0.0.1");
+    let of = |name: &str| folder.path().join("certs").join(name);
+    let (ca, cert, key) = (of("ca.pem"), of("gateway-plant.pem"), of("gateway-plant.key"));
+    let asked = |identity| Client::new(&http, None).unwrap().over_tls(&ca, identity).unwrap();
+    let stranger = asked(None).get("/overview");
+    assert!(matches!(stranger, Err(ClientError::Unreachable { .. })), "{stranger:?}");
+    let known = asked(Some((&cert, &key)));
+    assert_eq!(known.get("/overview").unwrap()["commands_allowed"], "all");
+    let args =
+        ["ctl", "--addr", &http, "--ca", "certs/ca.pem", "--cert", "certs/gateway-plant.pem"];
+    let args = [&args[..], &["--key", "certs/gateway-plant.key", "stop", "-o", "json"]].concat();
+    let stopped = pollux(folder.path(), &args);
+    assert_eq!(stopped.code, Some(0), "{}", stopped.stderr);
+    twin.terminate();
+    assert_eq!(twin.end().code, Some(0));
+}
+
+#[test]
+fn whoever_says_nothing_keeps_nobody_out() {
+    let operated = Operated::start();
+    let addr = operated.twin.http;
+    // As many as the door lets in, and some more.
+    let idle: Vec<_> = (0..300).map(|_| std::net::TcpStream::connect(addr).unwrap()).collect();
+    for mut stream in idle {
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let mut answer = Vec::new();
+        // It is closed, at once or for its silence, and never answered.
+        drop(stream.read_to_end(&mut answer));
+        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 408"), "{answer:?}");
+    }
+    assert_eq!(operated.twin.get("/livez").0, 200);
+    let (_, metrics) = operated.twin.get("/metrics");
+    let count = metrics.lines().find(|line| line.contains("reason=\"connections\""));
+    assert!(count.is_some_and(|line| !line.ends_with(" 0")), "{count:?}");
+    operated.end();
 }

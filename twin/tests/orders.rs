@@ -3,11 +3,11 @@
 mod rig;
 
 use netloop::slot::{ACK, FAILED};
-use netloop::{Outbound, SessionId, Slot};
+use netloop::{Answer, Outbound, SessionId, Slot};
 use rig::{Rig, device, options, record};
 use twin::interval::Latency;
-use twin::order::{Order, OrderDesk, OrderEnd, Outcome, orders};
-use twin::world::{ACTUATOR_ID, Rule, WorldOptions};
+use twin::order::{Order, OrderDesk, OrderEnd, Outcome, StopSource, orders};
+use twin::world::{ACTUATOR_ID, Rule, StopRule, WorldOptions};
 use wire::{Command, Operation, Record, SensorType, Status, Tier};
 
 const RULE: Rule = Rule {
@@ -182,4 +182,53 @@ fn a_late_answer_to_an_earlier_request_counts_for_nothing() {
     end(&mut rig, ACK, 1, &Command::ack(clear, Status::Ok, 0.0), tag);
     rig.tick();
     assert_eq!(rig.stats.stop.acknowledged.value(), 1);
+}
+
+#[test]
+fn a_device_stops_the_plant_where_it_may_and_only_an_operator_clears_it() {
+    for (device_stop, status) in [(true, Status::Ok), (false, Status::Refused)] {
+        let mut rig = Rig::new(WorldOptions { device_stop, ..options() });
+        let (desk, port) = orders();
+        rig.world.command(port);
+        rig.open(1);
+        rig.hello(1, 7);
+        rig.tick();
+        let stop = Command::request(record(1, 0, 0, 0.0), Operation::Stop);
+        let slot = Slot { session: 1, hint: 5, ..rig.slot(&stop) };
+        rig.push(Tier::T3, slot);
+        rig.tick();
+        let Some(Outbound::Answer { token: 5, answer: Answer::Ack(ack), .. }) =
+            rig.port.outbound.pop()
+        else {
+            panic!("a stop is answered");
+        };
+        assert_eq!(Command::decode(&ack).unwrap().status(), Some(status));
+        assert_eq!(desk.stop_asked().is_stopped(), device_stop);
+        rig.tick();
+        assert_eq!(rig.port.stops.pop().is_some(), device_stop, "every session is told");
+        if device_stop {
+            assert_eq!(desk.stop_source(), StopSource::Device);
+            desk.set_stopped(false, rig::START_NS);
+            assert_eq!(desk.stop_source(), StopSource::Operator);
+        }
+    }
+}
+
+#[test]
+fn a_rule_stops_the_plant_as_soon_as_a_sensor_is_above_its_value() {
+    let rule = StopRule { sensor_type: SensorType::Temperature, above: 90.0 };
+    let mut rig = Rig::new(WorldOptions { stop_rules: vec![rule], ..options() });
+    let (desk, port) = orders();
+    rig.world.command(port);
+    rig.open(1);
+    rig.hello(1, 7);
+    for (seq, value) in (0..).zip([89.0, 90.0, 95.0]) {
+        assert!(!desk.stop_asked().is_stopped(), "at {seq}");
+        rig.receive(Tier::T1, 1, 7, &record(1, 1, seq, value));
+        rig.tick();
+    }
+    assert!(desk.stop_asked().is_stopped(), "the mean of the three is above it");
+    assert_eq!(desk.stop_source(), StopSource::Rule);
+    rig.tick();
+    assert!(rig.port.stops.pop().is_some(), "and the session is told in the next tick");
 }

@@ -243,6 +243,7 @@ fn summary_has_every_field_and_the_account_adds_up() {
         "host",
         "idle_strategy",
         "latency_ns",
+        "ledger",
         "packets",
         "rss_bytes",
         "sessions",

@@ -156,15 +156,21 @@ fn duplicate_and_stale_records_change_nothing() {
 fn tiers_are_numbered_apart_and_a_new_epoch_begins_anew() {
     let mut row = Row::new();
     let plain = Folded::Applied { skipped: 0, crossing: None };
-    assert_eq!(row.fold(&slot(100, 1.0), 0), plain);
-    assert_eq!(row.fold(&slot(7, 2.0), 1), plain);
-    assert_eq!(row.fold(&slot(8, 3.0), 1), plain);
-    assert_eq!(row.fold(&slot(101, 4.0), 0), plain);
+    let before = |seq, value| Slot { epoch: 4, ..slot(seq, value) };
+    assert_eq!(row.fold(&before(100, 1.0), 0), plain);
+    assert_eq!(row.fold(&before(7, 2.0), 1), plain);
+    assert_eq!(row.fold(&before(8, 3.0), 1), plain);
+    assert_eq!(row.fold(&before(101, 4.0), 0), plain);
     let reboot = |seq, recv_ns| Slot { epoch: 5, recv_ns, ..slot(seq, 5.0) };
     assert_eq!(row.fold(&reboot(0, 50), 0), plain);
     assert_eq!(row.fold(&reboot(3, 60), 1), plain);
     // A record from before the reboot that waited in the ring of the other tier.
-    let late = Slot { epoch: 0, recv_ns: 40, ..slot(102, 9.0) };
+    let late = Slot { recv_ns: 40, ..before(102, 9.0) };
     assert_eq!(row.fold(&late, 0), Folded::Stale { filled: false });
     assert_eq!(row.live.epoch, 5);
+    // One that overtook the hello of another session of the same boot is judged by its number.
+    let unknown = |seq| Slot { epoch: 0, recv_ns: 70, ..slot(seq, 6.0) };
+    assert_eq!(row.fold(&unknown(0), 0), Folded::Duplicate);
+    assert_eq!(row.fold(&unknown(1), 0), plain);
+    assert_eq!((row.live.epoch, row.live.highest), (5, [1, 3]));
 }

@@ -13,7 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, UNIX_EPOCH};
 
 use twin::cold::{Cold, Ended};
-use twin::http::{Surface, bind};
+use twin::http::{Door, Surface, bind};
 use twin::interval::{IntervalProducer, Latency, exchange};
 use twin::metrics;
 use twin::report::{Report, Usage};
@@ -22,7 +22,7 @@ use twin::stats::{Direction, TwinStats};
 const RSS_BYTES: u64 = 12_345_678;
 
 /// The names that the outside relies on.
-const PROMISED: [&str; 24] = [
+const PROMISED: [&str; 30] = [
     "pollux_records_total",
     "pollux_lost_total",
     "pollux_decode_errors_total",
@@ -33,6 +33,12 @@ const PROMISED: [&str; 24] = [
     "pollux_tick_rate_hz",
     "pollux_entities",
     "pollux_sessions",
+    "pollux_sessions_redundant",
+    "pollux_stolen_seconds_total",
+    "pollux_stolen_gaps_total",
+    "pollux_page_faults_total",
+    "pollux_degraded",
+    "pollux_socket_drops_total",
     "pollux_ring_depth",
     "pollux_ring_capacity",
     "pollux_commands_total",
@@ -68,7 +74,9 @@ impl Served {
         let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let addr = listener.local_addr().unwrap();
         let mut cold = Cold::new(surface, vec![consumer], Arc::clone(&stop), Usage::default);
-        let cold = std::thread::spawn(move || cold.run(Some(listener), None, &mut |_| {}).unwrap());
+        let cold = std::thread::spawn(move || {
+            cold.run(Some(Door::new(listener, None)), None, &mut |_| {}).unwrap()
+        });
         Self { addr, stats, stop, producer: Some((producer, first)), cold: Some(cold) }
     }
 

@@ -12,6 +12,7 @@ let view = null;
 let glance = null;
 let heardMs = 0;
 let state = "lost";
+let by = null;
 
 /** Asks a question in a dialogue; gives what was typed, true for yes, or nothing. */
 function question({ title, text, yes, secret = false }) {
@@ -60,7 +61,7 @@ function hear(text) {
 function connection() {
   const quiet = performance.now() - heardMs;
   const alive = state === "open" && quiet < QUIET_MS;
-  link.textContent = alive ? "WebSocket" : "no connection";
+  link.textContent = alive ? by : "no connection";
   link.className = `pill ${alive ? "quiet" : "bad"}`;
   const { stopped, acknowledged, concerned } = glance?.overview.stop ?? {};
   banner.hidden = alive && !stopped;
@@ -106,6 +107,6 @@ addEventListener("hashchange", () => {
 addEventListener("keydown", key);
 show();
 setInterval(connection, 500);
-stream("/live", { message: hear, state: (now) => { state = now; connection(); } });
+stream("live", { message: hear, state: (now, link) => { [state, by] = [now, link]; connection(); } });
 // A twin that asks for a token says so here, and the stream then takes it along.
 ask("/stop").catch(() => {});

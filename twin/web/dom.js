@@ -29,7 +29,7 @@ export function short(value) {
 /** A time in seconds, in the unit that suits it. */
 export function seconds(value) {
   if (value === null || value === undefined || !Number.isFinite(value)) return "–";
-  if (value < 1e-3) return `${(value * 1e6).toFixed(0)} µs`;
+  if (value < 1e-3) return `${(value * 1e6).toFixed(value < 1e-5 ? 1 : 0)} µs`;
   if (value < 1) return `${(value * 1e3).toFixed(value < 0.01 ? 2 : 0)} ms`;
   if (value < 120) return `${value.toFixed(1)} s`;
   if (value < 7200) return `${(value / 60).toFixed(0)} min`;

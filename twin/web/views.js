@@ -110,9 +110,10 @@ export function field(main) {
       if (items.length > 0) location.hash = `#/devices/${items[0].device}/${items[0].sensor}`;
     },
   });
-  const close = stream("/field", {
+  let by = null;
+  const close = stream("field", {
     message: (data) => { sensors.apply(data); drawing.dirty = true; if (drawing.cursor !== null) drawing.point(drawing.cursor); },
-    state: (state) => { if (state === "lost") rate.textContent = "the stream is lost; trying again"; },
+    state: (state, link) => { by = link; if (state === "lost") rate.textContent = "the stream is lost; trying again"; },
   });
   let frame = requestAnimationFrame(function draw() {
     drawing.draw();
@@ -120,7 +121,7 @@ export function field(main) {
   });
   let [frames, bytes, drawn] = [0, 0, 0];
   const second = setInterval(() => {
-    rate.textContent = `${number(sensors.count)} sensors, ${sensors.frames - frames} frames/s, ${drawing.drawn - drawn} drawn/s, ${number((sensors.bytes - bytes) / 1024)} KiB/s`;
+    rate.textContent = `${number(sensors.count)} sensors, ${sensors.frames - frames} frames/s, ${drawing.drawn - drawn} drawn/s, ${number((sensors.bytes - bytes) / 1024)} KiB/s by ${by ?? "nothing"}`;
     [frames, bytes, drawn] = [sensors.frames, sensors.bytes, drawing.drawn];
     drawing.dirty = true;
   }, 1000);
@@ -263,7 +264,7 @@ export function events(main) {
     glance({ overview: o, crossings: latest, commands: given }) {
       const s = o.stop;
       fill(stop,
-        el("p", {}, el("b", { class: s.stopped ? "bad" : "good" }, s.stopped ? "The plant is stopped." : s.request === 0 ? "Never asked for." : "Cleared.")),
+        el("p", {}, el("b", { class: s.stopped ? "bad" : "good" }, s.stopped ? "The plant is stopped." : s.request === 0 ? "Never asked for." : "Cleared."), s.by === null ? "" : ` Asked for by ${{ operator: "an operator", device: "a device", rule: "a rule" }[s.by]}.`),
         s.request === 0 ? null : table(["sessions", ["number", "n"]], ["concerned", "acknowledged", "refused", "gone", "waiting"].map((name) => [name, number(s[name])])),
         el("p", { class: "dim" }, "A command over a network. It is no safety function."));
       fill(crossings, crossingsTable(latest));
@@ -298,10 +299,10 @@ export function engine(main) {
   const gauge = (ratio) => el("meter", { min: 0, max: 1, high: 0.8, optimum: 0, value: ratio, title: percent(ratio) });
   return {
     glance({ overview: o }) {
-      fill(threads, table(["thread", "busy", ["", "n"]], o.threads.map((one) => [one.thread, gauge(one.busy_ratio), percent(one.busy_ratio)])));
+      fill(threads, table(["thread", "busy", ["", "n"], ["backpressure", "n"]], o.threads.map((one) => [one.thread, gauge(one.busy_ratio), percent(one.busy_ratio), percent(one.backpressure_ratio)])));
       fill(tiers, table(["ring", "depth", ["records", "n"], ["applied/s", "n"], ["shed", "n"], ["lost", "n"], ["residual", "n"]], o.tiers.map((one) => [
         one.tier, gauge(one.ring_depth / Math.max(1, one.ring_capacity)), number(one.ring_depth), short(one.applied_hz), short(one.totals.shed), short(one.totals.lost), number(one.totals.residual)])),
-        el("p", { class: "dim" }, `${number(o.memory_bytes / 1e6)} MB resident, ${number(o.viewers)} viewers, version ${o.version} (${o.revision.slice(0, 12)}), up ${seconds(o.uptime_s)}`));
+        el("p", { class: "dim" }, `${number(o.memory_bytes / 1e6)} MB resident, ${number(o.viewers)} viewer${o.viewers === 1 ? "" : "s"}, version ${o.version} (${o.revision.slice(0, 12)}), up ${seconds(o.uptime_s)}. ${o.host.cpu_model}, ${o.host.cores} cores, load ${number(o.host.load_1m, 2)}`));
       fill(systems, table(["system", "share", ["mean", "n"], ["most", "n"]], o.systems.map((one) => [
         one.system, gauge(one.busy_ratio), seconds(one.mean_us / 1e6), seconds(one.max_us / 1e6)])));
     },

@@ -17,7 +17,7 @@ use netloop::{
     Answer, Datagram, Engine, Now, Phase, ServerTls, SessionEvent, SessionId, SessionLimits, Sink,
     Slot, client_tls,
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use wire::{CloseCode, DeviceId, Hello, Reading, Record, SensorType, capability};
 
 /// What the link does to datagrams; probabilities in 0..1.

@@ -1,11 +1,12 @@
 //! The form of a capture's file: a header of text, then segments.
 //!
 //! ```text
-//! header    magic 8, version u32, text bytes u32, checksum u64, zeros to 64; the text, with zeros to a multiple of 64
-//! segment   magic 8, number u64, cells u64, checksum u64, zeros to 64; the cells, 64 bytes each
+//! header    magic 8, version u32, text bytes u32, checksum u64, zeros to 64; the text, with zeros to a whole page
+//! segment   magic 8, number u64, cells u64, checksum u64, zeros to 64; the cells, 64 bytes each, with zeros to a whole page
 //! ```
 //!
-//! All little-endian. The checksum of a segment covers its number, its length and its cells. The text is TOML: the build,
+//! A page is 4,096 bytes: so a segment can go to the disk from where it lies, without a copy in the kernel. All
+//! little-endian. The checksum of a segment covers its number, its length and its cells. The text is TOML: the build,
 //! the moment of the start, and the configuration in force with every key. Secrets are in neither.
 
 use std::io::{self, Read, Write};
@@ -18,11 +19,13 @@ use thiserror::Error;
 use crate::host::{REVISION, RUSTC, VERSION};
 
 /// Version of the form of the file.
-pub const CAPTURE_VERSION: u32 = 1;
+pub const CAPTURE_VERSION: u32 = 2;
 /// Cells of a segment at most: 1 MiB.
 pub const SEGMENT_CELLS_MAX: usize = 1 << 14;
 
 const CELL_BYTES: usize = size_of::<Slot>();
+/// Header and segments begin at multiples of this: what disks are written by without a copy.
+pub(super) const PAGE_BYTES: usize = 4096;
 const FILE_MAGIC: [u8; 8] = *b"plxcapt\n";
 const SEGMENT_MAGIC: [u8; 8] = *b"plxsegm\n";
 /// A configuration takes some kilobytes; a header that claims more is broken.
@@ -84,7 +87,7 @@ impl Header {
         let mut text = toml::to_string(self).map_err(io::Error::other)?.into_bytes();
         let text_bytes = u32::try_from(text.len()).map_err(io::Error::other)?;
         let sum = checksum(&[&text]);
-        text.resize(text.len().next_multiple_of(CELL_BYTES), 0);
+        text.resize((CELL_BYTES + text.len()).next_multiple_of(PAGE_BYTES) - CELL_BYTES, 0);
         let mut front = [0; CELL_BYTES];
         front[..8].copy_from_slice(&FILE_MAGIC);
         front[8..12].copy_from_slice(&CAPTURE_VERSION.to_le_bytes());
@@ -113,7 +116,7 @@ impl Header {
         if bytes > TEXT_BYTES_MAX {
             return Err(HeaderError::Damaged);
         }
-        let mut text = vec![0; bytes.next_multiple_of(CELL_BYTES)];
+        let mut text = vec![0; (CELL_BYTES + bytes).next_multiple_of(PAGE_BYTES) - CELL_BYTES];
         from.read_exact(&mut text).map_err(|_| HeaderError::Damaged)?;
         text.truncate(bytes);
         let sum = u64::from_le_bytes(*front[16..].first_chunk().expect("8 of 64"));
@@ -164,6 +167,12 @@ impl SegmentHeader {
         (words[0] == SEGMENT_MAGIC).then_some(Self { number: word(1), cells, sum: word(3) })
     }
 
+    /// Bytes of zeros behind the cells.
+    pub(super) const fn padding(&self) -> usize {
+        let bytes = (1 + self.cells) * CELL_BYTES;
+        bytes.next_multiple_of(PAGE_BYTES) - bytes
+    }
+
     /// Whether these are the cells that were written.
     pub(super) fn holds(&self, cells: &[Slot]) -> bool {
         self.sum == segment_sum(self.number, cells, &[])
@@ -180,9 +189,11 @@ pub fn write_segment(
     front: &[Slot],
     back: &[Slot],
 ) -> io::Result<()> {
-    to.write_all(&SegmentHeader::of(number, front, back).encode())?;
+    let header = SegmentHeader::of(number, front, back);
+    to.write_all(&header.encode())?;
     to.write_all(bytemuck::cast_slice(front))?;
-    to.write_all(bytemuck::cast_slice(back))
+    to.write_all(bytemuck::cast_slice(back))?;
+    to.write_all(&[0; PAGE_BYTES][..header.padding()])
 }
 
 fn segment_sum(number: u64, front: &[Slot], back: &[Slot]) -> u64 {

@@ -12,7 +12,7 @@ use thiserror::Error;
 use wire::Tier;
 
 use super::cell::{Mark, MarkKind, decode_event, decode_order};
-use super::file::{Header, HeaderError, SegmentHeader};
+use super::file::{Header, HeaderError, PAGE_BYTES, SegmentHeader};
 use crate::order::{Order, StopWord};
 
 /// Cells of one tick at most; more than any budget lets a tick take.
@@ -297,8 +297,16 @@ impl<R: std::io::Read> Reader<R> {
             self.cells.truncate(start);
             return self.tear(got as u64);
         }
+        // A file that was cut in the zeros behind the cells has lost nothing.
+        let mut padding = [0; PAGE_BYTES];
+        let padding = &mut padding[..header.padding()];
+        let padded = read_up_to(&mut self.from, padding)?;
+        if padding.iter().any(|byte| *byte != 0) {
+            self.cells.truncate(start);
+            return self.tear((got + padded) as u64);
+        }
         self.segments += 1;
-        self.bytes += got as u64;
+        self.bytes += (got + padded) as u64;
         Ok(true)
     }
 

@@ -68,8 +68,10 @@ impl Replay {
     pub fn with_options(options: WorldOptions) -> Self {
         let stats = Arc::new(TwinStats::default());
         let (producer, consumer, interval) = exchange(0);
+        let mut world = World::new(options, Arc::clone(&stats), interval);
+        world.keep_no_times();
         Self {
-            world: World::new(options, Arc::clone(&stats), interval),
+            world,
             lanes: Lanes::nowhere(Due::default()),
             stats,
             producer,

@@ -1,25 +1,33 @@
 //! The cold end of a capture: segments from the ring into the file, on a thread that may block.
 //!
-//! What lies in the ring is written from where it lies, one segment at a time: the cells, then their number and checksum before them.
-//! A disk that is full, or slow beyond what the ring holds, costs the capture and never the plant. The file keeps its first
+//! A segment is put together in a buffer of whole pages and written at once, past the page cache where the file system
+//! allows it: a copy into fresh pages of the kernel costs several times what all the rest of a capture does. A disk that is full, or slow beyond what the ring holds, costs the capture and never the plant. The file keeps its first
 //! `bytes_max` bytes: a replay has to begin where the world began.
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use bytemuck::Zeroable;
 use netloop::{Clock, Consumer, Slot, Stop, wait_until};
 use thiserror::Error;
 
-use super::file::{Header, SEGMENT_CELLS_MAX, SegmentHeader};
+use super::file::{Header, PAGE_BYTES, SEGMENT_CELLS_MAX, SegmentHeader};
 use crate::stats::TwinStats;
 
-/// The ring is looked at so often: a crash costs what came since.
+/// The ring is looked at so often.
 const PERIOD: Duration = Duration::from_millis(20);
+/// So much is worth a segment before its time.
+const CELLS_MIN: usize = 1 << 11;
+/// And after so many periods, 100 ms, whatever there is: a crash costs what came since.
+const PERIODS_MAX: u32 = 5;
+
+/// What goes on being shed is said once in so many periods: ten seconds.
+const SILENT_PERIODS: u32 = 500;
 
 /// Why a capture could not begin.
 #[derive(Debug, Error)]
@@ -91,10 +99,19 @@ impl Writer {
 
 fn run(mut ring: Consumer<Slot>, mut output: Output, stop: &Stop) -> Written {
     let clock = Clock::new();
+    let mut waited = 0;
     loop {
         // Asked before the ring is emptied, so that nothing that came before the end is left behind.
         let ending = stop.is_draining();
-        while ring.pop_chunk(SEGMENT_CELLS_MAX, |front, back| output.push(front, back)) > 0 {}
+        waited += 1;
+        if ending || waited >= PERIODS_MAX || ring.depth() >= CELLS_MIN {
+            waited = 0;
+            let whole = if ending { 1 } else { SEGMENT_CELLS_MAX };
+            while ring.pop_chunk(SEGMENT_CELLS_MAX, |front, back| output.push(front, back)) >= whole
+            {
+            }
+        }
+        output.say_shed();
         if ending {
             return output.written;
         }
@@ -105,10 +122,16 @@ fn run(mut ring: Consumer<Slot>, mut output: Output, stop: &Stop) -> Written {
 /// The file as far as it is written.
 struct Output {
     file: File,
+    /// The same file past the page cache, where that is possible.
+    direct: Option<File>,
+    segment: Pages,
     path: PathBuf,
     bytes_max: u64,
     written: Written,
     stats: Arc<TwinStats>,
+    /// Ticks shed before the last word about it, and the periods that it is silent for.
+    shed_said: u64,
+    silent: u32,
 }
 
 impl Output {
@@ -120,8 +143,19 @@ impl Output {
     ) -> io::Result<Self> {
         let mut file = File::create_new(path)?;
         let bytes = header.write(&mut file)?;
+        let direct = File::options().write(true).custom_flags(O_DIRECT).open(path).ok();
         let written = Written { bytes, segments: 0, ended: Ended::Whole };
-        Ok(Self { file, path: path.to_owned(), bytes_max, written, stats })
+        Ok(Self {
+            file,
+            direct: direct.filter(|_| O_DIRECT != 0),
+            segment: Pages::new(),
+            path: path.to_owned(),
+            bytes_max,
+            written,
+            stats,
+            shed_said: 0,
+            silent: 0,
+        })
     }
 
     fn push(&mut self, front: &[Slot], back: &[Slot]) {
@@ -129,13 +163,14 @@ impl Output {
         if self.written.ended != Ended::Whole {
             return self.stats.capture.unwritten_cells.add(cells);
         }
-        let bytes = (cells + 1) * size_of::<Slot>() as u64;
+        let header = SegmentHeader::of(self.written.segments, front, back);
+        let bytes = ((cells + 1) * size_of::<Slot>() as u64) + header.padding() as u64;
         if self.written.bytes + bytes > self.bytes_max {
             let (path, bytes) = (self.path.display(), self.written.bytes);
             tracing::warn!(%path, bytes, "the capture is full and ends; raise capture.max_bytes");
             return self.end(Ended::Full, cells);
         }
-        match self.write(front, back) {
+        match self.write(&header, front, back) {
             Ok(()) => {
                 self.written.bytes += bytes;
                 self.written.segments += 1;
@@ -151,17 +186,27 @@ impl Output {
         }
     }
 
-    /// The cells before their header: a segment that is not whole has none.
-    fn write(&mut self, front: &[Slot], back: &[Slot]) -> io::Result<()> {
-        let header = SegmentHeader::of(self.written.segments, front, back).encode();
-        let at = self.written.bytes;
-        let front_at = at + header.len() as u64;
-        self.file.write_all_at(bytemuck::cast_slice(front), front_at)?;
-        if !back.is_empty() {
-            let back_at = front_at + size_of_val(front) as u64;
-            self.file.write_all_at(bytemuck::cast_slice(back), back_at)?;
+    /// Says that ticks were shed since it last said so, and then is silent for a while.
+    fn say_shed(&mut self) {
+        self.silent = self.silent.saturating_sub(1);
+        let shed_ticks = self.stats.capture.shed_ticks.value();
+        if self.silent == 0 && shed_ticks > self.shed_said {
+            let path = self.path.display();
+            tracing::warn!(%path, shed_ticks, "the capture cannot keep up and sheds ticks; raise capture.ring");
+            (self.shed_said, self.silent) = (shed_ticks, SILENT_PERIODS);
         }
-        self.file.write_all_at(&header, at)
+    }
+
+    fn write(&mut self, header: &SegmentHeader, front: &[Slot], back: &[Slot]) -> io::Result<()> {
+        let (at, bytes) = (self.written.bytes, self.segment.fill(header, front, back));
+        if let Some(direct) = &self.direct {
+            match direct.write_all_at(bytes, at) {
+                // The file system has no such way, or not for pages of this size.
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput => self.direct = None,
+                done => return done,
+            }
+        }
+        self.file.write_all_at(bytes, at)
     }
 
     fn end(&mut self, ended: Ended, cells: u64) {
@@ -169,3 +214,35 @@ impl Output {
         self.stats.capture.unwritten_cells.add(cells);
     }
 }
+
+/// A segment in memory that begins at a page.
+struct Pages(Vec<Slot>);
+
+const PAGE_CELLS: usize = PAGE_BYTES / size_of::<Slot>();
+
+impl Pages {
+    fn new() -> Self {
+        Self(vec![Slot::zeroed(); SEGMENT_CELLS_MAX + 2 * PAGE_CELLS])
+    }
+
+    /// Puts a segment together, with zeros to a whole page, and gives its bytes.
+    fn fill(&mut self, header: &SegmentHeader, front: &[Slot], back: &[Slot]) -> &[u8] {
+        let aligned = self.0.as_ptr().cast::<u8>().align_offset(PAGE_BYTES) / size_of::<Slot>();
+        let cells = 1 + front.len() + back.len();
+        let segment = &mut self.0[aligned..aligned + cells.next_multiple_of(PAGE_CELLS)];
+        segment[0] = bytemuck::must_cast(header.encode());
+        segment[1..=front.len()].copy_from_slice(front);
+        segment[1 + front.len()..cells].copy_from_slice(back);
+        segment[cells..].fill(Slot::zeroed());
+        bytemuck::cast_slice(segment)
+    }
+}
+
+/// `open(2)`, past the page cache; the number depends on the architecture, and 0 asks for nothing.
+const O_DIRECT: i32 = if cfg!(target_arch = "x86_64") {
+    0o40_000
+} else if cfg!(target_arch = "aarch64") {
+    0o200_000
+} else {
+    0
+};

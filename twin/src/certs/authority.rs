@@ -8,6 +8,8 @@ use rcgen::{
     PKCS_ECDSA_P256_SHA256, RevokedCertParams, SerialNumber,
 };
 
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
 use super::{CertsError, Folder, Grant, Holder, reading};
 
 /// How long an authority lasts, in days: ten years, the life of a machine.
@@ -18,6 +20,33 @@ pub const LEAF_DAYS: u64 = 825;
 /// clock that is behind.
 const BACKDATED_DAYS: u64 = 1;
 const DAY_S: u64 = 86_400;
+/// How long a certificate lasts that a page names by its hash. Browsers take none that lasts longer than fourteen days, one
+/// of which lies before it was made.
+pub const BROWSER_DAYS: u64 = 12;
+
+/// What browsers are shown: a certificate that signs itself, and its key.
+#[derive(Debug)]
+pub struct BrowserPair {
+    /// The certificate.
+    pub certificate: CertificateDer<'static>,
+    /// Its key.
+    pub key: PrivateKeyDer<'static>,
+}
+
+/// Makes what browsers are shown from now on.
+///
+/// # Errors
+/// Key generation or signing failed.
+pub fn browser_pair(now_unix_s: u64) -> Result<BrowserPair, CertsError> {
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+    let mut params = named("Pollux for browsers");
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    valid_for(&mut params, now_unix_s, BROWSER_DAYS);
+    let certificate = params.self_signed(&key)?.der().clone();
+    let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+    Ok(BrowserPair { certificate, key })
+}
 
 /// Something that signs.
 pub(super) struct Authority(Issuer<'static, KeyPair>);

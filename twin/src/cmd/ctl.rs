@@ -73,7 +73,7 @@ const STOP_LOOK: Duration = Duration::from_millis(20);
 /// # Errors
 /// Nobody answers, or the twin refuses.
 pub fn run(args: &CtlArgs) -> anyhow::Result<ExitCode> {
-    let client = Client::new(&args.surface.addr, args.surface.token_file.as_deref())?;
+    let client = args.surface.client()?;
     let (columns, said) = ask(&client, &args.command)?;
     let items = match said.get("items") {
         Some(Value::Array(items)) => items.clone(),

@@ -38,13 +38,16 @@ const SEED: u64 = 1;
 /// # Errors
 /// A certificate cannot be made, no socket can be bound, or a thread dies.
 pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
-    let dev = certs::development(Clock::new().now().unix_ns / 1_000_000_000)?;
+    let now_s = Clock::new().now().unix_ns / 1_000_000_000;
+    let dev = certs::development(now_s)?;
     let authorities = [CertificateDer::from(dev.ca_der)];
     let trust = Trust::new(ClientAuth::Required, &authorities, &[], Tokens::default())?;
     let (chain, key) = pair(dev.server);
-    let credentials = Credentials::new(ServerTls::from_der(chain, key), trust, &authorities)?;
-    let (chain, key) = pair(dev.gateway);
     let config = config(args)?;
+    let browsers = config.admits_browsers().then(|| certs::browser_pair(now_s)).transpose()?;
+    let tls = ServerTls::from_der(chain, key);
+    let credentials = Credentials::new(tls, trust, &authorities, browsers)?;
+    let (chain, key) = pair(dev.gateway);
     let mut twin = Twin::start(&config, &credentials, None)?;
     let groups = groups(args);
     for group in &groups {
@@ -65,6 +68,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     let mut line = Line { applied: 0 };
     let limit = args.duration_s.map(Duration::from_secs);
     let ended = twin.run(limit, &mut |surface| line.show(surface))?;
+    twin.note_full();
     // The devices leave in order, so that the account of what they offered is exact.
     fleets.iter().for_each(Generator::stop);
     for mut fleet in fleets {

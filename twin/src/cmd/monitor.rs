@@ -25,7 +25,7 @@ const LISTEN: Duration = Duration::from_millis(50);
 /// # Errors
 /// Nobody answers (with `--once`), or there is no terminal.
 pub fn run(args: &MonitorArgs) -> anyhow::Result<ExitCode> {
-    let client = Client::new(&args.surface.addr, args.surface.token_file.as_deref())?;
+    let client = args.surface.client()?;
     if args.once {
         let look = Look::take(&client)?;
         print(&look, args.output)?;

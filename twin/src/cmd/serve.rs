@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use netloop::ClientAuth;
+use netloop::{ClientAuth, Clock};
 
 use crate::args::{EXIT_FAILED, Output, ServeArgs};
+use crate::certs::browser_pair;
 use crate::cold::Ended;
 use crate::config::{Config, Effective};
 use crate::credentials::Credentials;
@@ -24,9 +25,11 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let effective = Effective::load(&layers)?;
     let config = effective.config();
     logging::start(config.log.level);
-    let credentials = Credentials::load(&config.tls)?;
+    let now_s = Clock::new().now().unix_ns / 1_000_000_000;
+    let browsers = config.admits_browsers().then(|| browser_pair(now_s)).transpose()?;
+    let credentials = Credentials::load(&config.tls, browsers)?;
     let mut twin = Twin::start(config, &credentials, args.report.report.as_deref())?;
-    twin.watch(&config.tls)?;
+    twin.watch(config)?;
     announce(&twin, config, &credentials);
     let limit = args.report.duration_s.map(Duration::from_secs);
     let mut notifier = Notifier::of_process();

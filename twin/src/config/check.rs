@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use super::layers::{Setting, Written};
 use super::mistake::ConfigError;
 use super::table::{self, Kind, SENSOR_TYPES, is_below, names_section};
-use super::{Config, Entry, Rule};
+use super::{Config, Entry, Rule, StopRule};
 
 impl Kind {
     /// What may stand here, to follow "must be".
@@ -30,6 +30,10 @@ impl Kind {
                 "a list of {{ sensor_type, above, setpoint }} with two finite numbers and a type out of {}",
                 SENSOR_TYPES.join(", ")
             ),
+            Self::StopRules { .. } => format!(
+                "a list of {{ sensor_type, above }} with a finite number and a type out of {}",
+                SENSOR_TYPES.join(", ")
+            ),
         }
     }
 
@@ -43,7 +47,7 @@ impl Kind {
             }
             Self::Real { .. } => digits.parse().ok().map(toml::Value::Float),
             Self::Switch { .. } => text.parse().ok().map(toml::Value::Boolean),
-            Self::Rules { .. } => format!("rules = {text}")
+            Self::Rules { .. } | Self::StopRules { .. } => format!("rules = {text}")
                 .parse::<toml::Table>()
                 .ok()
                 .and_then(|mut table| table.remove("rules")),
@@ -98,6 +102,10 @@ impl Kind {
                 let rules = value.as_array()?.iter().map(rule).collect::<Option<_>>()?;
                 set(config, rules);
             }
+            Self::StopRules { set } => {
+                let rules = value.as_array()?.iter().map(stop_rule).collect::<Option<_>>()?;
+                set(config, rules);
+            }
         }
         Some(())
     }
@@ -123,6 +131,15 @@ fn rule(value: &toml::Value) -> Option<Rule> {
     })
 }
 
+fn stop_rule(value: &toml::Value) -> Option<StopRule> {
+    let fields = value.as_table().filter(|fields| fields.len() == 2)?;
+    let name = fields.get("sensor_type")?.as_str()?;
+    Some(StopRule {
+        sensor_type: SENSOR_TYPES.iter().position(|known| *known == name)?,
+        above: real(fields.get("above")?).filter(|real| real.is_finite())?,
+    })
+}
+
 /// Rules between keys, checked once each key is right by itself.
 pub(super) fn relations(config: &Config, entries: &[Entry], mistakes: &mut Vec<ConfigError>) {
     let mut refuse = |name: String, allowed: String| {
@@ -133,11 +150,18 @@ pub(super) fn relations(config: &Config, entries: &[Entry], mistakes: &mut Vec<C
         let bound = config.net.idle_timeout_ms;
         refuse("net.keep_alive_ms".into(), format!("below net.idle_timeout_ms, which is {bound}"));
     }
-    if config.http.enabled
-        && !config.http.addr.ip().is_loopback()
-        && config.http.token_file.is_none()
-    {
-        let allowed = "a loopback address, as long as http.token_file is none";
+    let http = &config.http;
+    if http.cert.is_some() != http.key.is_some() {
+        let (name, other) = if http.key.is_some() { ("key", "cert") } else { ("cert", "key") };
+        refuse(format!("http.{name}"), format!("none, as long as http.{other} is none"));
+    }
+    if http.client_ca.is_some() && http.cert.is_none() {
+        refuse("http.client_ca".into(), "none, as long as http.cert is none".to_owned());
+    }
+    let guarded = http.cert.is_some() && (http.token_file.is_some() || http.client_ca.is_some());
+    if http.enabled && !http.addr.ip().is_loopback() && !guarded {
+        let allowed =
+            "a loopback address, unless http.cert is set, and http.token_file or http.client_ca";
         refuse("http.addr".into(), allowed.to_owned());
     }
     for (name, threshold) in SENSOR_TYPES.iter().zip(&config.thresholds) {

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use netloop::{ClientAuth, Congestion};
 use wire::SensorType;
 
-use super::{Commands, Config, IdleStrategy, LogLevel, Priority, Rule};
+use super::{Commands, Config, IdleStrategy, LogLevel, Priority, Rule, StopRule};
 
 /// Names of the sensor types, indexed by the value on the wire.
 pub const SENSOR_TYPES: [&str; SensorType::COUNT] = {
@@ -52,6 +52,7 @@ pub(crate) enum Kind {
     Path { set: fn(&mut Config, PathBuf) },
     PathOrNone { set: fn(&mut Config, Option<PathBuf>) },
     Choice { of: &'static [&'static str], set: fn(&mut Config, usize) },
+    StopRules { set: fn(&mut Config, Vec<StopRule>) },
     Rules { set: fn(&mut Config, Vec<Rule>) },
 }
 
@@ -164,6 +165,18 @@ const NET: &[Key] = &[
         "Period after which the keys of a session are replaced, without interrupting it. 0 leaves it to the limits of the cipher.",
     ),
     key(
+        "net.path_log",
+        "none",
+        Kind::PathOrNone { set: |c, v| c.net.path_log = v },
+        "Appends to this file a line of JSON for each session's begin and end, and every few seconds what its path does: round trip, losses, window, MTU, frames.",
+    ),
+    key(
+        "net.path_log_max_bytes",
+        "67108864",
+        Kind::Count { min: 4096, max: 1 << 50, set: |c, v| c.net.path_log_max_bytes = v },
+        "What a run adds to that file at most; then it ends, and says so.",
+    ),
+    key(
         "net.idle_timeout_ms",
         "10000",
         Kind::Count { min: 100, max: 3_600_000, set: |c, v| c.net.idle_timeout_ms = v },
@@ -264,6 +277,12 @@ const TICK: &[Key] = &[
         "Ticks that run late, one after the other, after a delay. What lies further back is missed, and counted.",
     ),
     key(
+        "tick.outlier_us",
+        "10000",
+        Kind::Count { min: 1, max: 60_000_000, set: |c, v| c.tick.outlier_us = v },
+        "A record that took longer from its intended send time to its row is an outlier, and is counted by what kept it.",
+    ),
+    key(
         "tick.drain_t1",
         "65536",
         Kind::Count { min: 1, max: 1 << 24, set: |c, v| c.tick.drain[0] = v as usize },
@@ -304,12 +323,26 @@ const IDLE: &[Key] = &[
     ),
 ];
 
-const HOST: &[Key] = &[key(
-    "host.priority",
-    "hot",
-    Kind::Choice { of: PRIORITY_NAMES, set: |c, v| c.host.priority = Priority::ALL[v] },
-    "hot: worker and tick thread go before other threads of the host, as far as the system allows. normal: as all others.",
-)];
+const HOST: &[Key] = &[
+    key(
+        "host.priority",
+        "hot",
+        Kind::Choice { of: PRIORITY_NAMES, set: |c, v| c.host.priority = Priority::ALL[v] },
+        "hot: worker and tick thread go before other threads of the host, as far as the system allows. normal: as all others.",
+    ),
+    key(
+        "host.lock_memory",
+        "true",
+        Kind::Switch { set: |c, v| c.host.lock_memory = v },
+        "Keeps all memory of the twin in place, so that no hot thread waits for a page: where the limit of locked memory allows it.",
+    ),
+    key(
+        "host.confine",
+        "true",
+        Kind::Switch { set: |c, v| c.host.confine = v },
+        "Takes from worker and tick threads what they never need, such as opening a file or a socket or starting a program: where the kernel can (seccomp).",
+    ),
+];
 
 const RING_MAX: u64 = 1 << 26;
 const RING: &[Key] = &[
@@ -350,7 +383,7 @@ const REST: &[Key] = &[
         "http.addr",
         "127.0.0.1:9100",
         Kind::Addr { set: |c, v| c.http.addr = v },
-        "TCP address of the dashboard, the API and /metrics. Port 0 takes any free port and prints it. Beyond loopback it needs http.token_file.",
+        "TCP address of the dashboard, the API and /metrics. Port 0 takes any free port and prints it. Beyond loopback it needs http.cert, and http.token_file or http.client_ca.",
     ),
     key(
         "http.enabled",
@@ -362,13 +395,37 @@ const REST: &[Key] = &[
         "http.token_file",
         "none",
         Kind::Path { set: |c, v| c.http.token_file = (v.as_os_str() != "none").then_some(v) },
-        "File whose first line is the token that the API and its WebSockets ask for; none asks for no token. It travels as it is: put a proxy with TLS before it on a network that you do not trust.",
+        "File whose first line is the token that the API and its streams ask for; none asks for no token.",
+    ),
+    key(
+        "http.cert",
+        "none",
+        Kind::PathOrNone { set: |c, v| c.http.cert = v },
+        "Certificate chain of http.addr, PEM; none speaks no TLS. It is read again when it changes.",
+    ),
+    key(
+        "http.key",
+        "none",
+        Kind::PathOrNone { set: |c, v| c.http.key = v },
+        "Private key of http.cert, PEM.",
+    ),
+    key(
+        "http.client_ca",
+        "none",
+        Kind::PathOrNone { set: |c, v| c.http.client_ca = v },
+        "Authorities, PEM: whoever asks at http.addr has to show a certificate that one of them has signed. none asks for none.",
     ),
     key(
         "http.commands",
         "all",
         Kind::Choice { of: COMMANDS_NAMES, set: |c, v| c.http.commands = Commands::ALL[v] },
         "What may be commanded over HTTP: all (setpoints, stop and clear), stop (only that), or none.",
+    ),
+    key(
+        "http.webtransport",
+        "true",
+        Kind::Switch { set: |c, v| c.http.webtransport = v },
+        "Whether browsers may watch over WebTransport, on net.addr. They need a ticket from http.addr for it; without it they use WebSocket.",
     ),
     key(
         "tls.cert",
@@ -455,12 +512,26 @@ const THRESHOLDS: &[Key] = thresholds![
     5 "current" "ampere" "-inf" "32" "1";
 ];
 
-const AUTOMATION: &[Key] = &[key(
-    "automation.rules",
-    "[]",
-    Kind::Rules { set: |c, v| c.automation.rules = v },
-    "Rules that close a loop, e.g. [{ sensor_type = \"temperature\", above = 70.0, setpoint = 20.0 }]: while a sensor of that type is above the value, the actuator of its device gets the setpoint.",
-)];
+const AUTOMATION: &[Key] = &[
+    key(
+        "automation.rules",
+        "[]",
+        Kind::Rules { set: |c, v| c.automation.rules = v },
+        "Rules that close a loop, e.g. [{ sensor_type = \"temperature\", above = 70.0, setpoint = 20.0 }]: while a sensor of that type is above the value, the actuator of its device gets the setpoint.",
+    ),
+    key(
+        "automation.stop_rules",
+        "[]",
+        Kind::StopRules { set: |c, v| c.automation.stop_rules = v },
+        "What stops the plant by itself, e.g. [{ sensor_type = \"temperature\", above = 95.0 }]: as soon as a sensor of that type is above the value. A command over a network, no safety function.",
+    ),
+    key(
+        "automation.device_stop",
+        "true",
+        Kind::Switch { set: |c, v| c.automation.device_stop = v },
+        "Whether a device may stop the plant, by operation 2 of T3. To clear a stop is left to operators.",
+    ),
+];
 
 const FAULT: &[Key] = &[
     key(

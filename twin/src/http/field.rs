@@ -31,6 +31,15 @@ pub fn delta(mirror: &Mirror, named: usize) -> Bytes {
     frame(mirror, named, mirror.changed(), false)
 }
 
+/// What has changed after the picture `seen`; sensors from `named` on are named here.
+#[must_use]
+pub fn since(mirror: &Mirror, seen: u64, named: usize) -> Bytes {
+    let sensors = (0..).zip(mirror.sensors());
+    let changed = sensors.filter(|(_, sensor)| sensor.picture > seen);
+    let changed: Vec<u32> = changed.map(|(number, _)| number).collect();
+    frame(mirror, named, &changed, false)
+}
+
 /// All sensors.
 #[must_use]
 pub fn whole(mirror: &Mirror) -> Bytes {
@@ -89,6 +98,5 @@ fn age_ms(mirror: &Mirror, sensor: &Sensor) -> u32 {
     if sensor.recv_ns == 0 {
         return u32::MAX;
     }
-    let age_us = (mirror.at_ns() / 1000).saturating_sub(sensor.ts_us);
-    u32::try_from(age_us / 1000).unwrap_or(u32::MAX - 1)
+    u32::try_from(mirror.age_ns(sensor) / 1_000_000).unwrap_or(u32::MAX - 1)
 }

@@ -53,12 +53,26 @@ pub enum Refusal {
     Stopped,
     /// Too many orders were on their way.
     Busy,
+    /// Too many connections were open.
+    Connections,
+    /// A handshake of TLS failed, for instance for want of a certificate.
+    Tls,
 }
 
 impl Refusal {
     /// All names, as in the metrics.
-    pub const NAMES: [&str; 8] =
-        ["origin", "host", "token", "commands", "form", "unknown", "stopped", "busy"];
+    pub const NAMES: [&str; 10] = [
+        "origin",
+        "host",
+        "token",
+        "commands",
+        "form",
+        "unknown",
+        "stopped",
+        "busy",
+        "connections",
+        "tls",
+    ];
 }
 
 /// Refusals so far.

@@ -1,18 +1,21 @@
-//! What pages watch, over WebSocket: the plant at a glance five times a second, and the field thirty times.
+//! What pages watch: the plant at a glance five times a second, and the field thirty times.
 //!
 //! Each message is made once, whoever watches, and each viewer holds the latest one and nothing else. A viewer that is
-//! slower than the pictures misses some and gets a whole frame next: no queue grows, and no viewer delays another.
+//! slower than the pictures misses some and gets all that has changed meanwhile in one frame next: it never shows what is
+//! no longer so, no queue grows, and no viewer delays another.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{self, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::response::IntoResponse;
 use bytes::Bytes;
-use serde::Serialize;
-use tokio::sync::watch;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch as latest;
+
+use crate::mirror::Mirror;
 
 use super::Surface;
 use super::field;
@@ -32,26 +35,48 @@ const PICTURES_PER_GLANCE: u64 = 6;
 /// What goes out to those who watch.
 #[derive(Debug)]
 pub struct Live {
-    field: watch::Sender<Frame>,
-    glance: watch::Sender<Utf8Bytes>,
+    field: latest::Sender<Frame>,
+    glance: latest::Sender<Utf8Bytes>,
+    catch_ups: Mutex<CatchUps>,
     viewers: AtomicU64,
+}
+
+/// How far a viewer has seen the field.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Seen {
+    picture: u64,
+    /// Sensors that were named by then.
+    named: usize,
+}
+
+impl Seen {
+    fn of(mirror: &Mirror) -> Self {
+        Self { picture: mirror.pictures(), named: mirror.sensors().len() }
+    }
 }
 
 /// A change of the field.
 #[derive(Clone, Debug, Default)]
 struct Frame {
-    /// The picture that it leads to.
-    picture: u64,
+    /// What it leads to.
+    seen: Seen,
     delta: Bytes,
-    /// Sensors that were named by then.
-    named: usize,
+}
+
+/// What viewers get that have missed pictures: made once for all that have seen the same.
+#[derive(Debug, Default)]
+struct CatchUps {
+    /// What they lead to.
+    seen: Seen,
+    frames: Vec<(Seen, Bytes)>,
 }
 
 impl Default for Live {
     fn default() -> Self {
         Self {
-            field: watch::channel(Frame::default()).0,
-            glance: watch::channel(Utf8Bytes::default()).0,
+            field: latest::channel(Frame::default()).0,
+            glance: latest::channel(Utf8Bytes::default()).0,
+            catch_ups: Mutex::default(),
             viewers: AtomicU64::new(0),
         }
     }
@@ -77,15 +102,33 @@ impl Live {
     pub fn publish(&self, surface: &Surface) {
         if self.field.receiver_count() > 0 {
             let mirror = surface.mirror();
-            let named = self.field.borrow().named;
+            let named = self.field.borrow().seen.named;
             let delta = field::delta(&mirror, named);
-            let (picture, named) = (mirror.pictures(), mirror.sensors().len());
-            self.field.send_replace(Frame { picture, delta, named });
+            self.field.send_replace(Frame { seen: Seen::of(&mirror), delta });
         }
         let pictures = surface.mirror().pictures();
         if pictures.is_multiple_of(PICTURES_PER_GLANCE) && self.glance.receiver_count() > 0 {
             self.glance.send_replace(glance(surface));
         }
+    }
+}
+
+impl Live {
+    /// All that has changed since a viewer has last seen the field.
+    fn catch_up(&self, mirror: &Mirror, from: Seen) -> (Seen, Bytes) {
+        let mut held = self.catch_ups.lock().expect("because the cold thread has not panicked");
+        let now = Seen::of(mirror);
+        if held.seen != now {
+            *held = CatchUps { seen: now, frames: Vec::new() };
+        }
+        let found =
+            held.frames.iter().find(|(seen, _)| *seen == from).map(|(_, frame)| frame.clone());
+        let frame = found.unwrap_or_else(|| {
+            let frame = field::since(mirror, from.picture, from.named);
+            held.frames.push((from, frame.clone()));
+            frame
+        });
+        (now, frame)
     }
 }
 
@@ -105,10 +148,10 @@ fn glance(surface: &Surface) -> Utf8Bytes {
 }
 
 /// Counts a viewer for as long as it watches.
-struct Viewer(Arc<Surface>);
+pub(super) struct Viewer(Arc<Surface>);
 
 impl Viewer {
-    fn enter(surface: &Arc<Surface>) -> Option<Self> {
+    pub(super) fn enter(surface: &Arc<Surface>) -> Option<Self> {
         if surface.live().viewers() >= VIEWERS_MAX {
             surface.refusals().add(Refusal::Busy);
             return None;
@@ -129,7 +172,9 @@ pub(super) async fn live(
     upgrade: WebSocketUpgrade,
 ) -> Result<impl IntoResponse, Problem> {
     let viewer = Viewer::enter(&surface).ok_or_else(full)?;
-    Ok(plain(upgrade).on_upgrade(|socket| watch_glance(viewer, socket)))
+    Ok(plain(upgrade).on_upgrade(|mut socket| async move {
+        watch(viewer, Stream::Live, &mut socket).await;
+    }))
 }
 
 pub(super) async fn field(
@@ -137,7 +182,9 @@ pub(super) async fn field(
     upgrade: WebSocketUpgrade,
 ) -> Result<impl IntoResponse, Problem> {
     let viewer = Viewer::enter(&surface).ok_or_else(full)?;
-    Ok(plain(upgrade).on_upgrade(|socket| watch_field(viewer, socket)))
+    Ok(plain(upgrade).on_upgrade(|mut socket| async move {
+        watch(viewer, Stream::Field, &mut socket).await;
+    }))
 }
 
 fn full() -> Problem {
@@ -149,63 +196,95 @@ fn plain(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
     upgrade.protocols(["pollux"]).max_message_size(1024)
 }
 
-async fn watch_glance(viewer: Viewer, mut socket: WebSocket) {
-    let surface = &viewer.0;
+/// What can be watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Stream {
+    /// The plant at a glance.
+    Live,
+    /// The field.
+    Field,
+}
+
+/// A message, whatever carries it.
+pub(super) enum Message {
+    Text(Utf8Bytes),
+    Binary(Bytes),
+}
+
+/// Where the messages of one viewer go.
+pub(super) trait Outlet {
+    /// Sends a message, and says whether the viewer is still there.
+    async fn send(&mut self, message: Message) -> bool;
+
+    /// Ends when the viewer leaves.
+    async fn closed(&mut self);
+}
+
+impl Outlet for WebSocket {
+    async fn send(&mut self, message: Message) -> bool {
+        let message = match message {
+            Message::Text(text) => ws::Message::Text(text),
+            Message::Binary(bytes) => ws::Message::Binary(bytes),
+        };
+        let sent = tokio::time::timeout(PATIENCE, Self::send(self, message)).await;
+        matches!(sent, Ok(Ok(())))
+    }
+
+    async fn closed(&mut self) {
+        // What it says meanwhile means nothing.
+        while let Some(Ok(message)) = self.recv().await {
+            if matches!(message, ws::Message::Close(_)) {
+                return;
+            }
+        }
+    }
+}
+
+/// Sends a viewer what it watches, until it leaves.
+pub(super) async fn watch(viewer: Viewer, stream: Stream, outlet: &mut impl Outlet) {
+    match stream {
+        Stream::Live => watch_glance(&viewer.0, outlet).await,
+        Stream::Field => watch_field(&viewer.0, outlet).await,
+    }
+}
+
+async fn watch_glance(surface: &Surface, outlet: &mut impl Outlet) {
     let mut glances = surface.live().glance.subscribe();
     let mut text = glance(surface);
-    loop {
-        if !send(&mut socket, Message::Text(text)).await {
-            return;
-        }
+    while outlet.send(Message::Text(text)).await {
         text = tokio::select! {
             changed = glances.changed() => match changed {
                 Ok(()) => glances.borrow_and_update().clone(),
                 Err(_) => return,
             },
-            () = closed(&mut socket) => return,
+            () = outlet.closed() => return,
         };
     }
 }
 
-async fn watch_field(viewer: Viewer, mut socket: WebSocket) {
-    let surface = &viewer.0;
+async fn watch_field(surface: &Surface, outlet: &mut impl Outlet) {
     let mut frames = surface.live().field.subscribe();
     // The frame in the channel may be as old as the last viewer.
     frames.mark_unchanged();
-    let (mut seen, mut bytes) = whole(surface);
-    loop {
-        if !send(&mut socket, Message::Binary(bytes)).await {
-            return;
-        }
+    let (mut seen, mut bytes) = {
+        let mirror = surface.mirror();
+        (Seen::of(&mirror), field::whole(&mirror))
+    };
+    while outlet.send(Message::Binary(bytes)).await {
         (seen, bytes) = tokio::select! {
             changed = frames.changed() => {
                 if changed.is_err() {
                     return;
                 }
                 let frame = frames.borrow_and_update().clone();
-                if frame.picture == seen + 1 { (frame.picture, frame.delta) } else { whole(surface) }
+                if frame.seen.picture == seen.picture + 1 {
+                    (frame.seen, frame.delta)
+                } else {
+                    surface.live().catch_up(&surface.mirror(), seen)
+                }
             }
-            () = closed(&mut socket) => return,
+            () = outlet.closed() => return,
         };
-    }
-}
-
-fn whole(surface: &Surface) -> (u64, Bytes) {
-    let mirror = surface.mirror();
-    (mirror.pictures(), field::whole(&mirror))
-}
-
-/// Sends a message, and says whether the viewer is still there.
-async fn send(socket: &mut WebSocket, message: Message) -> bool {
-    let sent = tokio::time::timeout(PATIENCE, socket.send(message)).await;
-    matches!(sent, Ok(Ok(())))
-}
-
-/// Ends when the viewer leaves. What it says meanwhile means nothing.
-async fn closed(socket: &mut WebSocket) {
-    while let Some(Ok(message)) = socket.recv().await {
-        if matches!(message, Message::Close(_)) {
-            return;
-        }
     }
 }

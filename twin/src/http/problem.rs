@@ -78,6 +78,12 @@ impl Problem {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", title, detail)
     }
 
+    /// The caller took too long.
+    #[must_use]
+    pub(super) const fn late(detail: String) -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "late", "The request took too long", detail)
+    }
+
     /// Too much is on its way; it may be tried again.
     #[must_use]
     pub(super) const fn busy(detail: String) -> Self {

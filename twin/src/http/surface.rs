@@ -7,16 +7,18 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use netloop::Clock;
+use tokio::net::UnixStream;
 use tokio::sync::Notify;
 
 use crate::config::{Commands, Config, Threshold};
 use crate::metrics::{Sources, exposition};
 use crate::mirror::Mirror;
-use crate::order::{Order, OrderDesk, OrderEnd, Outcome, StopWord};
+use crate::order::{Order, OrderDesk, OrderEnd, Outcome, StopSource, StopWord};
 use crate::rates::Sampler;
 use crate::report::Report;
 use crate::stats::TwinStats;
 
+use super::browsers::Browsers;
 use super::guard::{Policy, Refusals};
 use super::live::Live;
 
@@ -62,12 +64,11 @@ pub struct Surface {
     desk: Mutex<Desk>,
     refusals: Refusals,
     live: Live,
+    browsers: Browsers,
     rss_bytes: fn() -> u64,
     alive: AtomicBool,
     began_ns: u64,
     clock: Clock,
-    /// Told whenever an order leaves, so that somebody looks for its end.
-    pub(super) ordered: Notify,
     /// Told whenever an order has ended.
     pub(super) ended: Notify,
 }
@@ -114,11 +115,11 @@ impl Surface {
             desk: Mutex::new(Desk { plant: desk, orders: VecDeque::new() }),
             refusals: Refusals::default(),
             live: Live::default(),
+            browsers: Browsers::default(),
             rss_bytes,
             alive: AtomicBool::new(true),
             began_ns: clock.now().unix_ns,
             clock,
-            ordered: Notify::new(),
             ended: Notify::new(),
         })
     }
@@ -179,6 +180,12 @@ impl Surface {
     #[must_use]
     pub const fn live(&self) -> &Live {
         &self.live
+    }
+
+    /// The way to browsers that watch over WebTransport.
+    #[must_use]
+    pub const fn browsers(&self) -> &Browsers {
+        &self.browsers
     }
 
     /// Now, in nanoseconds since the Unix epoch.
@@ -242,7 +249,6 @@ impl Surface {
             desk.orders.pop_front();
         }
         desk.orders.push_back(GivenOrder { order: Order { id, ..order }, end: None });
-        self.ordered.notify_one();
         Some(id)
     }
 
@@ -264,13 +270,16 @@ impl Surface {
         desk.plant.as_ref().is_some_and(OrderDesk::is_waiting)
     }
 
-    /// Waits for orders, and for their ends, for as long as it is polled.
-    pub(crate) async fn follow_orders(&self) {
-        loop {
-            self.ordered.notified().await;
-            while self.poll_orders() {
-                // As often as the timer of the runtime fires, and only while an order is on its way.
-                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    /// Notes the ends of orders whenever the bell rings, for as long as it is polled.
+    pub(crate) async fn follow_orders(&self, bell: UnixStream) {
+        while bell.readable().await.is_ok() {
+            let mut rings = [0; 256];
+            match bell.try_read(&mut rings) {
+                Ok(0) => return,
+                Ok(_) => {
+                    self.poll_orders();
+                }
+                Err(_) => {}
             }
         }
     }
@@ -287,6 +296,11 @@ impl Surface {
     /// Asks for a stop or for its end, and gives the number of the request; nothing when there is no plant.
     pub(super) fn set_stopped(&self, stopped: bool) -> Option<u64> {
         Some(self.desk().plant.as_ref()?.set_stopped(stopped, self.now_ns()))
+    }
+
+    /// Who asked for it.
+    pub(super) fn stop_source(&self) -> StopSource {
+        self.desk().plant.as_ref().map_or(StopSource::default(), OrderDesk::stop_source)
     }
 
     /// The stop that was asked for last.

@@ -2,11 +2,13 @@
 //!
 //! `twin/src/http/openapi.json` describes them; a script of the gate holds the two together.
 
+use std::sync::LazyLock;
+
 use serde::Serialize;
 use wire::{DeviceId, SensorType, capability};
 
 use crate::histograms::LatencySummary;
-use crate::host;
+use crate::host::{self, Host};
 use crate::interval::Latency;
 use crate::mirror::{self, Mirror};
 use crate::picture::ShownSession;
@@ -250,6 +252,8 @@ pub(super) struct Stop {
     stopped: bool,
     /// Counts stops and clears.
     request: u64,
+    /// Who asked for it; nobody before the first one.
+    by: Option<&'static str>,
     /// The tick has taken the request; before that nobody is concerned.
     taken: bool,
     /// Sessions that shall be told, and what became of it.
@@ -271,6 +275,7 @@ impl Stop {
         Self {
             stopped: asked.is_stopped(),
             request: asked.0,
+            by: (asked.0 > 0).then(|| surface.stop_source().name()),
             taken: of_this,
             concerned,
             acknowledged,
@@ -381,6 +386,33 @@ struct Tier {
 struct Thread {
     thread: String,
     busy_ratio: f64,
+    idle_ratio: f64,
+    /// Share of its turns, or ticks, that left something behind because a ring was full or a budget used up.
+    backpressure_ratio: f64,
+}
+
+/// The machine that the twin runs on.
+#[derive(Debug, Serialize)]
+struct Machine {
+    cpu_model: &'static str,
+    cores: usize,
+    kernel: &'static str,
+    memory_bytes: u64,
+    load_1m: f64,
+}
+
+impl Machine {
+    fn read() -> Self {
+        static HOST: LazyLock<Host> = LazyLock::new(Host::read);
+        let host = &*HOST;
+        Self {
+            cpu_model: &host.cpu_model,
+            cores: host.cores,
+            kernel: &host.kernel,
+            memory_bytes: host.memory_bytes,
+            load_1m: host::load_1m(),
+        }
+    }
 }
 
 /// A system of the tick.
@@ -419,6 +451,7 @@ pub(super) struct Overview {
     tick: Tick,
     tiers: Vec<Tier>,
     threads: Vec<Thread>,
+    host: Machine,
     systems: Vec<System>,
     entities: u64,
     devices: usize,
@@ -466,6 +499,7 @@ impl Overview {
             tick,
             tiers,
             threads: threads(surface, rates),
+            host: Machine::read(),
             systems: systems(surface, &rates.systems_busy),
             entities: stats.tick.entities.value(),
             devices: mirror.devices().len(),
@@ -527,11 +561,19 @@ fn tick(surface: &Surface) -> Tick {
 
 fn threads(surface: &Surface, rates: &crate::rates::Rates) -> Vec<Thread> {
     // Before the first second is over, nothing is known of their time.
-    let busy = |index: usize| rates.workers_busy.get(index).copied().unwrap_or(0.0);
-    let workers = 0..surface.stats().workers().len();
-    let workers = workers.map(|index| (format!("net-{index}"), busy(index)));
-    let threads = workers.chain([("tick".to_owned(), rates.tick_busy)]);
-    threads.map(|(thread, busy_ratio)| Thread { thread, busy_ratio }).collect()
+    let of = |ratios: &[f64], index: usize| ratios.get(index).copied().unwrap_or(0.0);
+    let workers = (0..surface.stats().workers().len()).map(|index| {
+        let ratios = (of(&rates.workers_busy, index), of(&rates.workers_pressed, index));
+        (format!("net-{index}"), ratios)
+    });
+    let threads = workers.chain([("tick".to_owned(), (rates.tick_busy, rates.tick_pressed))]);
+    let thread = |(thread, (busy_ratio, backpressure_ratio))| Thread {
+        thread,
+        busy_ratio,
+        idle_ratio: 1.0 - busy_ratio,
+        backpressure_ratio,
+    };
+    threads.map(thread).collect()
 }
 
 fn systems(surface: &Surface, busy: &[f64]) -> Vec<System> {

@@ -84,7 +84,7 @@ impl Screen {
     /// Draws all of it.
     pub fn draw(&self, frame: &mut Frame<'_>) {
         let rows = [
-            Constraint::Length(4),
+            Constraint::Length(5),
             Constraint::Length(5),
             Constraint::Length(1),
             Constraint::Min(3),
@@ -177,7 +177,7 @@ fn applied_hz(look: &Look) -> f64 {
     look.list("/tiers").iter().filter_map(|tier| tier["applied_hz"].as_f64()).sum()
 }
 
-/// Health, tick, plant and stop, in two lines.
+/// Health, tick, plant, stop and host, in three lines.
 fn heading(look: &Look) -> Paragraph<'_> {
     let health = look.text("/health");
     let colour = match health {
@@ -228,7 +228,15 @@ fn heading(look: &Look) -> Paragraph<'_> {
         )),
     ]);
     let title = format!(" pollux {} ", look.text("/version"));
-    Paragraph::new(vec![first, second]).block(Block::bordered().title(title))
+    let third = Line::from(format!(
+        "{}, {} cores, {:.0} MB, Linux {}, load {:.2}",
+        look.text("/host/cpu_model"),
+        look.number("/host/cores"),
+        look.number("/host/memory_bytes") / 1e6,
+        look.text("/host/kernel"),
+        look.number("/host/load_1m"),
+    ));
+    Paragraph::new(vec![first, second, third.dim()]).block(Block::bordered().title(title))
 }
 
 fn draw_engine(look: &Look, frame: &mut Frame<'_>, area: Rect) {
@@ -238,10 +246,18 @@ fn draw_engine(look: &Look, frame: &mut Frame<'_>, area: Rect) {
     let [above, middle, below] = Layout::vertical(heights).areas(area);
     let bars = threads.iter().map(|thread| {
         let busy = thread["busy_ratio"].as_f64().unwrap_or(0.0);
-        Line::from(format!("{:8} {} {:5.1} %", cell(thread, "thread"), bar(busy, 40), busy * 100.0))
+        let share = |member: &str| thread[member].as_f64().unwrap_or(0.0) * 100.0;
+        Line::from(format!(
+            "{:8} {} busy {:5.1} %   idle {:5.1} %   backpressure {:5.1} %",
+            cell(thread, "thread"),
+            bar(busy, 40),
+            busy * 100.0,
+            share("idle_ratio"),
+            share("backpressure_ratio"),
+        ))
     });
     frame.render_widget(
-        Paragraph::new(bars.collect::<Vec<_>>()).block(Block::bordered().title(" threads, busy ")),
+        Paragraph::new(bars.collect::<Vec<_>>()).block(Block::bordered().title(" threads ")),
         above,
     );
     frame.render_widget(tiers(look), middle);

@@ -9,11 +9,12 @@ use std::time::Duration;
 use anyhow::Context;
 use netloop::{
     AddressLimits, Engine, Handover, HandshakeLimits, Idle, IdleStrategy, Naming, Now, Posts,
-    Renewal, Renewer, RingPort, SessionLimits, Socket, SocketOptions, Waker, Worker, WorkerConfig,
-    WorkerNumber, WorkerStats, renewals, wake_line,
+    Renewal, Renewer, RingPort, SessionLimits, Socket, SocketOptions, ViewerDesk, Waker, Worker,
+    WorkerConfig, WorkerNumber, WorkerStats, renewals, viewer_lane, wake_line,
 };
 
 use crate::config::Config;
+use crate::degraded::{Teller, Wish};
 
 /// Workers that are ready to run.
 pub(super) struct Workers {
@@ -22,6 +23,8 @@ pub(super) struct Workers {
     pub(super) wakers: Vec<Waker>,
     /// What leads to the workers, in order.
     pub(super) renewers: Vec<Renewer>,
+    /// Where browsers are served that come to the workers, in order.
+    pub(super) desks: Vec<ViewerDesk>,
     /// Where the watchdog sees and moves them.
     pub(super) posts: Posts,
     pub(super) addr: SocketAddr,
@@ -41,14 +44,18 @@ pub(super) struct Shared<'a> {
 ///
 /// # Errors
 /// The address is taken, also by a twin that would share it, or does not belong to this host.
-pub(super) fn bind(config: &Config) -> anyhow::Result<Vec<Socket>> {
+pub(super) fn bind(config: &Config, teller: &Teller) -> anyhow::Result<Vec<Socket>> {
     let mut options = SocketOptions {
         recv_buffer_bytes: config.net.recv_buffer_bytes,
         send_buffer_bytes: config.net.send_buffer_bytes,
         ..SocketOptions::default()
     };
     let first = Socket::bind(config.net.addr, options).context("net.addr")?;
-    say_granted(config, &first);
+    let (asked, granted) = (config.net.recv_buffer_bytes, first.recv_buffer_bytes());
+    if granted < asked {
+        let why = format!("the kernel granted {granted} of {asked} bytes (net.core.rmem_max)");
+        teller.tell(Wish::ReceiveBuffer, why);
+    }
     if config.net.workers == 1 {
         return Ok(vec![first]);
     }
@@ -58,17 +65,6 @@ pub(super) fn bind(config: &Config) -> anyhow::Result<Vec<Socket>> {
     options.reuse_port = true;
     let open = |_| Socket::bind(addr, options).context("net.addr");
     (0..config.net.workers).map(open).collect()
-}
-
-fn say_granted(config: &Config, socket: &Socket) {
-    let (asked, granted) = (config.net.recv_buffer_bytes, socket.recv_buffer_bytes());
-    if granted < asked {
-        tracing::warn!(
-            asked,
-            granted,
-            "the kernel granted a smaller receive buffer; raise net.core.rmem_max"
-        );
-    }
 }
 
 impl Workers {
@@ -88,27 +84,31 @@ impl Workers {
         let lines: Vec<_> = sockets.iter().map(|_| wake_line()).collect::<Result<_, _>>()?;
         let (wakers, sleepers): (Vec<_>, Vec<_>) = lines.into_iter().unzip();
         let (renewers, renewals): (Vec<_>, Vec<_>) = ports.iter().map(|_| renewals()).unzip();
-        let ports = ports.into_iter().zip(renewals);
+        let (desks, viewers): (Vec<_>, Vec<_>) = wakers.iter().cloned().map(viewer_lane).unzip();
+        let ports = ports.into_iter().zip(renewals).zip(viewers);
         let rest = Duration::from_micros(config.idle.rest_us);
         let worker_config = WorkerConfig { rest, ..WorkerConfig::default() };
         let limits = limits(config);
         let (posts, ways) = Handover::between(seed, &wakers, &sockets)?;
         let parts = sockets.into_iter().zip(ports).zip(sleepers).zip(stats);
         let idle = Idle::new(strategy(config)).strategy();
-        let make = |(index, ((((socket, (port, renewals)), sleeper), stats), way))| {
+        let make = |(index, ((((socket, ((port, renewals), viewers)), sleeper), stats), way))| {
             let worker = WorkerNumber::new(index, count);
             let naming = Naming { seed, worker };
             let mut engine =
                 Engine::server(Arc::clone(&renewal.crypto), limits.clone(), now, naming);
             engine.renew(now, renewal.clone());
-            let port = RingPort { renewals: Some(renewals), ..port };
+            let port = RingPort { renewals: Some(renewals), viewers: Some(viewers), ..port };
+            if port.paths.is_some() {
+                engine.report_paths();
+            }
             let idle = (Idle::new(idle), Some(sleeper));
             let stats = Arc::clone(stats);
             let made = Worker::new(engine, socket, port, idle, worker_config.clone(), stats);
             if count > 1 { made.sharing(way) } else { made }
         };
         let workers = (0..count).zip(parts.zip(ways)).map(make).collect();
-        Ok(Self { workers, wakers, renewers, posts, addr, idle })
+        Ok(Self { workers, wakers, renewers, desks, posts, addr, idle })
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Population {
     devices: HashMap<DeviceId, u32>,
     /// Devices that stand until they are cleared, by number.
     stopped: Vec<bool>,
+    /// By number, of the session that is open.
+    obeyed: Vec<Obeyed>,
 }
 
 #[derive(Debug)]
@@ -45,6 +47,23 @@ struct Sensor {
     cooled: bool,
     /// The next sequence number of each tier.
     next_seq: [u32; Tier::COUNT],
+}
+
+/// The numbers of the latest commands of a session that a device has obeyed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Obeyed {
+    stop: Option<u32>,
+    setpoint: Option<u32>,
+}
+
+/// Whether a command comes behind a later one, since streams overtake each other; else it is the latest now.
+/// PROTOCOL.md#t3.
+fn is_overtaken(latest: &mut Option<u32>, seq: u32) -> bool {
+    let overtaken = latest.is_some_and(|latest| latest.wrapping_sub(seq).cast_signed() > 0);
+    if !overtaken {
+        *latest = Some(seq);
+    }
+    overtaken
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -107,8 +126,19 @@ impl Population {
             Profile::Single => Vec::new(),
             Profile::Industrial => vec![cooling; devices as usize],
         };
-        let stopped = vec![false; devices as usize];
-        Self { sensors, sensors_per_device: types.len(), coolings, devices: by_id, stopped }
+        Self {
+            sensors,
+            sensors_per_device: types.len(),
+            coolings,
+            devices: by_id,
+            stopped: vec![false; devices as usize],
+            obeyed: vec![Obeyed::default(); devices as usize],
+        }
+    }
+
+    /// Another session begins for these devices: its commands are numbered apart.
+    pub fn begin_session(&mut self, devices: Range<u32>) {
+        self.obeyed[devices.start as usize..devices.end as usize].fill(Obeyed::default());
     }
 
     /// Sensors of one device.
@@ -156,13 +186,13 @@ impl Population {
         let command = Command::decode(request).ok()?;
         let operation = command.operation()?;
         if matches!(operation, Operation::Stop | Operation::Clear) {
-            self.stop(carried, operation == Operation::Stop, now_us);
+            self.stop(carried, operation == Operation::Stop, request.seq(), now_us);
             return Some(Command::ack(*request, Status::Ok, 0.0));
         }
         let (status, value) = match self.devices.get(&request.device()) {
             None => (Status::Unknown, request.value()),
             Some(&device) if request.sensor_id() == ACTUATOR_ID => {
-                self.actuate(device as usize, operation, request.value(), now_us)
+                self.actuate(device as usize, operation, request, now_us)
             }
             Some(&device) => self.read(device as usize, operation, request, now_us),
         };
@@ -170,8 +200,11 @@ impl Population {
     }
 
     /// Lets devices stand, or work again. A machine that stands cools down.
-    fn stop(&mut self, devices: Range<u32>, stopped: bool, now_us: u64) {
+    fn stop(&mut self, devices: Range<u32>, stopped: bool, seq: u32, now_us: u64) {
         for device in devices.map(|device| device as usize) {
+            if is_overtaken(&mut self.obeyed[device].stop, seq) {
+                continue;
+            }
             let was = std::mem::replace(&mut self.stopped[device], stopped);
             if was != stopped && !self.coolings.is_empty() {
                 self.cool(
@@ -187,9 +220,10 @@ impl Population {
         &mut self,
         device: usize,
         operation: Operation,
-        asked: f64,
+        request: &Record,
         now_us: u64,
     ) -> (Status, f64) {
+        let asked = request.value();
         let Some(holds) = self.coolings.get(device).map(|cooling| cooling.setpoint) else {
             return (Status::Unknown, asked);
         };
@@ -198,6 +232,11 @@ impl Population {
             _ if self.stopped[device] => (Status::Refused, holds),
             Operation::Setpoint if !(SETPOINT_MIN_C..=SETPOINT_MAX_C).contains(&asked) => {
                 (Status::OutOfRange, holds)
+            }
+            Operation::Setpoint
+                if is_overtaken(&mut self.obeyed[device].setpoint, request.seq()) =>
+            {
+                (Status::Ok, holds)
             }
             Operation::Setpoint | Operation::Stop | Operation::Clear => {
                 self.cool(device, asked, now_us);
@@ -360,6 +399,7 @@ mod tests {
         let unassigned = read.with_kind(0xe1);
         assert_eq!(population.answer(&unassigned, 0..1, START_US), None);
     }
+
     #[test]
     fn a_device_that_stands_refuses_setpoints_until_it_is_cleared() {
         let mut population = Population::new(Profile::Industrial, 2, 3);
@@ -371,5 +411,24 @@ mod tests {
         let clear = request(&mut population, 0, 0.0, Operation::Clear);
         assert_eq!(answer(&mut population, &clear, START_US).0, Status::Ok);
         assert_eq!(answer(&mut population, &setpoint, START_US), (Status::Ok, 50.0));
+    }
+
+    #[test]
+    fn a_command_behind_a_later_one_changes_nothing_until_the_next_session() {
+        let mut population = Population::new(Profile::Industrial, 2, 3);
+        let stop = request(&mut population, 0, 0.0, Operation::Stop);
+        let clear = request(&mut population, 0, 0.0, Operation::Clear);
+        let [early, late] = [40.0, 60.0]
+            .map(|value| request(&mut population, ACTUATOR_ID, value, Operation::Setpoint));
+        for overtaken in [&clear, &stop] {
+            assert_eq!(answer(&mut population, overtaken, START_US), (Status::Ok, 0.0));
+        }
+        for overtaken in [&late, &early] {
+            assert_eq!(answer(&mut population, overtaken, START_US), (Status::Ok, 60.0));
+        }
+        population.begin_session(0..2);
+        assert_eq!(answer(&mut population, &early, START_US), (Status::Ok, 40.0));
+        assert_eq!(answer(&mut population, &stop, START_US), (Status::Ok, 0.0));
+        assert_eq!(answer(&mut population, &late, START_US), (Status::Refused, SETPOINT_STOPPED_C));
     }
 }

@@ -158,6 +158,7 @@ impl Fleet {
         self.outcome.sessions_opened += 1;
         self.outcome.sessions_reopened += u64::from(opened.was_open);
         opened.open(engine, session);
+        self.population.begin_session(opened.devices.clone());
         self.activate(carrier);
     }
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use netloop::{Clock, Now, Stop, Waker, sharpen_timers, thread_cpu_ns, wait_until};
+use netloop::{Clock, Now, Stop, ThreadUsage, Waker, sharpen_timers, thread_cpu_ns, wait_until};
 
 use crate::interval::{IntervalProducer, Latency};
 use crate::stats::TwinStats;
@@ -41,6 +41,8 @@ pub struct TickThread {
     options: TickOptions,
     started: Instant,
     second: Second,
+    /// What the kernel had done to the thread before its first tick.
+    usage: ThreadUsage,
 }
 
 /// The second that is being measured.
@@ -65,13 +67,15 @@ impl TickThread {
     ) -> Self {
         let clock = Clock::new();
         let second = Second { since: started, ticks: 0 };
-        Self { world, lanes, producer, stats, wakers, clock, options, started, second }
+        let usage = ThreadUsage::default();
+        Self { world, lanes, producer, stats, wakers, clock, options, started, second, usage }
     }
 
     /// Ticks on the calling thread until `stop` is told to drain, then until the rings are empty, and hands the last
     /// latencies over. The worker has to have ended before, so that nothing is pushed later.
     pub fn run(mut self, stop: &Stop) {
         sharpen_timers();
+        self.usage = ThreadUsage::of_this_thread();
         let mut pace = Pace::new(self.clock.now().instant, self.options.hz, self.options.catch_up);
         while !stop.is_draining() {
             wait_until(pace.next_start(), self.options.spin);
@@ -91,6 +95,7 @@ impl TickThread {
         let start = self.clock.now();
         let begin = pace.begin(start.instant);
         self.world.interval_mut().record(Latency::TickJitter, begin.late_ns);
+        self.world.note_late(begin.late_ns);
         let clock = &self.clock;
         self.world.tick(&mut self.lanes, begin.tick, &mut || clock.now().unix_ns);
         for (lane, waker) in self.lanes.workers_mut().iter_mut().zip(&self.wakers) {
@@ -122,9 +127,17 @@ impl TickThread {
         self.stats.tick.rate_hz.set(self.second.ticks as f64 / elapsed.as_secs_f64());
         self.second = Second { since: now.instant, ticks: 0 };
         self.clock.resync();
-        self.stats.tick.cpu_ns.set(thread_cpu_ns());
+        self.publish_usage();
         let at_ns = duration_ns(now.instant.saturating_duration_since(self.started));
         self.producer.swap(self.world.interval_mut(), at_ns);
+    }
+
+    fn publish_usage(&self) {
+        self.stats.tick.cpu_ns.set(thread_cpu_ns());
+        let usage = ThreadUsage::of_this_thread();
+        let [minor, major] = &self.stats.tick.page_faults;
+        minor.set(usage.minor_faults - self.usage.minor_faults);
+        major.set(usage.major_faults - self.usage.major_faults);
     }
 
     fn finish(mut self) {
@@ -132,7 +145,7 @@ impl TickThread {
         if let Some(tap) = self.lanes.tap.take() {
             tap.finish(self.world.state_hash());
         }
-        self.stats.tick.cpu_ns.set(thread_cpu_ns());
+        self.publish_usage();
         let now = self.clock.now().instant;
         let at_ns = duration_ns(now.saturating_duration_since(self.started));
         self.producer.finish(self.world.into_interval(), at_ns);

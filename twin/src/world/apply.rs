@@ -7,12 +7,11 @@
 use netloop::Slot;
 use wire::{Record, SensorType, Tier};
 
-use crate::interval::{Interval, Latency};
-
 use super::account::{Outcomes, Reason};
 use super::component::{Link, Live, SensorKey, Smoothed};
 use super::fault::Fault;
 use super::fold::{Folded, fold};
+use super::ledger::Entries;
 use super::row::RowRef;
 use super::sessions::Sessions;
 use super::tables::{HotColumns, Rows, prefetch_row};
@@ -29,9 +28,6 @@ const SPAWN_RECORDS: usize = 32;
 /// Rows fetched ahead of the fold: two lines each, a little more than a core has line fill buffers, so that they are
 /// never idle and nothing is evicted before its use.
 const GROUP_RECORDS: usize = 16;
-
-/// Latencies from the intended send time are taken when sender and twin seem to share a clock: below one minute.
-const INTENDED_NS_MAX: u64 = 60_000_000_000;
 
 /// Working memory of one part, made once; an empty one stands in for it while it is used.
 #[derive(Default)]
@@ -193,12 +189,14 @@ impl Plant {
         slots.len()
     }
 
-    /// Whether a session without a hello names a sensor that another one named last: no epoch tells whether the device has
+    /// Whether a session without a hello names a sensor that another one without named last: no epoch tells whether the device has
     /// booted since, so its numbers may have begun anew. PROTOCOL.md#sequence.
     fn begins_anew(&self, ecs: &ecs::World, slot: &Slot, found: Option<RowRef>) -> bool {
         slot.epoch == 0
             && found.or_else(|| self.index.find(name_of(slot))).is_some_and(|row| {
-                row.sensor_type().is_some() && ecs.value::<Link>(row).0 != slot.session
+                row.sensor_type().is_some()
+                    && ecs.value::<Live>(row).epoch == 0
+                    && ecs.value::<Link>(row).0 != slot.session
             })
     }
 
@@ -250,7 +248,7 @@ impl Plant {
     /// Folds resolved records into their rows. A function of its own, so that its loop has all registers to itself.
     #[inline(never)]
     fn fold_part(&mut self, ecs: &mut ecs::World, tier: Tier, slots: &[Slot], now_ns: u64) {
-        let mut latencies = Latencies::new(tier, now_ns);
+        let mut entries = Entries::new(tier, now_ns);
         let Self { hot, part, .. } = self;
         let mut hot = hot.view(ecs);
         let mut tally = Tally {
@@ -268,11 +266,11 @@ impl Plant {
             ahead.next().into_iter().flatten().for_each(|&row| prefetch_row(columns, row));
             for (slot, &row) in slots.iter().zip(rows) {
                 if fold_record(columns, slot, row, &self.options.limits, &mut tally) {
-                    latencies.push(slot, &mut self.interval);
+                    entries.push(slot, &mut self.ledger, &mut self.interval);
                 }
             }
         }
-        latencies.flush(&mut self.interval);
+        entries.flush(&mut self.ledger, &mut self.interval);
     }
 }
 
@@ -362,67 +360,6 @@ impl Tally<'_> {
             let record: &Record = bytemuck::cast_ref(&slot.record);
             let (smoothed, ts_us) = (smoothed.0, record.ts_us());
             self.crossings.push(Crossing { sensor: row, direction: way, smoothed, ts_us });
-        }
-    }
-}
-
-/// A run of records that share a time, to be recorded at once.
-#[derive(Debug, Default)]
-struct Run {
-    time: u64,
-    count: u64,
-}
-
-/// The latencies of one part. Records of one delivery share their times, so runs are recorded and not records.
-struct Latencies {
-    tier: Tier,
-    now_ns: u64,
-    received: Run,
-    lag_ns: u32,
-    intended: Run,
-}
-
-impl Latencies {
-    fn new(tier: Tier, now_ns: u64) -> Self {
-        Self { tier, now_ns, received: Run::default(), lag_ns: 0, intended: Run::default() }
-    }
-
-    #[inline]
-    fn push(&mut self, slot: &Slot, interval: &mut Interval) {
-        if slot.recv_ns != self.received.time || slot.lag_ns != self.lag_ns {
-            self.flush_received(interval);
-            self.received.time = slot.recv_ns;
-            self.lag_ns = slot.lag_ns;
-        }
-        self.received.count += 1;
-        let record: &Record = bytemuck::cast_ref(&slot.record);
-        if record.ts_us() != self.intended.time {
-            self.flush_intended(interval);
-            self.intended.time = record.ts_us();
-        }
-        self.intended.count += 1;
-    }
-
-    fn flush(&mut self, interval: &mut Interval) {
-        self.flush_received(interval);
-        self.flush_intended(interval);
-    }
-
-    fn flush_received(&mut self, interval: &mut Interval) {
-        let count = std::mem::take(&mut self.received.count);
-        if count > 0 {
-            let latency = Latency::RECEIVE_TO_APPLIED[self.tier.index()];
-            interval.record_n(latency, self.now_ns.saturating_sub(self.received.time), count);
-            interval.record_n(Latency::SocketToRing, u64::from(self.lag_ns), count);
-        }
-    }
-
-    fn flush_intended(&mut self, interval: &mut Interval) {
-        let count = std::mem::take(&mut self.intended.count);
-        let sent_ns = self.intended.time.checked_mul(1000);
-        let age_ns = sent_ns.and_then(|sent_ns| self.now_ns.checked_sub(sent_ns));
-        if let Some(age_ns) = age_ns.filter(|&age_ns| count > 0 && age_ns < INTENDED_NS_MAX) {
-            interval.record_n(Latency::INTENDED_TO_APPLIED[self.tier.index()], age_ns, count);
         }
     }
 }

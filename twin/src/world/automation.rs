@@ -23,6 +23,15 @@ pub struct Rule {
     pub setpoint: f64,
 }
 
+/// A rule that stops the plant as soon as a sensor of a type is above a value.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StopRule {
+    /// The type of the sensors it watches.
+    pub sensor_type: SensorType,
+    /// The smoothed value above which it fires, in the unit of the type.
+    pub above: f64,
+}
+
 /// A sensor for which a rule fires.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Firing {
@@ -36,7 +45,9 @@ pub struct Firing {
 #[derive(Debug)]
 pub struct Automation {
     rules: Vec<Rule>,
+    stop_rules: Vec<StopRule>,
     firing: Vec<Firing>,
+    stops: bool,
 }
 
 /// Sensors looked after in one tick; those beyond it fire with one of their next records.
@@ -45,9 +56,9 @@ const FIRING_MAX: usize = 4096;
 impl Automation {
     /// Rules in the order in which they are tried.
     #[must_use]
-    pub fn new(rules: Vec<Rule>) -> Self {
+    pub fn new(rules: Vec<Rule>, stop_rules: Vec<StopRule>) -> Self {
         let room = if rules.is_empty() { 0 } else { FIRING_MAX };
-        Self { rules, firing: Vec::with_capacity(room) }
+        Self { rules, stop_rules, firing: Vec::with_capacity(room), stops: false }
     }
 
     /// The rule at a position that a [`Firing`] names.
@@ -59,7 +70,7 @@ impl Automation {
     /// True when there is any rule.
     #[must_use]
     pub fn is_active(&self) -> bool {
-        !self.rules.is_empty()
+        !(self.rules.is_empty() && self.stop_rules.is_empty())
     }
 
     /// Looks at the new smoothed value of a sensor.
@@ -71,6 +82,15 @@ impl Automation {
         {
             self.firing.push(Firing { sensor, rule: rule as u32 });
         }
+        self.stops |= self
+            .stop_rules
+            .iter()
+            .any(|rule| rule.sensor_type == sensor_type && f64::from(smoothed) > rule.above);
+    }
+
+    /// Whether a sensor of this tick stops the plant.
+    pub fn take_stop(&mut self) -> bool {
+        std::mem::take(&mut self.stops)
     }
 
     /// The next firing of this tick, in no order that matters: each is of another sensor.

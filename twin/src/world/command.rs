@@ -1,7 +1,7 @@
 //! Commands of devices to the twin: what each is answered. PROTOCOL.md#t3.
 //!
-//! A device may read the latest value of any sensor of the plant, and the acknowledged setpoint of any actuator. It may
-//! not set anything here, nor stop the plant: setpoints and stops go from the twin to devices.
+//! A device may read the latest value of any sensor of the plant, and the acknowledged setpoint of any actuator, and it may
+//! stop the plant where the configuration allows it. It may not set anything here, nor clear a stop.
 
 use netloop::Answer;
 use wire::{CloseCode, Command, Operation, Record, Status};
@@ -26,8 +26,13 @@ pub struct AnswerCounts {
     pub reset: u64,
 }
 
-/// The answer to `request`; `find` looks its target up.
-pub fn answer(request: &Record, find: impl FnOnce(&Command) -> Target) -> Answer {
+/// True when a device asks for a stop.
+pub(super) fn is_stop(request: &Record) -> bool {
+    Command::decode(request).is_ok_and(|command| command.operation() == Some(Operation::Stop))
+}
+
+/// The answer to `request`; `find` looks its target up, and a stop is taken where devices may stop the plant.
+pub fn answer(request: &Record, may_stop: bool, find: impl FnOnce(&Command) -> Target) -> Answer {
     let Ok(command) = Command::decode(request) else {
         return Answer::Reset(CloseCode::BadRecord);
     };
@@ -38,6 +43,9 @@ pub fn answer(request: &Record, find: impl FnOnce(&Command) -> Target) -> Answer
                 Answer::Ack(Command::ack(*request, Status::Unknown, request.value()))
             }
         },
+        Some(Operation::Stop) if may_stop => {
+            Answer::Ack(Command::ack(*request, Status::Ok, request.value()))
+        }
         Some(Operation::Setpoint | Operation::Stop | Operation::Clear) => {
             Answer::Ack(Command::ack(*request, Status::Refused, request.value()))
         }
@@ -85,23 +93,33 @@ mod tests {
 
     #[test]
     fn a_read_is_answered_with_the_value_that_holds() {
-        let found = answer(&request(0), |command| {
+        let found = answer(&request(0), true, |command| {
             assert_eq!(command.sensor_type, SensorType::Voltage);
             Target::Value(230.5)
         });
         assert_eq!(status_and_value(found), (Some(Status::Ok), 230.5));
-        let unknown = answer(&request(0), |_| Target::Unknown);
+        let unknown = answer(&request(0), true, |_| Target::Unknown);
         assert_eq!(status_and_value(unknown), (Some(Status::Unknown), 7.5));
+    }
+
+    #[test]
+    fn a_stop_is_taken_where_devices_may_and_never_a_setpoint_or_a_clear() {
+        for (operation, status) in [(1, Status::Refused), (2, Status::Ok), (3, Status::Refused)] {
+            let taken = answer(&request(operation), true, |_| unreachable!("nothing is looked up"));
+            assert_eq!(status_and_value(taken), (Some(status), 7.5));
+            assert_eq!(is_stop(&request(operation)), operation == 2);
+        }
     }
 
     #[test]
     fn setpoints_and_stops_are_refused_and_unassigned_operations_reset() {
         for operation in 1..4 {
-            let refused = answer(&request(operation), |_| unreachable!("nothing is looked up"));
+            let refused =
+                answer(&request(operation), false, |_| unreachable!("nothing is looked up"));
             assert_eq!(status_and_value(refused), (Some(Status::Refused), 7.5));
         }
         for operation in 4..8 {
-            let reset = answer(&request(operation), |_| unreachable!("no such operation"));
+            let reset = answer(&request(operation), true, |_| unreachable!("no such operation"));
             assert_eq!(reset, Answer::Reset(CloseCode::NoHandler));
         }
     }

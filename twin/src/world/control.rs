@@ -5,11 +5,14 @@ use wire::{CloseCode, Command, Record, Tier};
 
 use crate::interval::Latency;
 
+use crate::order::StopSource;
+
 use super::account::Reason;
 use super::actuator::{Moment, Setpoint};
 use super::automation::Firing;
-use super::command::{Target, answer};
+use super::command::{Target, answer, is_stop};
 use super::component::{ActuatorStatus, Link, Live, SensorKey};
+use super::ledger::Entries;
 use super::row::RowRef;
 use super::stop::STOP_TAG;
 use super::tables::{Rows, each_touched};
@@ -69,8 +72,9 @@ impl Plant {
     ) {
         if slot.flags == 0 {
             lane.push_outbound(self.answer_command(ecs, slot));
-            let age_ns = clock().saturating_sub(slot.recv_ns);
-            self.interval.record(Latency::ReceiveToAppliedT3, age_ns);
+            let mut entries = Entries::new(Tier::T3, clock());
+            entries.push(slot, &mut self.ledger, &mut self.interval);
+            entries.flush(&mut self.ledger, &mut self.interval);
         } else {
             self.end_command(ecs, slot, clock());
         }
@@ -78,7 +82,11 @@ impl Plant {
 
     fn answer_command(&mut self, ecs: &ecs::World, slot: &Slot) -> Outbound {
         let request = Record::from_bytes(slot.record);
-        let answer = answer(&request, |command| self.find_target(ecs, command));
+        let may_stop = self.options.device_stop;
+        let answer = answer(&request, may_stop, |command| self.find_target(ecs, command));
+        if may_stop && is_stop(&request) {
+            self.request_stop(StopSource::Device, slot.recv_ns);
+        }
         self.answers.add(&answer);
         let outcomes = &mut self.outcomes[Tier::T3.index()];
         match answer {
@@ -150,6 +158,9 @@ impl Plant {
             each_touched(touched, ecs, |sensor_type, row, smoothed| {
                 automation.handle_value(sensor_type, row, smoothed);
             });
+            if automation.take_stop() {
+                self.request_stop(StopSource::Rule, moment.unix_ns);
+            }
         }
         while let Some(firing) = self.automation.poll() {
             room -= usize::from(self.fire(ecs, &firing, lanes, moment, room));
@@ -177,7 +188,8 @@ impl Plant {
         {
             return false;
         }
-        let Some(session) = self.sessions.commandable(link) else {
+        let avoided = unanswered(ecs, row);
+        let Some(session) = self.sessions.way(link, (sensor.device, epoch), avoided) else {
             self.actuators.count_unreachable();
             self.relink |= !self.sessions.is_open(link);
             return false;
@@ -186,6 +198,7 @@ impl Plant {
             return false;
         }
         let setpoint = Setpoint { session, epoch, value: rule.setpoint };
+        *ecs.value_mut(row) = Link(session.0);
         let state = ecs.value_mut(row);
         let command = self.actuators.send(row, &key, state, &setpoint, moment);
         lanes.lane_of(session).push_outbound(command);
@@ -210,4 +223,12 @@ impl Plant {
         ecs.spawn_actuator(key, session);
         Some(row)
     }
+}
+
+/// The session through which the last command of an actuator went, if nothing came back: its path may be gone, and the
+/// device may hold another one.
+pub(super) fn unanswered(ecs: &ecs::World, actuator: RowRef) -> Option<u32> {
+    let failed = [ActuatorStatus::Failed, ActuatorStatus::Expired];
+    let Link(last) = *ecs.value(actuator);
+    failed.contains(&ActuatorStatus::of(ecs.value(actuator))).then_some(last)
 }

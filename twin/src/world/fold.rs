@@ -52,7 +52,8 @@ pub fn fold(
     limits: &Limits,
 ) -> Folded {
     let record: &Record = bytemuck::cast_ref(&slot.record);
-    if slot.epoch != live.epoch && !live.restart(slot) {
+    // A record that came before the hello of its session says nothing of a boot, and is judged by its number.
+    if slot.epoch != live.epoch && slot.epoch != 0 && !live.restart(slot) {
         return Folded::Stale { filled: false };
     }
     let skipped = match live.observe(lane, record.seq()) {

@@ -74,7 +74,9 @@ fn lane(capacities: &LaneCapacities, worker: Arc<WorkerStats>, due: Due) -> (Rin
         stops: stops_out,
         outbound: outbound_out,
         due,
+        paths: None,
         renewals: None,
+        viewers: None,
     };
     let tiers = [t1_out, t2_out, t3_out];
     let outbound = Some(outbound);

@@ -5,7 +5,7 @@ use wire::SensorType;
 use crate::config::Config;
 
 use super::actuator::ACTUATOR_ID;
-use super::automation::Rule;
+use super::automation::{Rule, StopRule};
 use super::fault::FaultOptions;
 use super::threshold::Limits;
 
@@ -20,10 +20,16 @@ pub struct WorldOptions {
     pub sessions_max: usize,
     /// Records taken from the ring of each tier in one tick at most, T1 first.
     pub drain: [usize; 3],
+    /// A record that took longer from end to end is an outlier, in microseconds.
+    pub outlier_us: u64,
     /// Thresholds by sensor type.
     pub limits: [Limits; SensorType::COUNT],
     /// Rules, in the order in which they are tried.
     pub rules: Vec<Rule>,
+    /// What stops the plant.
+    pub stop_rules: Vec<StopRule>,
+    /// Whether a device may stop the plant.
+    pub device_stop: bool,
     /// Faults to inject.
     pub fault: FaultOptions,
     /// Two numbers that no device can know, so that none can choose where its keys fall in the index.
@@ -41,13 +47,20 @@ impl WorldOptions {
             actuator_id: ACTUATOR_ID,
             setpoint: rule.setpoint,
         });
+        let stop_rules = config.automation.stop_rules.iter().map(|rule| StopRule {
+            sensor_type: SensorType::ALL[rule.sensor_type],
+            above: rule.above,
+        });
         Self {
             hz: config.tick.hz,
             entities_max: config.world.entities_max,
             sessions_max: config.net.max_sessions,
             drain: config.tick.drain,
+            outlier_us: config.tick.outlier_us,
             limits,
             rules: rules.collect(),
+            stop_rules: stop_rules.collect(),
+            device_stop: config.automation.device_stop,
             fault: FaultOptions {
                 seed: config.fault.seed,
                 loss: config.fault.loss,

@@ -11,6 +11,7 @@ use crate::order::{ORDERS_MAX, Order, OrderEnd, OrderPort, Outcome};
 
 use super::actuator::{Moment, Setpoint};
 use super::component::{ActuatorState, ActuatorStatus, Link, Live, SensorKey};
+use super::control::unanswered;
 use super::row::RowRef;
 use super::tables::Rows;
 use super::{Lanes, Plant, key_of};
@@ -84,16 +85,20 @@ impl Plant {
             return Err(Outcome::Unknown);
         }
         let (Link(link), epoch) = (*ecs.value(via), ecs.value::<Live>(via).epoch);
-        let session = self.sessions.commandable(link).ok_or(Outcome::Unreachable)?;
+        let key = SensorKey::new(order.device, order.actuator_id, order.sensor_type);
+        let known = self.index.find(key_of(order.device, order.actuator_id));
+        let avoided = known.filter(|row| row.is_actuator()).and_then(|row| unanswered(ecs, row));
+        let way = self.sessions.way(link, (order.device, epoch), avoided);
+        let session = way.ok_or(Outcome::Unreachable)?;
         let lane = lanes.lane_of(session);
         if !self.actuators.has_room() || lane.outbound_free() == 0 {
             return Err(Outcome::Busy);
         }
-        let key = SensorKey::new(order.device, order.actuator_id, order.sensor_type);
         let row = self.find_or_spawn_actuator(ecs, key, link).ok_or(Outcome::Unknown)?;
         self.replace_order(ecs, row, moment.unix_ns);
         let key = *ecs.value(row);
         let setpoint = Setpoint { session, epoch, value: order.value };
+        *ecs.value_mut(row) = Link(session.0);
         let state: &mut ActuatorState = ecs.value_mut(row);
         let command = self.actuators.send(row, &key, state, &setpoint, moment);
         let tag = state.tag;

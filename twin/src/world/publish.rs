@@ -35,6 +35,9 @@ impl Plant {
     /// Aggregates, losses, and the tables of sessions whose devices went astray.
     pub(super) fn handle_second(&mut self, ecs: &ecs::World) {
         self.losses = self.sessions.losses();
+        for (tier, to) in Tier::ALL.into_iter().zip(&self.stats.ledger) {
+            to.set(self.ledger.tier(tier));
+        }
         if std::mem::take(&mut self.relink) {
             // Some device reports through a session other than the one it was last resolved by. Looking every row up
             // again teaches the way back, and costs one look by key for each sensor, at most once a second.
@@ -74,16 +77,21 @@ impl Plant {
         self.publish_counts(ecs);
     }
 
-    /// Shows the rows that this tick has touched, and forgets that it has.
+    /// Shows rows that were touched, and forgets which ones this tick has.
     pub(super) fn show(&mut self, ecs: &mut ecs::World, tick: u64, clock: &mut dyn FnMut() -> u64) {
-        if let Some(watch) = &mut self.watch {
-            watch.show(ecs.archetypes(), &self.crossings, tick, clock);
+        match &mut self.watch {
+            Some(watch) => {
+                // Rules look at what this tick has changed, so that the next one has to begin with none.
+                let drains = self.automation.is_active();
+                watch.show(ecs, &self.crossings, drains, tick, clock);
+            }
+            None => ecs.clear_changed(),
         }
-        ecs.clear_changed();
     }
 
     fn publish_counts(&self, ecs: &ecs::World) {
         self.stats.tick.entities.set(ecs.len() as u64);
+        self.stats.tick.redundant_sessions.set(self.sessions.redundant() as u64);
         for (to, counts) in self.stats.crossings.iter().zip(self.crossing_counts) {
             to[0].set(counts[0]);
             to[1].set(counts[1]);

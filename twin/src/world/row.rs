@@ -47,6 +47,13 @@ impl RowRef {
         Self(table << ROW_BITS | row as u32)
     }
 
+    /// The row `by` places behind this one, in the same table, which has so many.
+    #[inline]
+    #[must_use]
+    pub(super) const fn offset(self, by: usize) -> Self {
+        Self(self.0 + by as u32)
+    }
+
     /// The table: for a sensor the byte of its type.
     #[inline]
     #[must_use]

@@ -5,8 +5,10 @@
 //! was made in. A place is reused only by a session of another generation, whose id differs, so a late record of the
 //! earlier session never meets the table of the later one.
 
+use std::collections::BTreeSet;
+
 use netloop::{NO_HINT, SessionEvent, SessionId, TierTally};
-use wire::{Tier, Totals, capability};
+use wire::{DeviceId, Tier, Totals, capability};
 
 use super::row::RowRef;
 
@@ -20,11 +22,16 @@ struct Closed {
     totals: Option<Totals>,
 }
 
+/// A device or gateway, and its epoch.
+type Boot = (DeviceId, u32);
+
 /// One place of the table.
 #[derive(Debug, Clone, Default)]
 struct Place {
     session: Option<SessionId>,
     capabilities: u32,
+    /// Who it said it is, and its boot.
+    boot: Option<Boot>,
     structure: u32,
     rows: Vec<RowRef>,
     /// Sequence numbers skipped and not filled later; on T3 there are none to miss.
@@ -47,8 +54,14 @@ pub struct Losses {
 #[derive(Debug)]
 pub struct Sessions {
     places: Vec<Place>,
+    /// Places below it may have had a session.
+    used: usize,
     structure: u32,
     open: usize,
+    /// Open sessions by who they said they are: a device may hold several, over paths of their own.
+    boots: BTreeSet<(DeviceId, u32, u32)>,
+    /// Of those, the ones that are not alone.
+    redundant: usize,
     /// What the sessions amount to whose place was taken by another one.
     settled: Losses,
     /// Missing numbers that showed on records whose session had no place any more.
@@ -62,8 +75,11 @@ impl Sessions {
         let places = vec![Place::default(); sessions_max.min(SessionId::PLACES_MAX)];
         Self {
             places,
+            used: 0,
             structure: 0,
             open: 0,
+            boots: BTreeSet::new(),
+            redundant: 0,
             settled: Losses::default(),
             stray_missing: [0; Tier::COUNT],
         }
@@ -75,24 +91,61 @@ impl Sessions {
         self.open
     }
 
+    /// Open sessions whose device or gateway holds another one in the same boot.
+    #[must_use]
+    pub const fn redundant(&self) -> usize {
+        self.redundant
+    }
+
     /// Takes a step of a session's life.
     pub fn handle_event(&mut self, event: &SessionEvent) {
         match *event {
             SessionEvent::Opened { session, .. } => self.handle_opened(session),
             SessionEvent::Hello { session, hello } => {
-                if let Some(place) = self.place_mut(session) {
+                let open = self.place_mut(session).filter(|place| place.closed.is_none());
+                if let Some(place) = open {
                     place.capabilities = hello.capabilities;
+                    let before = place.boot.replace((hello.device, hello.epoch));
+                    self.leave(before, session);
+                    self.enter((hello.device, hello.epoch), session);
                 }
             }
             SessionEvent::Closed { session, tally, totals, .. } => {
                 if let Some(place) = self.place_mut(session).filter(|place| place.closed.is_none())
                 {
                     place.closed = Some(Closed { tally, totals });
+                    let boot = place.boot.take();
                     self.open -= 1;
+                    self.leave(boot, session);
                 }
             }
             SessionEvent::Failed { .. } => {}
         }
+    }
+
+    fn enter(&mut self, boot: Boot, session: SessionId) {
+        self.boots.insert((boot.0, boot.1, session.0));
+        self.redundant += match self.of(boot).take(3).count() {
+            1 => 0,
+            2 => 2,
+            _ => 1,
+        };
+    }
+
+    fn leave(&mut self, boot: Option<Boot>, session: SessionId) {
+        let Some(boot) = boot else { return };
+        self.boots.remove(&(boot.0, boot.1, session.0));
+        self.redundant -= match self.of(boot).take(2).count() {
+            0 => 0,
+            1 => 2,
+            _ => 1,
+        };
+    }
+
+    /// The open sessions of a device or gateway in one boot.
+    fn of(&self, (device, epoch): Boot) -> impl Iterator<Item = u32> {
+        let all = (device, epoch, 0)..=(device, epoch, u32::MAX);
+        self.boots.range(all).map(|&(_, _, session)| session)
     }
 
     fn handle_opened(&mut self, session: SessionId) {
@@ -100,13 +153,18 @@ impl Sessions {
         if at >= self.places.len() {
             self.places.resize_with(at + 1, Place::default);
         }
+        self.used = self.used.max(at + 1);
         let place = &mut self.places[at];
         self.open += usize::from(place.session.is_none() || place.closed.is_some());
         place.settle(&mut self.settled);
+        let boot = place.boot.take().zip(place.session);
         let mut rows = std::mem::take(&mut place.rows);
         rows.clear();
         *place =
             Place { session: Some(session), structure: self.structure, rows, ..Place::default() };
+        if let Some((boot, before)) = boot {
+            self.leave(Some(boot), before);
+        }
     }
 
     /// Forgets every row of every table: they are looked up by key again.
@@ -162,6 +220,23 @@ impl Sessions {
         (open && place.capabilities & capability::COMMANDS != 0).then_some(session)
     }
 
+    /// The session through which a device is commanded: the one that its records came by, `link`, and where that is gone
+    /// or shall be `avoided`, another one that the device itself holds in this boot.
+    #[must_use]
+    pub fn way(
+        &self,
+        link: u32,
+        (device, epoch): (DeviceId, u32),
+        avoided: Option<u32>,
+    ) -> Option<SessionId> {
+        let usual = self.commandable(link);
+        if usual.is_some() && avoided != Some(link) {
+            return usual;
+        }
+        let others = self.of((device, epoch)).filter(|&other| Some(other) != avoided);
+        others.filter_map(|other| self.commandable(other)).next().or(usual)
+    }
+
     /// True while the session is open.
     #[must_use]
     pub fn is_open(&self, session: u32) -> bool {
@@ -177,7 +252,7 @@ impl Sessions {
         for (open, stray) in losses.open_missing.iter_mut().zip(self.stray_missing) {
             *open += stray;
         }
-        for place in &self.places {
+        for place in &self.places[..self.used] {
             place.settle(&mut losses);
         }
         losses

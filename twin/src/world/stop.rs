@@ -8,7 +8,7 @@ use netloop::{Outbound, SessionEvent, SessionId, Slot, slot};
 use wire::{Command, DeviceId, Operation, Reading, Record, SensorType, Status, capability};
 
 use crate::interval::Latency;
-use crate::order::StopWord;
+use crate::order::{StopSource, StopWord};
 
 use super::marks::Marks;
 use super::{Lanes, Plant};
@@ -219,6 +219,14 @@ impl Plant {
             }
             let Some(stop) = self.stops.poll(tick, clock()) else { break };
             lanes.push_stop(stop);
+        }
+    }
+
+    /// Asks for a stop, which the next tick begins with. One that holds already stays as it is.
+    pub(super) fn request_stop(&self, source: StopSource, now_ns: u64) {
+        // In a replay nobody can be asked: the stop stands in the capture.
+        if let Some(port) = &self.orders_port {
+            port.request_stop(source, now_ns);
         }
     }
 

@@ -1,16 +1,17 @@
 //! What the tick shows of single rows and sessions: it writes them into a [`Picture`].
 //!
-//! A row that a record touched in this tick is copied while its lines are still in the cache. What finds no room stays
-//! marked by one bit, and its latest values follow when there is room, the tables in turn. So the cost of a tick is bounded
-//! by a budget of rows and does not depend on who looks, or whether anybody does.
+//! The world remembers which rows records have touched, by one bit each. In rounds through all tables, some hundred of
+//! those rows are copied at a time, a few times for each picture. So the cost is bounded by a budget of rows, whatever comes
+//! in, and does not depend on who looks, or whether anybody does. A plant of [`ROWS_MAX`] sensors is shown whole in each picture; a larger one more slowly, and the
+//! picture says how far a row may be behind.
 
-use ecs::{Archetype, Component};
+use ecs::{Archetype, Component, prefetch_read};
 use netloop::SessionEvent;
 use wire::SensorType;
 
 use crate::picture::{
     CROSSINGS_MAX, NAMES_MAX, OTHERS_MAX, PICTURES_HZ, Picture, PictureProducer, ROWS_MAX,
-    ShownActuator, ShownCrossing, ShownName, ShownRow, ShownSession,
+    ROWS_SHARE, ShownActuator, ShownCrossing, ShownName, ShownRow, ShownSession,
 };
 
 use super::Crossing;
@@ -23,19 +24,47 @@ const TABLES: usize = SensorType::COUNT + 1;
 const ACTUATORS: usize = SensorType::COUNT;
 /// Names looked at in one tick, so that a plant that comes up at once is named over several.
 const NAMES_BUDGET: usize = 256;
+/// Rows that wait are counted for one in so many pictures: it takes a look at every word of their bits.
+const COUNT_PICTURES: u64 = 8;
+/// Bursts of rows in a picture.
+const BURSTS: u64 = 4;
+const NS_PER_S: u64 = 1_000_000_000;
 
 /// The tick thread's side of the exchange of pictures.
 pub struct Watch {
     pictures: PictureProducer,
     tables: [Table; TABLES],
-    /// Rows marked in all tables together.
-    marked: usize,
     /// The table whose marked rows come next.
     turn: usize,
+    round: Round,
     sessions: Sessions,
-    rows_budget: usize,
     period_ticks: u64,
+    /// Rows are copied in every so many ticks.
+    burst_ticks: u64,
+    tick_ns: u64,
     next_tick: u64,
+    /// Rows that waited when they were last counted, and when they are counted again.
+    waiting: u64,
+    next_count_tick: u64,
+}
+
+/// How long it takes to come by all marked rows, in ticks.
+#[derive(Debug, Default)]
+struct Round {
+    began_tick: u64,
+    last_ticks: u64,
+}
+
+impl Round {
+    fn end(&mut self, tick: u64) {
+        self.last_ticks = tick - self.began_tick;
+        self.began_tick = tick;
+    }
+
+    /// The last round or the one under way, whichever is the longer.
+    fn longest_ticks(&self, tick: u64) -> u64 {
+        self.last_ticks.max(tick - self.began_tick)
+    }
 }
 
 /// What of a table is still to be shown.
@@ -54,12 +83,15 @@ impl Watch {
         Self {
             pictures,
             tables: Default::default(),
-            marked: 0,
             turn: 0,
+            round: Round::default(),
             sessions: Sessions::new(sessions_max),
-            rows_budget: ROWS_MAX / period_ticks as usize,
             period_ticks,
+            burst_ticks: (period_ticks / BURSTS).max(1),
+            tick_ns: NS_PER_S / u64::from(hz.max(1)),
             next_tick: period_ticks,
+            waiting: 0,
+            next_count_tick: 0,
         }
     }
 
@@ -68,26 +100,69 @@ impl Watch {
         self.sessions.handle_event(event, now_ns);
     }
 
-    /// Shows what this tick has changed, and hands the picture over when it is due.
+    /// Shows a share of what has changed, and hands the picture over when it is due. What has changed stays marked in the
+    /// world until its turn comes, unless `drains`: then the marks of this tick are taken now.
     pub(super) fn show(
         &mut self,
-        archetypes: &[Archetype],
+        ecs: &mut ecs::World,
         crossings: &[Crossing],
+        drains: bool,
         tick: u64,
         clock: &mut dyn FnMut() -> u64,
     ) {
-        self.show_names(archetypes);
-        self.show_rows(archetypes);
-        self.show_actuators(&archetypes[ACTUATORS]);
+        if drains {
+            (0..TABLES).for_each(|index| self.take_marks(ecs, index));
+        }
+        self.show_names(ecs.archetypes());
+        // Rows are copied in bursts: most of what a row costs is the first look at cold memory.
+        if tick.is_multiple_of(self.burst_ticks) {
+            self.show_rows(ecs, tick);
+            self.show_actuators(ecs);
+        }
         let picture = self.pictures.current();
         self.sessions.show(&mut picture.sessions);
         show_crossings(picture, crossings);
         if tick >= self.next_tick {
-            picture.rows_waiting = self.marked as u64;
-            if self.pictures.swap(tick, clock()) {
-                self.next_tick = tick + self.period_ticks;
-            }
+            self.hand_over(ecs.archetypes(), tick, clock);
         }
+    }
+
+    fn hand_over(&mut self, archetypes: &[Archetype], tick: u64, clock: &mut dyn FnMut() -> u64) {
+        let lag_ticks = self.round.longest_ticks(tick);
+        if lag_ticks <= self.burst_ticks {
+            self.waiting = 0;
+        } else if tick >= self.next_count_tick {
+            self.next_count_tick = tick + self.period_ticks * COUNT_PICTURES;
+            self.waiting = self.count_waiting(archetypes);
+        }
+        let picture = self.pictures.current();
+        (picture.rows_waiting, picture.rows_lag_ns) = (self.waiting, lag_ticks * self.tick_ns);
+        if self.pictures.swap(tick, clock()) {
+            self.next_tick = tick + self.period_ticks;
+        }
+    }
+
+    /// Takes over which rows of a table have changed.
+    fn take_marks(&mut self, ecs: &mut ecs::World, index: usize) {
+        let Table { marks, .. } = &mut self.tables[index];
+        let archetype = index as u32;
+        if index == ACTUATORS {
+            ecs.drain_changed_words::<ActuatorState>(archetype, |first, bits| {
+                marks.merge(first, bits);
+            });
+        } else {
+            ecs.drain_changed_words::<Smoothed>(archetype, |first, bits| marks.merge(first, bits));
+        }
+    }
+
+    /// Sensors that have changed and whose turn has not come, about: one that has changed again meanwhile counts twice.
+    fn count_waiting(&self, archetypes: &[Archetype]) -> u64 {
+        let fresh = |archetype: &Archetype| {
+            let column = archetype.column(Smoothed::ID);
+            column.and_then(|column| column.dirty()).map_or(0, |bits| bits.count())
+        };
+        let tables = self.tables[..ACTUATORS].iter().zip(archetypes);
+        tables.map(|(table, archetype)| (table.marks.count() + fresh(archetype)) as u64).sum()
     }
 
     fn show_names(&mut self, archetypes: &[Archetype]) {
@@ -105,62 +180,53 @@ impl Watch {
                 .map(|row| ShownName { row: row_ref(index, row), key: keys[row] });
             picture.names.extend(names);
             table.named = named;
-            table.marks.grow(archetype.len());
         }
     }
 
-    /// Copies the rows that this tick has touched, or marks them where there is no room; then marked ones.
-    fn show_rows(&mut self, archetypes: &[Archetype]) {
-        let picture = self.pictures.current();
-        let mut room = self.rows_budget.min(ROWS_MAX - picture.rows.len());
-        // Once rows wait, all of them do, so that those of the first table are not always before the others.
-        let direct = self.marked == 0;
-        for (index, archetype) in archetypes.iter().enumerate().take(ACTUATORS) {
-            let Some(rows) = touched::<Smoothed>(archetype) else { continue };
-            let columns = Columns::of(archetype);
-            let Table { named, marks } = &mut self.tables[index];
-            for row in rows {
-                if direct && room > 0 && row < *named {
-                    room -= 1;
-                    picture.rows.push(columns.row(index, row));
-                } else {
-                    self.marked += usize::from(marks.set(row));
+    /// Copies rows that have changed, as many as a burst may, one round through all tables after the other. A row that was
+    /// just copied waits for the next round, whatever it does: so every one that has changed is as old as a round at most.
+    fn show_rows(&mut self, ecs: &mut ecs::World, tick: u64) {
+        let sensors: usize = self.tables[..ACTUATORS].iter().map(|table| table.named).sum();
+        let picture = if sensors > ROWS_MAX { ROWS_SHARE } else { ROWS_MAX };
+        let bursts = self.period_ticks.div_ceil(self.burst_ticks) as usize;
+        let mut room = picture.div_ceil(bursts).min(ROWS_MAX - self.pictures.current().rows.len());
+        // The table of the turn is looked at twice: the rest of it, and later what lies before that.
+        for _ in 0..=ACTUATORS {
+            if room == 0 {
+                return;
+            }
+            if self.tables[self.turn].marks.is_at_start() {
+                self.take_marks(ecs, self.turn);
+            }
+            let rows = &mut self.pictures.current().rows;
+            let Table { named, marks } = &mut self.tables[self.turn];
+            if !marks.is_empty() {
+                let columns = Columns::of(&ecs.archetypes()[self.turn]);
+                while room > 0
+                    && let Some((first, bits)) = marks.take(*named)
+                {
+                    columns.prefetch(first, bits);
+                    let (rest, copied) = columns.copy(self.turn, first, bits, room, rows);
+                    room -= copied;
+                    if rest != 0 {
+                        marks.put_back(first, rest);
+                    }
+                }
+            }
+            if room > 0 {
+                self.turn = (self.turn + 1) % ACTUATORS;
+                if self.turn == 0 {
+                    self.round.end(tick);
                 }
             }
         }
-        self.show_marked(archetypes, room);
     }
 
-    fn show_marked(&mut self, archetypes: &[Archetype], mut room: usize) {
-        for _ in 0..ACTUATORS {
-            if self.marked == 0 || room == 0 {
-                return;
-            }
-            let index = self.turn;
-            let columns = Columns::of(&archetypes[index]);
-            let Table { named, marks } = &mut self.tables[index];
-            let rows = &mut self.pictures.current().rows;
-            let before = room;
-            while room > 0
-                && let Some(row) = marks.pop_below(*named)
-            {
-                rows.push(columns.row(index, row));
-                room -= 1;
-            }
-            self.marked -= before - room;
-            if room > 0 {
-                self.turn = (self.turn + 1) % ACTUATORS;
-            }
-        }
-    }
-
-    fn show_actuators(&mut self, archetype: &Archetype) {
+    fn show_actuators(&mut self, ecs: &mut ecs::World) {
+        self.take_marks(ecs, ACTUATORS);
         let actuators = &mut self.pictures.current().actuators;
         let Table { named, marks } = &mut self.tables[ACTUATORS];
-        for row in touched::<ActuatorState>(archetype).into_iter().flatten() {
-            marks.set(row);
-        }
-        let states: &[ActuatorState] = archetype.values().expect(CARRIED);
+        let states: &[ActuatorState] = ecs.archetypes()[ACTUATORS].values().expect(CARRIED);
         while actuators.len() < OTHERS_MAX
             && let Some(row) = marks.pop_below(*named)
         {
@@ -181,11 +247,6 @@ fn show_crossings(picture: &mut Picture, crossings: &[Crossing]) {
     }));
 }
 
-/// The rows of an archetype whose `T` was written since the world last forgot them.
-fn touched<T: Component>(archetype: &Archetype) -> Option<impl Iterator<Item = usize>> {
-    Some(archetype.column(T::ID)?.dirty()?.rows())
-}
-
 const CARRIED: &str = "the archetype carries the component because its bundle names it";
 
 /// The columns of a sensor type that are shown.
@@ -200,17 +261,35 @@ impl<'w> Columns<'w> {
         Self { live: live.expect(CARRIED), smoothed: smoothed.expect(CARRIED) }
     }
 
+    /// Begins to fetch the rows of `bits`: they lie in memory that nobody has touched for a while.
     #[inline]
-    fn row(&self, table: usize, row: usize) -> ShownRow {
-        let live = &self.live[row];
-        ShownRow {
-            row: row_ref(table, row),
-            smoothed: self.smoothed[row].0,
-            value: live.value,
-            ts_us: live.ts_us,
-            recv_ns: live.recv_ns,
-            level: live.level,
+    fn prefetch(&self, first: usize, mut bits: u64) {
+        while bits != 0 {
+            prefetch_read(self.live, first + bits.trailing_zeros() as usize);
+            bits &= bits - 1;
         }
+    }
+
+    /// Copies the rows of `bits`, at most `room`; gives the bits that are left and how many were copied.
+    #[inline]
+    fn copy(
+        &self,
+        table: usize,
+        first: usize,
+        mut bits: u64,
+        room: usize,
+        rows: &mut Vec<ShownRow>,
+    ) -> (u64, usize) {
+        let (before, base) = (rows.len(), row_ref(table, first));
+        let (live, smoothed) = (&self.live[first..], &self.smoothed[first..]);
+        while bits != 0 && rows.len() - before < room {
+            let at = bits.trailing_zeros() as usize;
+            let Live { value, ts_us, recv_ns, level, .. } = live[at];
+            let row = base.offset(at);
+            rows.push(ShownRow { row, smoothed: smoothed[at].0, value, ts_us, recv_ns, level });
+            bits &= bits - 1;
+        }
+        (bits, rows.len() - before)
     }
 }
 

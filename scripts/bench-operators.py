@@ -1,0 +1,557 @@
+#!/usr/bin/env python3
+"""What operators cost a twin, and how soon their commands are answered, into one folder of results.
+
+usage: scripts/bench-operators.py [--quick] [--rounds N] [--only NAME ...] [--out DIR]
+
+Builds the release binary, then runs: publish (200,000 sensors, a million records a second, with 0, 1 and 100 viewers),
+viewers (10,000 sensors with 0 and 100 viewers by turns, one of them slow), browser (Chromium over WebTransport, and the
+page), command (setpoints over HTTP at 100,000 records a second) and overload (setpoints without end, and stops). Viewers
+are plain sockets on the same machine, at the lowest priority, that count frames by their headers. --quick is one short
+round below target/. --only with a folder that is there adds what it lacks, so that a long run can be done in parts, of one
+and the same build. Exit codes: 0 done, 1 a build or a run failed, 2 wrong usage.
+"""
+
+import argparse
+import base64
+import datetime
+import http.client
+import json
+import os
+import pathlib
+import platform
+import re
+import selectors
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+import verdict
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+POLLUX = ROOT / "target/release/pollux"
+
+README = """# Operators: what they cost a twin, and how soon they are answered
+
+**Question.** What does the tick pay for showing the plant, with nobody, one and a hundred who look; what do a hundred viewers
+cost the cold thread, and the plant; what does a browser get over WebTransport; how soon is a command acknowledged, and a stop
+under overload?
+
+**Read.** `summary.md` has a row for each figure: the median of the rounds, with the least and the greatest, beside what was
+aimed at. `publish` is 200,000 sensors at a million records a second, `viewers` 10,000 sensors at 20 Hz, `command` 100,000
+records a second, `overload` the same with more setpoints than there is room for. `took` is the twin's own time from the
+request to the receipt of the acknowledgement, `http` what a client on loopback waits for its answer.
+
+**Doubts.** Generator, twin, viewers and browser share two cores: what viewers take of the CPU is missing to the rest, so
+jitter with a hundred viewers is that of a machine that is busy as well. Viewers have the lowest priority for that reason.
+"""
+
+# Figure, form, what was aimed at.
+AIMS = {
+    "publish_show_of_tick_percent_0_viewers": "at most 3",
+    "publish_show_of_tick_percent_1_viewers": "at most 3",
+    "publish_show_of_tick_percent_100_viewers": "at most 3",
+    "viewers_cold_core_percent_100": "at most 15",
+    "viewers_frames_hz_least": "30",
+    "viewers_jitter_p99_ratio": "at most 1.05",
+    "viewers_ingest_p99_ratio": "at most 1.05",
+    "browser_frames_hz": "at least 29",
+    "browser_worker_core_percent": "at most 2",
+    "browser_first_paint_ms": "at most 300",
+    "browser_page_bytes": "at most 150,000",
+    "command_took_p50_ms": "at most 1.5",
+    "overload_stop_of_setpoint_p99_ratio": "at most 0.5",
+}
+
+
+def fail(message):
+    sys.exit(f"bench-operators: {message}")
+
+
+class Twin:
+    """A `pollux serve` with the load of a `pollux simulate` beside it."""
+
+    def __init__(self, folder, load, sensors):
+        folder.mkdir(parents=True)
+        self.folder = folder
+        command = [POLLUX, "serve", "-o", "json"]
+        for setting in ["net.addr=127.0.0.1:0", "http.addr=127.0.0.1:0", "host.priority=hot", *CERTIFICATES]:
+            command += ["--set", setting]
+        self.serve = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=open(folder / "serve.log", "w"))
+        self.load = None
+        try:
+            self.quic, self.http = self.addresses()
+            command = [POLLUX, "simulate", "--addr", self.quic, "--ca", AUTHORITY, *GATEWAY, "-o", "json", "--duration-s", "3600"]
+            quiet = {"stdout": subprocess.DEVNULL, "stderr": open(folder / "simulate.log", "w")}
+            self.load = subprocess.Popen(command + load.split(), **quiet)
+            self.client = Client(self.http)
+            while self.client.ask("GET", "/api/v1/overview")["sensors"] < sensors:
+                time.sleep(0.2)
+        except BaseException:
+            self.end()
+            raise
+        time.sleep(3)
+
+    def addresses(self):
+        while True:
+            text = (self.folder / "serve.log").read_text(encoding="utf-8")
+            if "ready:" in text:
+                return [re.search(rf"listening {name} (\S+)", text)[1] for name in ("quic", "http")]
+            if self.serve.poll() is not None:
+                fail(text)
+            time.sleep(0.01)
+
+    def end(self):
+        for process in (self.load, self.serve):
+            if process is not None:
+                process.send_signal(signal.SIGTERM)
+                process.wait(timeout=60)
+
+    def metrics(self):
+        lines = self.client.text("GET", "/metrics").splitlines()
+        return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[0] != "#")}
+
+    def threads(self):
+        """CPU seconds of each thread by its name, to the nanosecond; the first one is the cold one."""
+        found = {}
+        for task in os.listdir(f"/proc/{self.serve.pid}/task"):
+            folder = pathlib.Path(f"/proc/{self.serve.pid}/task/{task}")
+            name = "cold" if task == str(self.serve.pid) else (folder / "comm").read_text().strip()
+            found[name] = found.get(name, 0) + int((folder / "schedstat").read_text().split()[0]) / 1e9
+        return found
+
+
+class Client:
+    """One connection that is kept."""
+
+    def __init__(self, address):
+        self.connection = http.client.HTTPConnection(address, timeout=20)
+
+    def text(self, method, path, body=None):
+        headers = {} if body is None else {"content-type": "application/json"}
+        self.connection.request(method, path, None if body is None else json.dumps(body), headers)
+        answer = self.connection.getresponse()
+        self.status = answer.status
+        return answer.read().decode()
+
+    def ask(self, method, path, body=None):
+        return json.loads(self.text(method, path, body))
+
+
+class Viewer:
+    """A WebSocket whose payloads the kernel throws away; a slow one takes one frame a second."""
+
+    def __init__(self, address, slow=False):
+        host, port = address.split(":")
+        self.slow, self.due = slow, 0.0
+        self.socket = socket.create_connection((host, int(port)))
+        key = base64.b64encode(os.urandom(16)).decode()
+        self.socket.sendall(
+            f"GET /api/v1/field HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n".encode()
+        )
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += self.socket.recv(1)
+        assert b" 101 " in head, head
+        self.socket.setblocking(False)
+        self.frames = self.bytes = self.left = 0
+        self.head = b""
+
+    def read(self):
+        try:
+            while True:
+                if self.left:
+                    # MSG_TRUNC on a stream counts bytes and copies none.
+                    took = self.socket.recv_into(SCRATCH, min(self.left, len(SCRATCH)), socket.MSG_TRUNC)
+                    if took == 0:
+                        raise ConnectionError("the twin closed a viewer")
+                    self.left -= took
+                    self.bytes += took
+                    continue
+                lacking = self.lacking()
+                more = self.socket.recv(lacking)
+                if not more:
+                    raise ConnectionError("the twin closed a viewer")
+                self.head += more
+                if self.lacking() == 0:
+                    short = self.head[1] & 127
+                    self.left = int.from_bytes(self.head[2:], "big") if short > 125 else short
+                    self.frames += 1
+                    self.head = b""
+                    if self.slow:
+                        self.due = time.monotonic() + 1
+                        return
+        except BlockingIOError:
+            return
+
+    def lacking(self):
+        if len(self.head) < 2:
+            return 2 - len(self.head)
+        short = self.head[1] & 127
+        return 2 + (2 if short == 126 else 8 if short == 127 else 0) - len(self.head)
+
+
+SCRATCH = bytearray(1 << 20)
+
+
+class Watching:
+    """Viewers in a process of their own, at the lowest priority."""
+
+    def __init__(self, twin, count, slow=0):
+        self.count = count
+        if count + slow == 0:
+            return
+        self.ours, theirs = socket.socketpair()
+        self.pid = os.fork()
+        if self.pid == 0:
+            os.nice(19)
+            self.ours.close()
+            self.serve(twin.http, count, slow, theirs)
+            os._exit(0)
+        theirs.close()
+        self.file = self.ours.makefile("rw")
+        self.file.readline()
+
+    def serve(self, address, count, slow, line):
+        viewers = [Viewer(address) for _ in range(count)] + [Viewer(address, slow=True) for _ in range(slow)]
+        selector = selectors.DefaultSelector()
+        for viewer in viewers:
+            if not viewer.slow:
+                selector.register(viewer.socket, selectors.EVENT_READ, viewer)
+        selector.register(line, selectors.EVENT_READ, None)
+        line.sendall(b"ready\n")
+        while True:
+            for key, _ in selector.select(0.02):
+                if key.data is not None:
+                    key.data.read()
+                    continue
+                if not line.recv(64):
+                    return
+                line.sendall((json.dumps([[v.frames, v.bytes, v.slow] for v in viewers]) + "\n").encode())
+            now = time.monotonic()
+            for viewer in viewers:
+                if viewer.slow and now >= viewer.due:
+                    viewer.read()
+
+    def look(self):
+        if not hasattr(self, "pid"):
+            return []
+        self.file.write("?\n")
+        self.file.flush()
+        return json.loads(self.file.readline())
+
+    def end(self):
+        if hasattr(self, "pid"):
+            self.file.close()
+            self.ours.close()
+            os.waitpid(self.pid, 0)
+
+
+def quantile(before, after, name, q):
+    """From the buckets of a histogram, what was recorded between two scrapes, in seconds."""
+    pattern = re.compile(re.escape(name).replace(r"\{", "_bucket{", 1) if "{" in name else re.escape(name) + r"_bucket\{")
+    bounds = []
+    for series, value in after.items():
+        match = pattern.match(series)
+        bound = re.search(r'le="([^"]+)"', series)
+        if match and bound:
+            bounds.append((float(bound[1].replace("+Inf", "inf")), value - before.get(series, 0)))
+    bounds.sort()
+    total, last = bounds[-1][1], (0.0, 0.0)
+    for bound, count in bounds:
+        if total and count >= q * total:
+            part = (q * total - last[1]) / max(count - last[1], 1e-9)
+            return last[0] + (min(bound, 60.0) - last[0]) * part
+        last = (bound, count)
+    return 0.0
+
+
+def watch(twin, count, seconds, slow=0):
+    viewers = Watching(twin, count, slow)
+    try:
+        time.sleep(1.5)
+        cpu, before, seen, start = twin.threads(), twin.metrics(), viewers.look(), time.monotonic()
+        time.sleep(seconds)
+        after, cpu_after, seen_after, took = twin.metrics(), twin.threads(), viewers.look(), time.monotonic() - start
+    finally:
+        viewers.end()
+    delta = lambda series: after[series] - before[series]
+    busy = delta('pollux_busy_seconds_total{thread="tick"}')
+    rates = [(a[0] - b[0]) / took for a, b in zip(seen_after, seen) if not a[2]]
+    slow_rates = [(a[0] - b[0]) / took for a, b in zip(seen_after, seen) if a[2]]
+    applied = sum(delta(name) for name in after if name.startswith("pollux_records_total") and "applied" in name)
+    return {
+        "viewers": count,
+        "applied_hz": applied / took,
+        "ticks_hz": delta("pollux_ticks_total") / took,
+        "show_of_tick_percent": 100 * delta('pollux_system_duration_seconds_total{system="show"}') / busy,
+        "show_us": 1e6 * delta('pollux_system_duration_seconds_total{system="show"}') / max(1, delta("pollux_ticks_total")),
+        "tick_core_percent": 100 * busy / took,
+        "cold_core_percent": 100 * (cpu_after["cold"] - cpu["cold"]) / took,
+        "worker_core_percent": 100 * (cpu_after["net-0"] - cpu["net-0"]) / took,
+        "frames_hz_least": min(rates, default=0),
+        "frames_hz_median": statistics.median(rates) if rates else 0,
+        "slow_frames_hz": max(slow_rates, default=0),
+        "mb_per_s": sum(a[1] - b[1] for a, b in zip(seen_after, seen)) / took / 1e6,
+        "jitter_p50_us": 1e6 * quantile(before, after, "pollux_tick_jitter_seconds", 0.5),
+        "jitter_p99_us": 1e6 * quantile(before, after, "pollux_tick_jitter_seconds", 0.99),
+        "ingest_p99_us": 1e6 * quantile(before, after, 'pollux_ingest_latency_seconds', 0.99),
+        "rss_mb": after["process_resident_memory_bytes"] / 1e6 if "process_resident_memory_bytes" in after else None,
+    }
+
+
+def keep(folder, name, rows):
+    (folder / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+def publish(folder, rounds, seconds):
+    """200,000 sensors, five records a second each: a million records a second."""
+    twin = Twin(folder, "--devices 40000 --profile industrial --sessions 8 --rate-hz 5", 200_000)
+    try:
+        rows = [watch(twin, count, seconds) for _ in range(rounds) for count in (0, 1, 100)]
+    finally:
+        twin.end()
+    keep(folder, "watched", rows)
+    figures = {}
+    for row in rows:
+        figures.setdefault(f"publish_show_of_tick_percent_{row['viewers']}_viewers", []).append(row["show_of_tick_percent"])
+        figures.setdefault(f"publish_show_us_{row['viewers']}_viewers", []).append(row["show_us"])
+        figures.setdefault(f"publish_tick_core_percent_{row['viewers']}_viewers", []).append(row["tick_core_percent"])
+    figures["publish_applied_per_s"] = [row["applied_hz"] for row in rows if row["viewers"] == 0]
+    return figures
+
+
+def viewers(folder, rounds, seconds):
+    """10,000 sensors at 20 Hz, with and without a hundred viewers by turns; one viewer more takes a frame a second."""
+    twin = Twin(folder, "--devices 2000 --profile industrial --sessions 8 --rate-hz 20", 10_000)
+    try:
+        rows = [watch(twin, count, seconds, slow=1 if count else 0) for _ in range(rounds) for count in (0, 100)]
+    finally:
+        twin.end()
+    keep(folder, "watched", rows)
+    without, among = rows[0::2], rows[1::2]
+    ratio = lambda name: [b[name] / a[name] for a, b in zip(without, among)]
+    return {
+        "viewers_cold_core_percent_0": [row["cold_core_percent"] for row in without],
+        "viewers_cold_core_percent_100": [row["cold_core_percent"] for row in among],
+        "viewers_frames_hz_least": [row["frames_hz_least"] for row in among],
+        "viewers_slow_frames_hz": [row["slow_frames_hz"] for row in among],
+        "viewers_mb_per_s": [row["mb_per_s"] for row in among],
+        "viewers_show_of_tick_percent": [row["show_of_tick_percent"] for row in rows],
+        "viewers_jitter_p99_us_0": [row["jitter_p99_us"] for row in without],
+        "viewers_jitter_p99_us_100": [row["jitter_p99_us"] for row in among],
+        "viewers_jitter_p99_ratio": ratio("jitter_p99_us"),
+        "viewers_ingest_p99_us_0": [row["ingest_p99_us"] for row in without],
+        "viewers_ingest_p99_us_100": [row["ingest_p99_us"] for row in among],
+        "viewers_ingest_p99_ratio": ratio("ingest_p99_us"),
+    }
+
+
+def browser(folder, rounds, seconds):
+    """Chromium takes the field of 10,000 sensors at 20 Hz over WebTransport; five loads of the page before that."""
+    twin = Twin(folder, "--devices 2000 --profile industrial --sessions 8 --rate-hz 20", 10_000)
+    home = ROOT / "target/page"
+    home.mkdir(parents=True, exist_ok=True)
+    for name in ("package.json", "watch.cjs"):
+        shutil.copy(ROOT / "scripts/page" / name, home / name)
+    if not (home / "node_modules/playwright-core").exists():
+        subprocess.run(["npm", "install", "--prefix", home, "--silent", "--no-audit", "--no-fund"], check=True)
+    rows = []
+    try:
+        for _ in range(rounds):
+            alone = watch(twin, 0, seconds)
+            command = ["nice", "-n", "5", "node", home / "watch.cjs", f"http://{twin.http}", shutil.which("chromium"), str(seconds + 2)]
+            page = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            while twin.metrics()['pollux_viewers{by="webtransport"}'] == 0 or len(twin.client.text("GET", "/livez")) == 0:
+                if page.poll() is not None:
+                    fail("the browser has ended")
+                time.sleep(0.1)
+            # The pages of the loads before have gone when a single stream is watched for a second.
+            since = time.monotonic()
+            while time.monotonic() - since < 1:
+                if sum(value for name, value in twin.metrics().items() if name.startswith("pollux_viewers")) != 1:
+                    since = time.monotonic()
+                if page.poll() is not None:
+                    fail("the browser has ended before it was measured")
+                time.sleep(0.1)
+            beside = watch(twin, 0, seconds / 2)
+            out, _ = page.communicate(timeout=120)
+            if page.returncode != 0:
+                fail("the browser has failed")
+            rows.append({"alone": alone, "beside": beside, "browser": json.loads(out.splitlines()[-1])})
+    finally:
+        twin.end()
+    keep(folder, "watched", rows)
+    for row in rows:
+        if row["browser"]["by"] != "WebTransport":
+            fail(f"the browser has watched by {row['browser']['by']}")
+    return {
+        "browser_frames_hz": [row["browser"]["frames_hz"] for row in rows],
+        "browser_pictures_missed": [row["browser"]["pictures_missed"] for row in rows],
+        "browser_worker_core_percent": [row["beside"]["worker_core_percent"] - row["alone"]["worker_core_percent"] for row in rows],
+        "browser_first_paint_ms": [statistics.median(row["browser"]["first_paint_ms"]) for row in rows],
+        "browser_page_bytes": [row["browser"]["page_bytes"] for row in rows],
+    }
+
+
+def percentile(values, q):
+    values = sorted(values)
+    return values[min(len(values) - 1, int(q * len(values)))]
+
+
+LOAD = "--devices 1000 --profile industrial --sessions 8 --rate-hz 20"
+
+
+def setpoint(client, device, number):
+    path = f"/api/v1/devices/{device}/sensors/100/setpoint"
+    return client.ask("POST", path, {"value": 20 + number % 7, "type": "temperature"})
+
+
+def command(folder, rounds, seconds):
+    """Setpoints one after the other, at 100,000 records a second."""
+    twin = Twin(folder, LOAD, 5000)
+    took, whole = [], []
+    try:
+        devices = [one["device"] for one in twin.client.ask("GET", "/api/v1/devices?limit=1000")["items"]]
+        for _ in range(rounds):
+            rows, end, number = [], time.monotonic() + seconds, 0
+            while time.monotonic() < end:
+                start = time.monotonic()
+                done = setpoint(twin.client, devices[number % len(devices)], number)
+                rows.append((done["took_ms"], (time.monotonic() - start) * 1e3))
+                assert done["state"] == "acknowledged", done
+                number += 1
+                # At no moment of the tick in particular.
+                time.sleep(number % 10 / 3e3)
+            took.append([row[0] for row in rows])
+            whole.append([row[1] for row in rows])
+    finally:
+        twin.end()
+    keep(folder, "took_ms", {"took": took, "http": whole})
+    figures = {}
+    for name, runs in (("took", took), ("http", whole)):
+        for label, q in (("p50", 0.5), ("p99", 0.99)):
+            figures[f"command_{name}_{label}_ms"] = [percentile(run, q) for run in runs]
+    return figures
+
+
+def overload(folder, rounds, seconds):
+    """More setpoints than there is room for, from many connections, and a stop and its end now and then."""
+    twin = Twin(folder, LOAD, 5000)
+    devices = [one["device"] for one in twin.client.ask("GET", "/api/v1/devices?limit=1000")["items"]]
+    going = threading.Event()
+    going.set()
+
+    def flood(first):
+        client, number = Client(twin.http), first
+        while going.is_set():
+            try:
+                setpoint(client, devices[number % len(devices)], number)
+            except (OSError, http.client.HTTPException, ValueError):
+                client = Client(twin.http)
+            number += 97
+
+    threads = [threading.Thread(target=flood, args=(n,), daemon=True) for n in range(128)]
+    figures = {}
+    try:
+        for thread in threads:
+            thread.start()
+        time.sleep(2)
+        for _ in range(rounds):
+            before, end = twin.metrics(), time.monotonic() + seconds
+            while time.monotonic() < end:
+                for path in ("/api/v1/stop", "/api/v1/stop/clear"):
+                    twin.client.text("POST", path)
+                    while True:
+                        stop = twin.client.ask("GET", "/api/v1/stop")
+                        if stop["taken"] and stop["waiting"] == 0:
+                            break
+                time.sleep(0.2)
+            after = twin.metrics()
+            for name, metric in (("setpoint", "pollux_order_seconds"), ("stop", "pollux_stop_seconds")):
+                for label, q in (("p50", 0.5), ("p99", 0.99)):
+                    figures.setdefault(f"overload_{name}_{label}_ms", []).append(1e3 * quantile(before, after, metric, q))
+                count = after[f"{metric}_count"] - before[f"{metric}_count"]
+                figures.setdefault(f"overload_{name}_count", []).append(count)
+    finally:
+        going.clear()
+        for thread in threads:
+            thread.join(timeout=5)
+        twin.end()
+    pairs = zip(figures["overload_stop_p99_ms"], figures["overload_setpoint_p99_ms"])
+    figures["overload_stop_of_setpoint_p99_ratio"] = [stop / setpoint for stop, setpoint in pairs]
+    return figures
+
+
+EXPERIMENTS = {one.__name__: one for one in (publish, viewers, browser, command, overload)}
+
+
+def main():
+    global AUTHORITY, CERTIFICATES, GATEWAY
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one short round of each")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N")
+    parser.add_argument("--only", nargs="+", choices=EXPERIMENTS, default=list(EXPERIMENTS), metavar="NAME")
+    parser.add_argument("--out", type=pathlib.Path, metavar="DIR")
+    arguments = parser.parse_args()
+    name = f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}-{platform.node()}-operators"
+    out = arguments.out or (ROOT / ("target/bench-operators-quick" if arguments.quick else f"results/{name}"))
+    if arguments.quick and arguments.out is None:
+        shutil.rmtree(out, ignore_errors=True)
+    there = [name for name in arguments.only if (out / "raw" / name).exists()]
+    if there or (out.exists() and len(arguments.only) == len(EXPERIMENTS)):
+        parser.error(f"{out} has {', '.join(there) or 'something'}; a result is never replaced")
+    subprocess.run("cargo build --release --locked -p twin".split(), cwd=ROOT, check=True)
+    out.mkdir(parents=True, exist_ok=True)
+    host = subprocess.run([sys.executable, ROOT / "scripts/describe-host.py"], capture_output=True, text=True, check=True).stdout
+    if (out / "host.json").exists():
+        before = json.loads((out / "host.json").read_text(encoding="utf-8"))
+        if before["revision"] != json.loads(host)["revision"]:
+            parser.error(f"{out} is of another commit")
+    else:
+        (out / "host.json").write_text(host, encoding="utf-8")
+    certificates = ROOT / "target/bench-operators-certs"
+    shutil.rmtree(certificates, ignore_errors=True)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.run([POLLUX, "certs", "init", "--dir", certificates, "--gateway", "bench"], check=True, **quiet)
+    AUTHORITY = certificates / "ca.pem"
+    files = {"cert": "server.pem", "key": "server.key", "ca": "ca.pem", "crl": "crl.pem"}
+    CERTIFICATES = [f"tls.{key}={certificates}/{name}" for key, name in files.items()]
+    GATEWAY = ["--cert", certificates / "gateway-bench.pem", "--key", certificates / "gateway-bench.key"]
+    rounds, seconds = (1, 3) if arguments.quick else (arguments.rounds, 5)
+    for name in arguments.only:
+        print(f"[{name}] {EXPERIMENTS[name].__doc__}", file=sys.stderr)
+        figures = EXPERIMENTS[name](out / "raw" / name, rounds, seconds)
+        keep(out / "raw" / name, "figures", figures)
+    write(out, arguments)
+
+
+def write(out, arguments):
+    figures = {}
+    for name in EXPERIMENTS:
+        path = out / "raw" / name / "figures.json"
+        figures |= json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    summary = {
+        figure: {"median": statistics.median(values), "min": min(values), "max": max(values), "rounds": len(values), "aim": AIMS.get(figure)}
+        for figure, values in figures.items()
+    }
+    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    lines = ["| figure | aim | median | min | max | rounds |", "|---|---|---:|---:|---:|---:|"]
+    for figure, of in summary.items():
+        cells = [f"{of[key]:,.4g}" for key in ("median", "min", "max")]
+        lines.append(f"| {figure} | {of['aim'] or ''} | {' | '.join(cells)} | {of['rounds']} |")
+    text = f"# Operators: summary\n\n{verdict.of_folder(out)}\n\n" + "\n".join(lines) + "\n"
+    (out / "summary.md").write_text(text, encoding="utf-8")
+    (out / "README.md").write_text(README, encoding="utf-8")
+    words = ["scripts/bench-operators.py"] + (["--quick"] if arguments.quick else [f"--rounds {arguments.rounds}"])
+    (out / "command.txt").write_text(" ".join(words) + "\n", encoding="utf-8")
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,328 @@
+#!/usr/bin/env python3
+"""What sessions cost a worker: floods, storms, a loud device, idle ones, many slow ones, and their begin. One folder of results.
+
+usage: scripts/bench-sessions.py [--quick] [--runs N] [--held-s N] [--out DIR] [--wrap COMMAND]
+
+Builds the release binaries, runs every part --runs times (default 3), and writes README.md, command.txt, host.json, raw/,
+summary.json and summary.md. --quick is one short run of each, below target/. --wrap runs each part, which takes at most a
+minute, through COMMAND, such as the lock of a host that others use too; that idle sessions are held is not a measurement of
+time and runs without. Exit codes: 0 done, 1 a build or a run failed, 2 wrong usage.
+"""
+
+import argparse
+import datetime
+import json
+import pathlib
+import platform
+import re
+import shlex
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+POLLUX = ROOT / "target/release/pollux"
+BENCH = ROOT / "target/release/bench"
+DISTURBANCES = ["none", "elsewhere", "initials", "garbage", "loud", "storm"]
+
+README = """# Sessions: what they cost, and what a disturbance costs those that are there
+
+**Question.** Fifty calm sessions send 20 datagrams of 5 records a second each. What do their records and their commands
+notice of 50,000 forged first packets a second, of as much garbage, of a storm of reconnects, and of one session that sends
+a hundred times as often? What does an idle session cost in memory, and what do ten thousand of them cost the one that sends?
+What does a datagram cost among a thousand slow sessions? How long does a session take to begin, anew, resumed and with early
+data (0-RTT), what does a handshake cost, how long does a stream take to open, and how much does T2 carry?
+
+**Answer.** {answer}
+
+**Compared.** Each disturbance with `none` of the same round, and the flood with the same flood at a socket that nobody reads
+(`elsewhere`), which shows what sending it costs the host. `rest0` is a worker that waits in ppoll and never rests; `rest1000`
+rests for up to a millisecond, as by default. T1 latency is from the time at which a record was due to the end of the worker's
+part; the round trip of a command from the time at which it was due. `connect` is against `pollux serve`: from the call to the
+record in the world, tick included, with a tick of 20 kHz so that the tick is not what is measured. A handshake's CPU is the busy
+time of the worker by the sessions begun, their record and their close included. `stream open` and `throughput` are two workers
+of one process.
+
+**Read.** `summary.md` has the median of the runs, the least and the greatest. `ratio` is the p99 beside `none` of the same
+round; `socket_drops` are datagrams that the kernel discarded because the worker's receive buffer was full.
+
+**Doubts.** Everything shares two cores: what disturbs and the calm devices run on one, the worker on the other. In the field the
+former are other machines, so here they are ranked behind the calm devices (niceness 19 and -10). Loopback has no network card,
+and who sends pays for what the receiver's kernel does. A stall of the virtual machine shows in the greatest values. Memory of
+idle sessions is the difference of two resident sizes of the twin, the sessions' part of every table included.
+"""
+
+
+def fail(message):
+    sys.exit(f"bench-sessions: {message}")
+
+
+def bench(raw, name, *arguments):
+    """One experiment of `bench`: the object that it prints, kept below raw/."""
+    print(f"  {name}", file=sys.stderr, flush=True)
+    done = subprocess.run([BENCH, *map(str, arguments)], stdout=subprocess.PIPE, text=True, check=True)
+    (raw / f"{name}.json").write_text(done.stdout, encoding="utf-8")
+    return json.loads(done.stdout)
+
+
+def isolation(raw, name, disturbance, rest_us, seconds, *more):
+    told = bench(raw, name, "isolation", "--disturb", disturbance, "--rest-us", rest_us, "--duration-s", seconds, *more)
+    calm = told["calm"]
+    return {
+        "t1_p50_us": calm["t1_ns"]["p50"] / 1e3,
+        "t1_p99_us": calm["t1_ns"]["p99"] / 1e3,
+        "t1_p99_9_us": calm["t1_ns"]["p99_9"] / 1e3,
+        "t3_p99_us": calm["t3_rtt_ns"]["p99"] / 1e3,
+        "records_missing": calm["sent"] - calm["received"],
+        "commands_failed": calm["commands_failed"],
+        "socket_drops": told["socket_drops"],
+        "worker_cpu_percent": 100 * told["worker_cpu_share"],
+        "busy_us_per_datagram": told["busy_ns"] / 1e3 / max(told["datagrams_in"], 1),
+        "memory_growth_percent": 100 * (told["rss_bytes"]["after"] / told["rss_bytes"]["before"] - 1),
+        "disturbed": told["disturbed"],
+    }
+
+
+def disturbances(raw, run, quick, rest_us):
+    """Every disturbance in turn."""
+    figures, quiet = {}, None
+    for disturbance in DISTURBANCES:
+        name = f"rest{rest_us}-{disturbance}"
+        of = isolation(raw, f"{name}-{run}", disturbance, rest_us, 2 if quick else 5)
+        quiet = quiet or of
+        of["t1_p99_ratio"] = of["t1_p99_us"] / quiet["t1_p99_us"]
+        of["t3_p99_ratio"] = of["t3_p99_us"] / quiet["t3_p99_us"]
+        figures.update({f"{name} {figure}": value for figure, value in of.items()})
+    return figures
+
+
+def many(raw, run, quick):
+    """One active session alone and beside idle ones, and a thousand slow ones."""
+    figures, cost, seconds = {}, {}, 2 if quick else 4
+    count = 500 if quick else 10_000
+    for disturbance in ["none", "idle"]:
+        more = ["--sessions", 1, "--hz", 2000, "--callers", count, "--accept-rate", 0]
+        of = isolation(raw, f"turn-{disturbance}-{run}", disturbance, 0, seconds, *more)
+        cost[disturbance] = of["busy_us_per_datagram"]
+        figures[f"one active beside {disturbance} busy_us_per_datagram"] = cost[disturbance]
+        figures[f"one active beside {disturbance} t1_p99_us"] = of["t1_p99_us"]
+    figures["one active busy_ratio"] = cost["idle"] / cost["none"]
+    sessions = 100 if quick else 1000
+    for hz in [20, 100]:
+        of = isolation(raw, f"slow-{hz}hz-{run}", "none", 1000, seconds, "--sessions", sessions, "--hz", hz)
+        for figure in ["busy_us_per_datagram", "worker_cpu_percent", "t1_p99_us", "records_missing"]:
+            figures[f"{sessions} sessions at {hz} Hz {figure}"] = of[figure]
+    return figures
+
+
+def scrape(address, series):
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=5) as answer:
+        for line in answer.read().decode().splitlines():
+            name, _, value = line.rpartition(" ")
+            if name == series:
+                return float(value)
+    return fail(f"no {series}")
+
+
+def connect(raw, run, quick):
+    """Sessions that begin, against a twin."""
+    figures = {}
+    for auth, mode in [("off", "full"), ("required", "full"), ("off", "resumed"), ("off", "early")]:
+        name = f"connect-{mode}-auth-{auth}-{run}"
+        server, quic, http = serve(raw / name, [f"tls.client_auth={auth}", "tick.hz=20000", "idle.rest_us=0", "net.accept_rate=0"])
+        busy = 'pollux_busy_seconds_total{thread="worker"}'
+        before = scrape(http, busy)
+        shown = ["--cert", certificates() / "gateway-plant.pem", "--key", certificates() / "gateway-plant.key"]
+        shown = shown if auth == "required" else []
+        count = 50 if quick else 400
+        told = bench(raw, name, "connect", "--addr", quic, "--ca", certificates() / "ca.pem", "--mode", mode, "--count", count, *shown)
+        time.sleep(1.1)
+        spent_us = 1e6 * (scrape(http, busy) - before)
+        summary = end(server)
+        label = f"connect {mode}, client_auth {auth}"
+        latency = summary["latency_ns"]["intended_to_applied_t2"]
+        figures[f"{label} open_p50_us"] = told["open_ns"]["p50"] / 1e3
+        figures[f"{label} call_to_applied_p50_us"] = latency["p50"] / 1e3
+        figures[f"{label} call_to_applied_p99_us"] = latency["p99"] / 1e3
+        figures[f"{label} worker_busy_us_per_session"] = spent_us / told["sessions"]
+        figures[f"{label} sessions"] = told["sessions"]
+        figures[f"{label} failed"] = told["failed"]
+        if mode == "early":
+            figures[f"{label} accepted"] = told["early_accepted"]
+    return figures
+
+
+def carry(raw, run, quick):
+    """Streams: how fast one opens, and how much one or many carry."""
+    figures, seconds = {}, 1 if quick else 4
+    for idle, rest_us in [("spin", 0), ("wait", 0), ("wait", 1000)]:
+        count = 500 if quick else 3000
+        told = bench(raw, f"stream-open-{idle}-{rest_us}-{run}", "stream-open", "--idle", idle, "--rest-us", rest_us, "--count", count)
+        for quantile in ["p50", "p99"]:
+            figures[f"stream open, {idle}, rest {rest_us} us, {quantile}_us"] = told["latency_ns"][quantile] / 1e3
+    for streams, mtu in [(1, 1452), (100, 1452), (1, 9000), (100, 9000)]:
+        name = f"throughput-{streams}-{mtu}-{run}"
+        told = bench(raw, name, "throughput", "--streams", streams, "--mtu", mtu, "--duration-s", seconds)
+        figures[f"throughput, {streams} streams, packets of {mtu} bytes, MB_per_s"] = told["bytes_per_s"] / 1e6
+    return figures
+
+
+PARTS = {
+    "rest1000": lambda raw, run, quick: disturbances(raw, run, quick, 1000),
+    "rest0": lambda raw, run, quick: disturbances(raw, run, quick, 0),
+    "many": many,
+    "connect": connect,
+    "carry": carry,
+}
+
+
+def certificates():
+    folder = ROOT / "target/bench-sessions-certs"
+    if not folder.exists():
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        subprocess.run([POLLUX, "certs", "init", "--dir", folder, "--gateway", "plant"], check=True, **quiet)
+    return folder
+
+
+def serve(folder, settings):
+    """A twin on free ports, and where it listens."""
+    folder.mkdir(parents=True)
+    settings = ["net.addr=127.0.0.1:0", "http.addr=127.0.0.1:0", "net.max_sessions=16384", *settings]
+    for part, name in [("cert", "server.pem"), ("key", "server.key"), ("ca", "ca.pem"), ("crl", "crl.pem")]:
+        settings.append(f"tls.{part}={certificates()}/{name}")
+    command = [POLLUX, "serve", "-o", "json", *(part for setting in settings for part in ("--set", setting))]
+    log = folder / "serve.log"
+    with open(log, "w", encoding="utf-8") as file:
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=file, text=True)
+    while "ready:" not in (told := log.read_text(encoding="utf-8")):
+        if server.poll() is not None:
+            fail(told)
+        time.sleep(0.01)
+    return server, *(re.search(rf"listening {what} (?:http://)?(\S+)", told)[1] for what in ("quic", "http"))
+
+
+def end(server):
+    """Ends a twin in order, and gives its summary."""
+    server.send_signal(signal.SIGTERM)
+    told, _ = server.communicate(timeout=60)
+    return json.loads(told)
+
+
+def resident_bytes(pid):
+    for line in pathlib.Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    return fail("the twin is gone")
+
+
+def idle(raw, seconds, count):
+    """Sessions that are held and say nothing."""
+    server, address, _ = serve(raw / "idle", ["net.accept_rate=0", "net.idle_timeout_ms=30000", "host.lock_memory=false"])
+    before = most = resident_bytes(server.pid)
+    command = [BENCH, "hold", "--addr", address, "--ca", certificates() / "ca.pem"]
+    command += ["--cert", certificates() / "gateway-plant.pem", "--key", certificates() / "gateway-plant.key"]
+    command += ["--count", str(count), "--duration-s", str(seconds)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as hold:
+        while hold.poll() is None:
+            most = max(most, resident_bytes(server.pid))
+            time.sleep(0.2)
+        told = json.loads(hold.stdout.read())
+    end(server)
+    told["resident_bytes"] = {"before": before, "with_sessions": most}
+    (raw / "hold.json").write_text(json.dumps(told) + "\n", encoding="utf-8")
+    return {
+        "idle sessions open_at_end": told["open_at_end"],
+        "idle sessions lost": told["lost"],
+        "idle sessions held_s": seconds,
+        "idle sessions opening_s": told["opening_s"],
+        "idle sessions memory_bytes_each": (most - before) / told["opened"],
+    }
+
+
+def run_parts(out, arguments, figures):
+    """All parts, alternating, each in a process of its own, through the wrapper."""
+    for run in range(1, arguments.runs + 1):
+        for part in PARTS:
+            print(f"[{run}/{arguments.runs}] {part}", file=sys.stderr, flush=True)
+            command = [*arguments.wrap, sys.executable, __file__, "--part", part, "--run", str(run), "--out", out]
+            command += ["--quick"] if arguments.quick else []
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            for figure, value in json.loads(done.stdout).items():
+                figures.setdefault(figure, []).append(value)
+            # What is there survives an end before the last round.
+            (out / "raw" / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+def write(out, arguments, figures):
+    summary = {
+        figure: {"median": statistics.median(values), "min": min(values), "max": max(values), "runs": len(values)}
+        for figure, values in figures.items()
+    }
+    (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    lines = ["| figure | median | min | max | runs |", "|---|---:|---:|---:|---:|"]
+    for figure, of in summary.items():
+        cells = [f"{of[key]:,.6g}" for key in ("median", "min", "max")]
+        lines.append(f"| {figure} | {' | '.join(cells)} | {of['runs']} |")
+    (out / "summary.md").write_text("# Sessions: summary\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    (out / "README.md").write_text(README.format(answer=answer(summary)), encoding="utf-8")
+    words = "--quick" if arguments.quick else f"--runs {arguments.runs} --held-s {arguments.held_s}"
+    revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
+    (out / "command.txt").write_text(f"scripts/bench-sessions.py {words} # commit {revision.stdout.strip()}\n", encoding="utf-8")
+    print("\n".join(lines))
+
+
+def answer(summary):
+    """The medians that the question asks for, in one sentence."""
+    of = lambda figure: summary[figure]["median"]
+    return (
+        f"With rests, the p99 of a calm T1 record is {of('rest1000 initials t1_p99_ratio'):.2f} times its own under the flood of first packets, "
+        f"{of('rest1000 garbage t1_p99_ratio'):.2f} under garbage, {of('rest1000 storm t1_p99_ratio'):.2f} in the storm and "
+        f"{of('rest1000 loud t1_p99_ratio'):.2f} beside the loud session, and {of('rest1000 initials records_missing'):.0f} records are missing under the flood; "
+        f"an idle session costs {of('idle sessions memory_bytes_each') / 1024:.1f} KiB of resident memory and {of('idle sessions lost'):.0f} of "
+        f"{of('idle sessions open_at_end'):,.0f} were lost; a resumed session's first record is in the world "
+        f"{of('connect early, client_auth off call_to_applied_p50_us'):.0f} us after the call (p50), a new one's after "
+        f"{of('connect full, client_auth off call_to_applied_p50_us'):.0f}; a full handshake costs the worker "
+        f"{of('connect full, client_auth off worker_busy_us_per_session'):.0f} us, with a client certificate "
+        f"{of('connect full, client_auth required worker_busy_us_per_session'):.0f}."
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one short run of each")
+    parser.add_argument("--runs", type=int, default=3, metavar="N")
+    parser.add_argument("--held-s", type=int, default=300, metavar="N", help="how long idle sessions are held")
+    parser.add_argument("--out", type=pathlib.Path, metavar="DIR")
+    parser.add_argument("--wrap", type=shlex.split, default=[], metavar="COMMAND")
+    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--run", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.part:
+        figures = PARTS[arguments.part](arguments.out / "raw", arguments.run, arguments.quick)
+        return print(json.dumps(figures))
+    name = f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}-{platform.node()}-sessions"
+    out = arguments.out or ROOT / ("target/bench-sessions-quick" if arguments.quick else f"results/{name}")
+    if arguments.quick:
+        arguments.runs = 1
+        if arguments.out is None:
+            shutil.rmtree(out, ignore_errors=True)
+    if out.exists():
+        parser.error(f"{out} exists; a result is never replaced")
+    subprocess.run("cargo build --release --locked -p twin -p bench".split(), cwd=ROOT, check=True)
+    shutil.rmtree(ROOT / "target/bench-sessions-certs", ignore_errors=True)
+    (out / "raw").mkdir(parents=True)
+    host = [sys.executable, ROOT / "scripts/describe-host.py"]
+    told = subprocess.run(host, capture_output=True, text=True, check=True)
+    (out / "host.json").write_text(told.stdout, encoding="utf-8")
+    held = idle(out / "raw", 2 if arguments.quick else arguments.held_s, 500 if arguments.quick else 10_000)
+    figures = {figure: [value] for figure, value in held.items()}
+    run_parts(out, arguments, figures)
+    return write(out, arguments, figures)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+//! Bugs that the plant in a box has found, each as the least scenario that shows it, with its story.
+#![allow(clippy::unwrap_used, reason = "a test panics where its set-up fails")]
+
+use sim::{DevicePlan, Fault, Kind, Scenario, run};
+
+const DEVICE: DevicePlan = DevicePlan {
+    number: 0,
+    sensors: 1,
+    period_us: 10_000,
+    t2_every: 0,
+    t3_every: 0,
+    hello: true,
+    delay_us: 40_000,
+    heedless: false,
+};
+
+fn scenario(device: DevicePlan, faults: &[(u64, u64, Kind)]) -> Scenario {
+    let fault = |(number, &(from_us, until_us, kind))| Fault {
+        from_us,
+        until_us,
+        device: None,
+        kind,
+        number,
+        runs: None,
+    };
+    Scenario {
+        seed: 0,
+        workers: 1,
+        hz: 200,
+        rest_us: 0,
+        rings: [4096, 1024, 256],
+        drain: [4096, 1024, 256],
+        rule: false,
+        order_every_us: 0,
+        devices: vec![device],
+        faults: (0..).zip(faults).map(fault).collect(),
+        faults_end_us: faults.iter().map(|(_, until_us, _)| *until_us).max().unwrap_or(0),
+        heal_us: 4_000_000,
+    }
+}
+
+/// Seed 210. An operator stopped the plant, and cleared the stop 45 ms later. The datagram with the stop was lost, because
+/// the device had another address by then; the clear, on a stream of its own, arrived first, and the stop behind it was
+/// obeyed: the twin said that the plant works, and the device stood until the next stop. Requests are numbered, and a device
+/// obeys none that is behind the latest one (PROTOCOL.md#t3).
+#[test]
+fn a_stop_that_its_own_end_has_overtaken_is_not_obeyed() {
+    let faults = [(160_000, 165_000, Kind::Address), (170_000, 215_000, Kind::Stop)];
+    let outcome = run(&scenario(DEVICE, &faults));
+    assert_eq!(outcome.violation, None);
+    let heedless = run(&scenario(DevicePlan { heedless: true, ..DEVICE }, &faults));
+    let what = heedless.violation.unwrap().what;
+    assert_eq!(what, "device 0 is still stopped");
+}

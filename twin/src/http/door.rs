@@ -1,0 +1,205 @@
+//! The door of the surface: lets connections in, no more than so many, over TLS where a certificate is named.
+//!
+//! Whoever says nothing, or too slowly, is closed, and one connection too many is closed at once, so that nobody keeps an
+//! operator out by waiting. A certificate that was replaced on disk is shown to the connections after that.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use netloop::certificates_from_pem_file;
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+
+use crate::config::HttpTls;
+use crate::credentials::{Stamps, stamps};
+
+use super::Surface;
+use super::guard::Refusal;
+use super::problem::Problem;
+
+/// Connections that ask at the same time; streams that are watched have a limit of their own.
+const CONNECTIONS_MAX: usize = 256;
+/// The head of a request has to be there after so long, also that of the next one on a connection that is kept.
+const HEAD_PATIENCE: Duration = Duration::from_secs(10);
+/// A whole request is answered within this: a setpoint waits two seconds for its device.
+const REQUEST_PATIENCE: Duration = Duration::from_secs(15);
+/// A handshake is done within this.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes of the head of a request, and of what is read ahead.
+const HEAD_BYTES_MAX: usize = 32 << 10;
+/// How soon the system is asked again that had no descriptor left.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Where the surface is reached.
+pub struct Door {
+    listener: TcpListener,
+    tls: Option<Arc<DoorTls>>,
+}
+
+/// What the door shows, and whom it asks for what.
+pub struct DoorTls {
+    files: HttpTls,
+    shown: Mutex<Shown>,
+}
+
+struct Shown {
+    config: Arc<ServerConfig>,
+    /// The files as they were when they were last read, and when they were last looked at.
+    read: Stamps,
+    seen: Stamps,
+}
+
+const TAKEN: &str = "because the cold thread has not panicked";
+
+impl DoorTls {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// A file is missing or malformed, or the key does not fit its certificate.
+    pub fn load(files: &HttpTls) -> anyhow::Result<Arc<Self>> {
+        let seen = stamps(files.paths());
+        let config = server_config(files)?;
+        let shown = Mutex::new(Shown { config, read: seen.clone(), seen });
+        Ok(Arc::new(Self { files: files.clone(), shown }))
+    }
+
+    /// Reads the files again once they have changed, and have then stayed as they are from one look to the next.
+    pub(crate) fn poll(&self) {
+        let mut shown = self.shown.lock().expect(TAKEN);
+        let now = stamps(self.files.paths());
+        let settled = now == shown.seen && now != shown.read;
+        shown.seen.clone_from(&now);
+        if !settled {
+            return;
+        }
+        shown.read = now;
+        match server_config(&self.files) {
+            Ok(config) => {
+                shown.config = config;
+                tracing::info!("the certificate of http.addr was read again");
+            }
+            Err(error) => {
+                tracing::error!("the certificate of http.addr stays as it was: {error:#}")
+            }
+        }
+    }
+
+    fn acceptor(&self) -> TlsAcceptor {
+        Arc::clone(&self.shown.lock().expect(TAKEN).config).into()
+    }
+}
+
+fn server_config(files: &HttpTls) -> anyhow::Result<Arc<ServerConfig>> {
+    let chain = certificates_from_pem_file(&files.cert).context("http.cert")?;
+    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|reason| {
+        anyhow::anyhow!("http.key {}: no usable private key: {reason}", files.key.display())
+    })?;
+    let provider = Arc::new(default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])?;
+    let builder = match &files.client_ca {
+        None => builder.with_no_client_auth(),
+        Some(path) => {
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots(path)?, provider);
+            builder.with_client_cert_verifier(verifier.build().context("http.client_ca")?)
+        }
+    };
+    let mut config =
+        builder.with_single_cert(chain, key).context("http.cert and http.key do not fit")?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn roots(path: &Path) -> anyhow::Result<Arc<RootCertStore>> {
+    let mut roots = RootCertStore::empty();
+    for authority in certificates_from_pem_file(path).context("http.client_ca")? {
+        roots.add(authority).context("http.client_ca")?;
+    }
+    Ok(Arc::new(roots))
+}
+
+impl Door {
+    /// A door at a listener, with TLS where there is any.
+    #[must_use]
+    pub const fn new(listener: TcpListener, tls: Option<Arc<DoorTls>>) -> Self {
+        Self { listener, tls }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn addr(&self) -> Option<SocketAddr> {
+        self.listener.local_addr().ok()
+    }
+
+    /// What it shows, where it speaks TLS.
+    #[must_use]
+    pub fn tls(&self) -> Option<Arc<DoorTls>> {
+        self.tls.clone()
+    }
+
+    /// Lets connections in for as long as it is polled.
+    pub(crate) async fn serve(self, router: Router, surface: Arc<Surface>) -> std::io::Result<()> {
+        let listener = tokio::net::TcpListener::from_std(self.listener)?;
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let Ok((stream, _)) = listener.accept().await else {
+                tokio::time::sleep(ACCEPT_RETRY).await;
+                continue;
+            };
+            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+                surface.refusals().add(Refusal::Connections);
+                continue;
+            };
+            let (router, surface) = (router.clone(), Arc::clone(&surface));
+            let acceptor = self.tls.as_ref().map(|tls| tls.acceptor());
+            drop(tokio::spawn(async move {
+                // Answers are written whole, and shall not wait for the acknowledgement of what went before.
+                let _ = stream.set_nodelay(true);
+                let Some(acceptor) = acceptor else { return converse(stream, router, place).await };
+                match tokio::time::timeout(HANDSHAKE_PATIENCE, acceptor.accept(stream)).await {
+                    Ok(Ok(stream)) => converse(stream, router, place).await,
+                    _ => surface.refusals().add(Refusal::Tls),
+                }
+            }));
+        }
+    }
+}
+
+/// Serves the requests of one connection. What goes wrong on it is its own affair.
+async fn converse<P>(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+    _place: P,
+) {
+    let service = TowerToHyperService::new(router);
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_PATIENCE)
+        .max_buf_size(HEAD_BYTES_MAX);
+    let _ = builder.serve_connection(TokioIo::new(stream), service).with_upgrades().await;
+}
+
+/// Ends a request that takes too long, such as one whose body never comes.
+pub(super) async fn hurry(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(REQUEST_PATIENCE, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::late(format!("not done within {REQUEST_PATIENCE:?}")).into_response(),
+    }
+}

@@ -1,0 +1,134 @@
+//! `pollux replay` and `pollux inspect` as a user drives them: the verdict, its exit code, and the records as CSV.
+#![allow(clippy::unwrap_used, reason = "a test panics where its set-up fails")]
+
+mod rig;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Arc;
+
+use rig::{Rig, record};
+use serde_json::Value;
+use twin::capture::{Header, Writer, tap};
+use twin::config::Effective;
+use twin::world::WorldOptions;
+use wire::Tier;
+
+const TICKS: u64 = 200;
+/// In this tick a threshold is crossed.
+const CROSSING: u64 = 60;
+const SENSORS: u16 = 3;
+
+/// Captures a run under the thresholds of the default configuration, which says that it was made with `config`.
+fn capture(folder: &Path, config: &str) -> PathBuf {
+    let path = folder.join("run.capture");
+    let defaults = Effective::load_text(Path::new("defaults"), "").unwrap();
+    let mut rig = Rig::new(WorldOptions::new(defaults.config(), [1, 2]));
+    let (tap, ring) = tap(1 << 14, Arc::clone(&rig.stats));
+    rig.lanes.tap = Some(tap);
+    rig.open(1);
+    for tick in 0..TICKS {
+        for sensor in 0..SENSORS {
+            let value = if tick == CROSSING { 1e6 } else { 20.0 };
+            rig.receive(Tier::T1, 1, 0, &record(1, sensor, tick as u32, value));
+        }
+        rig.tick();
+    }
+    rig.lanes.tap.take().unwrap().finish(rig.world.state_hash());
+    let header = Header::of_this_build(rig::START_NS, config.to_owned());
+    let stats = Arc::clone(&rig.stats);
+    let written = Writer::start(&path, &header, u64::MAX, ring, stats).unwrap().finish();
+    assert_eq!(written.bytes, path.metadata().unwrap().len());
+    path
+}
+
+fn pollux(args: &[&str], path: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pollux"));
+    command.args(args).arg(path).output().unwrap()
+}
+
+fn json(output: &Output) -> Value {
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+#[test]
+fn a_replay_of_the_same_world_succeeds_and_is_exact() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = capture(folder.path(), "");
+    let output = pollux(&["replay", "--check", "-o", "json"], &path);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let outcome = json(&output);
+    assert_eq!(outcome["exact"], true, "{outcome:#}");
+    assert_eq!((&outcome["ticks"], &outcome["same_end"]), (&TICKS.into(), &true.into()));
+    assert_eq!(outcome["records"], TICKS * u64::from(SENSORS));
+    assert_eq!((&outcome["first_difference"], &outcome["tail"]), (&Value::Null, &"whole".into()));
+    let half = pollux(&["replay", "--check", "--until", "99", "-o", "json"], &path);
+    let outcome = json(&half);
+    assert_eq!((half.status.code(), &outcome["ticks"]), (Some(0), &100.into()));
+    assert_eq!((&outcome["last_tick"], &outcome["tail"]), (&99.into(), &"not reached".into()));
+}
+
+#[test]
+fn a_check_that_fails_ends_with_3_and_names_the_first_tick_that_differs() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = capture(folder.path(), "[thresholds.temperature]\nhigh = 1e9\n");
+    let output = pollux(&["replay", "--check", "-o", "json"], &path);
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    let outcome = json(&output);
+    assert_eq!(
+        (&outcome["first_difference"], &outcome["exact"]),
+        (&CROSSING.into(), &false.into())
+    );
+    let told = pollux(&["replay", "--check"], &path);
+    assert_eq!(told.status.code(), Some(3));
+    let first = format!("DIFFERS: tick {CROSSING} is the first whose world is another one");
+    assert!(text(&told).contains(&first), "{}", text(&told));
+    // Without --check it tells the same, and succeeds.
+    assert_eq!(pollux(&["replay"], &path).status.code(), Some(0));
+}
+
+#[test]
+fn a_torn_file_is_said_to_be_torn_and_is_not_exact() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = capture(folder.path(), "");
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() - 5_000]).unwrap();
+    let output = pollux(&["replay", "--check", "-o", "json"], &path);
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    let outcome = json(&output);
+    assert_eq!((&outcome["tail"], &outcome["first_difference"]), (&"torn".into(), &Value::Null));
+    assert!(outcome["torn_bytes"].as_u64().unwrap() > 0, "{outcome:#}");
+    let told = text(&pollux(&["inspect"], &path));
+    assert!(told.contains("of the last segment are lost"), "{told}");
+    std::fs::write(&path, b"no capture").unwrap();
+    let refused = pollux(&["replay"], &path);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("this is no capture of pollux"));
+}
+
+#[test]
+fn what_is_in_a_capture_is_told_and_its_records_are_csv() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = capture(folder.path(), "");
+    let contents = json(&pollux(&["inspect", "-o", "json"], &path));
+    assert_eq!(contents["records"]["t1"], TICKS * u64::from(SENSORS), "{contents:#}");
+    assert_eq!(contents["sessions"], 1);
+    assert_eq!((&contents["devices"], &contents["gaps"]), (&1.into(), &0.into()));
+    assert_eq!(contents["ticks"], serde_json::json!([0, TICKS - 1]));
+    let crossings = contents["crossings"].as_object().unwrap();
+    assert!(!crossings.is_empty(), "{contents:#}");
+    let csv = text(&pollux(&["inspect", "--records"], &path));
+    let mut lines = csv.lines();
+    let head = "tick,tier,session,epoch,device,sensor,type,seq,ts_us,recv_ns,value";
+    assert_eq!(lines.next(), Some(head));
+    let lines: Vec<Vec<&str>> = lines.map(|line| line.split(',').collect()).collect();
+    assert_eq!(lines.len() as u64, TICKS * u64::from(SENSORS));
+    assert!(lines.iter().all(|line| line.len() == head.split(',').count()));
+    let crossing = &lines[CROSSING as usize * usize::from(SENSORS)];
+    assert_eq!((crossing[0], crossing[1], crossing[10]), ("60", "t1", "1000000.0"));
+    assert_eq!(crossing[5], "0");
+}
