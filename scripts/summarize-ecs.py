@@ -257,6 +257,11 @@ def page(summary):
         yield "| " + " | ".join(cells) + " |"
 
 
+SAME_LOOP = (
+    "The loop is the same for all who hold columns, and so are its instructions; what they differ by is the moment at which "
+    "each ran, of which `raw/*.loadavg` tells."
+)
+
 # Why a target may be missed, by case: what profiles of the case show, on any machine.
 REASONS = {
     "twin_tick": (
@@ -273,6 +278,13 @@ REASONS = {
     "aggregate_1m": (
         "A million means are 4 MB, which come from behind the second-level cache. All who hold them in a column, the floor "
         "included, read them at the same speed: the one at which the machine feeds one core."
+    ),
+    "simple_iter": SAME_LOOP,
+    "heavy_compute": SAME_LOOP,
+    "schedule": SAME_LOOP,
+    "random_get": (
+        "A name is looked up in the table of names, then its row in the table of slices: loads that wait for the second-level "
+        "cache. Sparse sets look up once."
     ),
     "serialise": "A copy of 100 kB at the speed of the floor; the codec of the peers is the other side of the ratio.",
 }
