@@ -204,6 +204,18 @@ fn reserved_memory_is_kept_and_counted() {
 }
 
 #[test]
+fn names_reserved_for_several_bundles_are_enough() {
+    let mut world = World::new();
+    world.reserve_entities(2_000);
+    world.reserve::<(Level,)>(1_000);
+    world.reserve::<(Mean,)>(1_000);
+    let reserved_bytes = world.memory_bytes();
+    world.spawn_batch((0..1_000).map(|n| (Level(f64::from(n)),)));
+    world.spawn_batch((0..1_000).map(|_| (Mean(0.0),)));
+    assert_eq!(world.memory_bytes(), reserved_bytes);
+}
+
+#[test]
 fn many_small_batches_grow_rarely() {
     let mut world = World::new();
     let mut growths = 0;
