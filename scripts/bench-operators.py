@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """What operators cost a twin, and how soon their commands are answered, into one folder of results.
 
-usage: scripts/bench-operators.py [--quick] [--rounds N] [--only NAME ...] [--out DIR]
+usage: scripts/bench-operators.py [--quick] [--rounds N] [--only NAME ...] [--binary FILE] [--out DIR]
 
-Builds the release binary, then runs: publish (200,000 sensors, a million records a second, with 0, 1 and 100 viewers),
+Builds the release binary, unless it is given one, then runs: publish (200,000 sensors, a million records a second, with 0, 1 and 100 viewers),
 viewers (10,000 sensors with 0 and 100 viewers by turns, one of them slow), browser (Chromium over WebTransport, and the
 page), command (setpoints over HTTP at 100,000 records a second) and overload (setpoints without end, and stops). Viewers
 are plain sockets on the same machine, at the lowest priority, that count frames by their headers. --quick is one short
@@ -491,12 +491,27 @@ def overload(folder, rounds, seconds):
 EXPERIMENTS = {one.__name__: one for one in (publish, viewers, browser, command, overload)}
 
 
+def built_from():
+    """The commit that the binary was built from, as it says itself."""
+    demo = subprocess.Popen([POLLUX, "demo", "--devices", "1"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        address = re.search(r"http://([^/]+)/", next(line for line in demo.stderr if line.startswith("dashboard on ")))[1]
+        said = Client(address).ask("GET", "/api/v1/overview")["revision"]
+    finally:
+        demo.terminate()
+        demo.wait(timeout=30)
+    short, _, dirty = said.partition("-")
+    done = subprocess.run(["git", "rev-parse", short], cwd=ROOT, capture_output=True, text=True)
+    return {"revision": done.stdout.strip() or said, "revision_dirty": bool(dirty)}
+
+
 def main():
-    global AUTHORITY, CERTIFICATES, GATEWAY
+    global AUTHORITY, CERTIFICATES, GATEWAY, POLLUX
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one short round of each")
     parser.add_argument("--rounds", type=int, default=3, metavar="N")
     parser.add_argument("--only", nargs="+", choices=EXPERIMENTS, default=list(EXPERIMENTS), metavar="NAME")
+    parser.add_argument("--binary", type=pathlib.Path, metavar="FILE", help="measures this one and builds none")
     parser.add_argument("--out", type=pathlib.Path, metavar="DIR")
     arguments = parser.parse_args()
     name = f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}-{platform.node()}-operators"
@@ -506,15 +521,21 @@ def main():
     there = [name for name in arguments.only if (out / "raw" / name).exists()]
     if there or (out.exists() and len(arguments.only) == len(EXPERIMENTS)):
         parser.error(f"{out} has {', '.join(there) or 'something'}; a result is never replaced")
-    subprocess.run("cargo build --release --locked -p twin".split(), cwd=ROOT, check=True)
+    if arguments.binary is None:
+        subprocess.run("cargo build --release --locked -p twin".split(), cwd=ROOT, check=True)
+    else:
+        POLLUX = arguments.binary
     out.mkdir(parents=True, exist_ok=True)
-    host = subprocess.run([sys.executable, ROOT / "scripts/describe-host.py"], capture_output=True, text=True, check=True).stdout
+    describe = [sys.executable, ROOT / "scripts/describe-host.py"]
+    environment = {**os.environ, "POLLUX": str(POLLUX)}
+    host = json.loads(subprocess.run(describe, env=environment, capture_output=True, text=True, check=True).stdout)
+    host |= built_from()
     if (out / "host.json").exists():
         before = json.loads((out / "host.json").read_text(encoding="utf-8"))
-        if before["revision"] != json.loads(host)["revision"]:
+        if before["revision"] != host["revision"]:
             parser.error(f"{out} is of another commit")
     else:
-        (out / "host.json").write_text(host, encoding="utf-8")
+        (out / "host.json").write_text(json.dumps(host, indent=2) + "\n", encoding="utf-8")
     certificates = ROOT / "target/bench-operators-certs"
     shutil.rmtree(certificates, ignore_errors=True)
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}

@@ -226,6 +226,7 @@ impl Archetype {
     }
 
     /// The archetype reached by adding component `id`, or by removing it if it is here.
+    #[inline]
     pub(crate) fn edge(&self, id: u16) -> Option<u32> {
         let edge = self.edge_by_id[id as usize];
         (edge != EDGE_UNKNOWN).then_some(edge)

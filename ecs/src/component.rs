@@ -142,6 +142,7 @@ impl Signature {
     }
 
     /// The single id of a set of one.
+    #[inline]
     pub(crate) fn only_id(self) -> Option<u16> {
         self.0.is_power_of_two().then(|| self.0.trailing_zeros() as u16)
     }

@@ -222,8 +222,10 @@ impl<C: Context> System<C> {
     #[inline]
     pub(crate) fn account(&mut self, took_ns: u64) {
         self.times.runs += 1;
-        self.times.total_ns = self.times.total_ns.saturating_add(took_ns);
-        self.times.max_ns = self.times.max_ns.max(took_ns);
+        if took_ns > 0 {
+            self.times.total_ns = self.times.total_ns.saturating_add(took_ns);
+            self.times.max_ns = self.times.max_ns.max(took_ns);
+        }
     }
 
     /// What this system and a later one both touch, and at least one of them writes.

@@ -666,6 +666,7 @@ impl World {
 
     /// The archetype of `signature`, which differs from that of `from` by `changed`. One component is one edge.
     /// `kinds` are what it may have to learn for that.
+    #[inline]
     fn neighbour(
         &mut self,
         from: u32,
@@ -675,15 +676,24 @@ impl World {
     ) -> u32 {
         let edge = changed.only_id();
         let known = edge.and_then(|id| self.archetypes[from as usize].edge(id));
-        known.unwrap_or_else(|| {
-            self.register_kinds(kinds);
-            let target = self.archetype_of(signature);
-            if let Some(id) = edge {
-                self.archetypes[from as usize].set_edge(id, target);
-                self.archetypes[target as usize].set_edge(id, from);
-            }
-            target
-        })
+        known.unwrap_or_else(|| self.add_edge(from, edge, signature, kinds))
+    }
+
+    #[cold]
+    fn add_edge(
+        &mut self,
+        from: u32,
+        edge: Option<u16>,
+        signature: Signature,
+        kinds: &[ComponentKind],
+    ) -> u32 {
+        self.register_kinds(kinds);
+        let target = self.archetype_of(signature);
+        if let Some(id) = edge {
+            self.archetypes[from as usize].set_edge(id, target);
+            self.archetypes[target as usize].set_edge(id, from);
+        }
+        target
     }
 
     /// Moves an entity to archetype `target`, keeps what both carry, and says where it stands now.

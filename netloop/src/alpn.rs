@@ -54,14 +54,14 @@ impl ServerConfig for ByProtocol {
             version,
             params: *params,
         };
-        Box::new(Choosing { chosen, open: Some(open) })
+        Box::new(Choosing { chosen, open: Some(Box::new(open)) })
     }
 }
 
 /// A handshake that is the devices' until its first message says otherwise.
 struct Choosing {
     chosen: Box<dyn Session>,
-    open: Option<Open>,
+    open: Option<Box<Open>>,
 }
 
 /// What is needed as long as the choice is open.
@@ -80,9 +80,8 @@ impl Session for Choosing {
         if !is_whole(&open.hello) {
             return Ok(false);
         }
-        let Some(Open { hello, browsers, version, params }) = self.open.take() else {
-            unreachable!("it was there just now");
-        };
+        let Some(open) = self.open.take() else { unreachable!("it was there just now") };
+        let Open { hello, browsers, version, params } = *open;
         if asks_for(&hello, H3) == Some(true) {
             self.chosen = browsers.start_session(version, &params);
         }

@@ -10,7 +10,8 @@ use quinn_proto::{
     ConnectionId, Side, TransportError, TransportErrorCode,
     crypto::{
         ExportKeyingMaterialError, HeaderKey, KeyPair, Keys, PacketKey, ServerConfig, Session,
-        UnsupportedVersion, rustls::QuicServerConfig,
+        UnsupportedVersion,
+        rustls::{HandshakeData, QuicServerConfig},
     },
     transport_parameters::TransportParameters,
 };
@@ -57,6 +58,7 @@ impl ServerConfig for Handshakes {
             quic: Arc::clone(&self.quic),
             version,
             tls: Some(Box::new(tls)),
+            agreed: false,
             certificates: None,
             next: None,
         })
@@ -69,6 +71,8 @@ struct Handshake {
     version: u32,
     /// Gone once it has nothing more to say.
     tls: Option<Box<ServerConnection>>,
+    /// The protocol is agreed on, and QUIC knows.
+    agreed: bool,
     /// The peer's, its own first; taken from the connection when that goes.
     certificates: Option<Box<[CertificateDer<'static>]>>,
     /// What further keys come from.
@@ -97,8 +101,10 @@ impl Session for Handshake {
         keys.expect("the version is spoken because the session was begun with it")
     }
 
+    /// The protocol, as long as the handshake runs.
     fn handshake_data(&self) -> Option<Box<dyn Any>> {
-        None
+        let protocol = Some(self.tls.as_ref()?.alpn_protocol()?.to_vec());
+        Some(Box::new(HandshakeData { protocol, server_name: None }))
     }
 
     fn peer_identity(&self) -> Option<Box<dyn Any>> {
@@ -132,8 +138,8 @@ impl Session for Handshake {
                 reason: format!("TLS: {error}"),
             },
         })?;
-        // Nobody asks for the data of a handshake that is under way.
-        Ok(false)
+        let agreed = std::mem::replace(&mut self.agreed, tls.alpn_protocol().is_some());
+        Ok(self.agreed && !agreed)
     }
 
     fn transport_parameters(&self) -> Result<Option<TransportParameters>, TransportError> {

@@ -241,7 +241,7 @@ impl LedgerSums {
     fn of(stats: &Ledger) -> Self {
         let hops_ns: BTreeMap<_, _> =
             Hop::NAMES.into_iter().zip(stats.hops_ns.iter().map(Counter::value)).collect();
-        let explained_ns: u64 = hops_ns.values().sum();
+        let explained_ns = hops_ns.values().copied().fold(0, u64::wrapping_add);
         let outliers = stats.outliers.iter().zip(&stats.longest_ns).map(|(records, longest_ns)| {
             Outliers { records: records.value(), longest_ns: longest_ns.value() }
         });

@@ -152,7 +152,7 @@ impl Ledger {
         sums.records += count;
         let hops = stages.hops_ns();
         for (sum, hop_ns) in sums.hops_ns[1..].iter_mut().zip(hops) {
-            *sum += hop_ns * count;
+            add(sum, hop_ns, count);
         }
         let latencies = [Latency::SocketToRing, Latency::RingToTick, Latency::TickToApplied];
         for (latency, hop_ns) in latencies.into_iter().zip(hops) {
@@ -177,9 +177,9 @@ impl Ledger {
         let since_ns = sent_ns.unwrap_or(stages.received_ns);
         let (network_ns, total_ns) = (stages.received_ns - since_ns, stages.applied_ns - since_ns);
         let sums = &mut self.tiers[tier.index()];
-        sums.total_ns += total_ns * count;
+        add(&mut sums.total_ns, total_ns, count);
         if sent_ns.is_some() {
-            sums.hops_ns[Hop::Network as usize] += network_ns * count;
+            add(&mut sums.hops_ns[Hop::Network as usize], network_ns, count);
             interval.record_n(Latency::IntendedToReceived, network_ns, count);
             interval.record_n(Latency::INTENDED_TO_APPLIED[tier.index()], total_ns, count);
         } else {
@@ -225,6 +225,12 @@ impl Ledger {
         let back = back.unwrap_or(TICKS - 2);
         (span(back), span(back + 1))
     }
+}
+
+/// Adds the time of `count` records. Sums wrap, after half a year of a million records a second and a millisecond each;
+/// what they differ by stays right.
+const fn add(sum: &mut u64, ns: u64, count: u64) {
+    *sum = sum.wrapping_add(ns.wrapping_mul(count));
 }
 
 /// The moments of a record, in nanoseconds since the Unix epoch, in order.
