@@ -44,7 +44,8 @@ process while records were applied, for an applied record; `cost` is the ratio o
 and the world at the end have to agree. A killed capture has to open, to
 replay to its last whole segment, and to lose no more than one.
 
-**Doubts.** Generator and twin share two cores, and the file lies on the host's only disk: what the kernel spends on writing it
+**Doubts.** The load of the host is in `host.json`: where it was not idle, a starved side has fewer wake-ups and so less CPU for a
+record, and a pair whose sides did not both apply a million a second says little. Generator and twin share two cores, and the file lies on the host's only disk: what the kernel spends on writing it
 back later is not in the CPU of the process. A tick that the capture shed is named; a replay behind it would not be exact.
 """
 
