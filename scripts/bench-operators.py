@@ -126,15 +126,22 @@ class Twin:
 
 
 class Client:
-    """One connection that is kept."""
+    """One connection that is kept, and opened again when the twin has closed it for its silence."""
 
     def __init__(self, address):
         self.connection = http.client.HTTPConnection(address, timeout=20)
 
     def text(self, method, path, body=None):
         headers = {} if body is None else {"content-type": "application/json"}
-        self.connection.request(method, path, None if body is None else json.dumps(body), headers)
-        answer = self.connection.getresponse()
+        for attempt in (1, 2):
+            try:
+                self.connection.request(method, path, None if body is None else json.dumps(body), headers)
+                answer = self.connection.getresponse()
+                break
+            except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+                self.connection.close()
+                if attempt == 2:
+                    raise
         self.status = answer.status
         return answer.read().decode()
 
