@@ -137,9 +137,7 @@ impl ServerTls {
         };
         let mut browsers = Self::from_der(chain, key);
         browsers.protocols = vec![H3.to_vec()];
-        // Which protocol was chosen is known as long as TLS stays, and viewers are few.
-        let browsers = Arc::new(browsers.into_halves()?.1);
-        let devices = self.into_quic()?;
+        let (devices, browsers) = (self.into_quic()?, browsers.into_quic()?);
         Ok(Renewal { crypto: Arc::new(ByProtocol { devices, browsers }), trust })
     }
 
@@ -149,12 +147,6 @@ impl ServerTls {
     ///
     /// [`TlsError::CertificateAndKey`] when they do not belong together or are of a kind that ring does not know.
     pub fn into_quic(self) -> Result<Arc<dyn crypto::ServerConfig>, TlsError> {
-        let (tls, quic) = self.into_halves()?;
-        Ok(Arc::new(Handshakes::new(tls, quic)))
-    }
-
-    /// The configuration of TLS, and quinn-proto's form of it.
-    fn into_halves(self) -> Result<(Arc<rustls::ServerConfig>, QuicServerConfig), TlsError> {
         let builder = rustls::ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .expect("the provider has TLS 1.3 because `provider` lists its suites");
@@ -173,7 +165,7 @@ impl ServerTls {
         let tls = Arc::new(config);
         let quic = QuicServerConfig::try_from(Arc::clone(&tls))
             .expect("AES-128-GCM is there because `provider` lists it first");
-        Ok((tls, quic))
+        Ok(Arc::new(Handshakes::new(tls, quic)))
     }
 }
 
