@@ -2,34 +2,23 @@
 
 use std::{
     net::SocketAddr,
-    path::PathBuf,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use hdrhistogram::Histogram;
 use netloop::{
-    Answer, ClientIdentity, Clock, Engine, Idle, IdleStrategy, Now, Port, SessionEvent, SessionId,
-    SessionLimits, Sink, Slot, Socket, SocketOptions, Stop, Worker, WorkerConfig, WorkerStats,
-    certificates_from_pem_file, client_tls_as, wake_line,
+    Clock, Engine, IdleStrategy, Now, Port, SessionEvent, SessionId, SessionLimits, Socket,
+    SocketOptions, Stop, WorkerConfig,
 };
-use wire::{ALPN, CloseCode};
+use wire::CloseCode;
+
+use crate::end::{Server, takes_nothing, worker};
 
 /// Arguments of the sessions that are held.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The server.
-    #[arg(long)]
-    addr: SocketAddr,
-    /// The authority that signed its certificate (PEM).
-    #[arg(long)]
-    ca: PathBuf,
-    /// The certificate that all of them show (PEM).
-    #[arg(long, requires = "key")]
-    cert: Option<PathBuf>,
-    /// Its private key (PEM).
-    #[arg(long, requires = "cert")]
-    key: Option<PathBuf>,
+    #[command(flatten)]
+    server: Server,
     /// Sessions.
     #[arg(long, default_value_t = 10_000)]
     count: usize,
@@ -148,22 +137,7 @@ impl Callers {
     }
 }
 
-impl Sink for Callers {
-    fn push_t1(&mut self, count: usize, _: impl Iterator<Item = Slot>) -> usize {
-        count
-    }
-    fn free_t2(&self) -> usize {
-        1 << 20
-    }
-    fn push_t2(&mut self, _: usize, _: impl Iterator<Item = Slot>) {}
-    fn free_t3(&self) -> usize {
-        1
-    }
-    fn handle_command(&mut self, _: Slot) -> Answer {
-        Answer::Reset(CloseCode::NoHandler)
-    }
-    fn handle_ack(&mut self, _: Slot) {}
-}
+takes_nothing!(Callers);
 
 impl Port for Callers {
     fn poll_outbound(&mut self, engine: &mut Engine, now: Now) -> bool {
@@ -226,15 +200,12 @@ pub(crate) fn caller_limits(count: usize) -> SessionLimits {
 /// Calls, holds, and says what became of it.
 #[expect(clippy::print_stdout, reason = "the object is the result")]
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let shown = args.cert.as_ref().zip(args.key.as_ref());
-    let shown = shown.map(|(cert, key)| ClientIdentity::from_pem_files(cert, key)).transpose()?;
-    let client = client_tls_as(shown, certificates_from_pem_file(&args.ca)?, ALPN)?;
     let now = Clock::new().now();
     let seed = std::array::from_fn(|at| (now.unix_ns >> (at % 8 * 8)) as u8);
-    let engine = Engine::client(client, None, caller_limits(args.count), now, seed);
+    let engine = Engine::client(args.server.tls()?, None, caller_limits(args.count), now, seed);
     let socket = Socket::bind(([0, 0, 0, 0], 0).into(), SocketOptions::default())?;
     let plan = Plan {
-        remote: args.addr,
+        remote: args.server.addr,
         count: args.count,
         at_once: args.at_once,
         storm: args.storm,
@@ -242,10 +213,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     };
     let stop = Stop::new();
     let callers = Callers::new(plan, stop.clone())?;
-    let (_, sleeper) = wake_line()?;
-    let idle = (Idle::new(IdleStrategy::Wait), Some(sleeper));
-    let stats: Arc<WorkerStats> = WorkerStats::shared();
-    let worker = Worker::new(engine, socket, callers, idle, WorkerConfig::default(), stats);
+    let rest = WorkerConfig::default().rest;
+    let worker = worker(engine, socket, callers, IdleStrategy::Wait, rest)?;
     let outcome = worker.run(&stop).into_outcome();
     println!("{}", summary(&outcome, args));
     Ok(())

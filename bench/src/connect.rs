@@ -3,20 +3,17 @@
 //! Each session writes one T2 record as soon as it may, whose time stamp is the moment of the call, so that the twin's own
 //! latency from the intended send to the world is that from the call to the record. Between two sessions the caller pauses.
 
-use std::{
-    net::SocketAddr,
-    path::PathBuf,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use hdrhistogram::Histogram;
 use netloop::{
-    Answer, ClientIdentity, Clock, EarlyData, Engine, Idle, IdleStrategy, Now, Port, SessionEvent,
-    SessionId, SessionLimits, Sink, Slot, Socket, SocketOptions, Stop, StreamPriority, Worker,
-    WorkerConfig, WorkerStats, certificates_from_pem_file, client_tls_as, wake_line,
+    Clock, EarlyData, Engine, IdleStrategy, Now, Port, SessionEvent, SessionId, SessionLimits,
+    Socket, SocketOptions, Stop, StreamPriority,
 };
-use wire::{ALPN, CloseCode, DeviceId, Hello, Reading, Record, SensorType};
+use wire::{CloseCode, DeviceId, Hello, Reading, Record, SensorType};
+
+use crate::end::{Server, takes_nothing, worker};
 
 /// When the record of a session is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -32,18 +29,8 @@ enum Mode {
 /// Arguments of the experiment.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// The server.
-    #[arg(long)]
-    addr: SocketAddr,
-    /// The authority that signed its certificate (PEM).
-    #[arg(long)]
-    ca: PathBuf,
-    /// The certificate that the sessions show (PEM).
-    #[arg(long, requires = "key")]
-    cert: Option<PathBuf>,
-    /// Its private key (PEM).
-    #[arg(long, requires = "cert")]
-    key: Option<PathBuf>,
+    #[command(flatten)]
+    server: Server,
     /// When the record of a session is written.
     #[arg(long, value_enum, default_value = "full")]
     mode: Mode,
@@ -76,10 +63,10 @@ const HELD: Duration = Duration::from_millis(5);
 impl Caller {
     fn call(&mut self, engine: &mut Engine, now: Now) -> anyhow::Result<()> {
         if self.args.mode == Mode::Full {
-            engine.forget_servers(tls(&self.args)?);
+            engine.forget_servers(self.args.server.tls()?);
         }
         let called_ns = self.clock.now().unix_ns;
-        let session = engine.connect(now, self.args.addr, "localhost")?;
+        let session = engine.connect(now, self.args.server.addr, "localhost")?;
         self.call = Some((session, called_ns));
         if self.args.mode == Mode::Early && engine.early_data(session) == EarlyData::Sent {
             self.write(engine, session, called_ns);
@@ -117,22 +104,7 @@ impl Caller {
     }
 }
 
-impl Sink for Caller {
-    fn push_t1(&mut self, count: usize, _: impl Iterator<Item = Slot>) -> usize {
-        count
-    }
-    fn free_t2(&self) -> usize {
-        1 << 20
-    }
-    fn push_t2(&mut self, _: usize, _: impl Iterator<Item = Slot>) {}
-    fn free_t3(&self) -> usize {
-        1
-    }
-    fn handle_command(&mut self, _: Slot) -> Answer {
-        Answer::Reset(CloseCode::NoHandler)
-    }
-    fn handle_ack(&mut self, _: Slot) {}
-}
+takes_nothing!(Caller);
 
 impl Port for Caller {
     fn poll_outbound(&mut self, engine: &mut Engine, now: Now) -> bool {
@@ -187,12 +159,6 @@ impl Port for Caller {
     }
 }
 
-fn tls(args: &Args) -> anyhow::Result<std::sync::Arc<dyn quinn_proto::crypto::ClientConfig>> {
-    let shown = args.cert.as_ref().zip(args.key.as_ref());
-    let shown = shown.map(|(cert, key)| ClientIdentity::from_pem_files(cert, key)).transpose()?;
-    Ok(client_tls_as(shown, certificates_from_pem_file(&args.ca)?, ALPN)?)
-}
-
 /// Calls, and says how it went.
 #[expect(clippy::print_stdout, reason = "the object is the result")]
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
@@ -200,7 +166,8 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let now = clock.now();
     let seed = std::array::from_fn(|at| (now.unix_ns >> (at % 8 * 8)) as u8);
     let hello = Hello { capabilities: 0, epoch: 1, device: DeviceId([6; 16]) };
-    let engine = Engine::client(tls(&args)?, Some(hello), SessionLimits::default(), now, seed);
+    let engine =
+        Engine::client(args.server.tls()?, Some(hello), SessionLimits::default(), now, seed);
     let socket = Socket::bind(([127, 0, 0, 1], 0).into(), SocketOptions::default())?;
     let stop = Stop::new();
     let caller = Caller {
@@ -215,11 +182,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         open_ns: Histogram::new_with_bounds(1, 60_000_000_000, 3)?,
         stop: stop.clone(),
     };
-    let (_, sleeper) = wake_line()?;
-    let idle = (Idle::new(IdleStrategy::Wait), Some(sleeper));
-    let config = WorkerConfig { rest: Duration::ZERO, ..WorkerConfig::default() };
-    let caller =
-        Worker::new(engine, socket, caller, idle, config, WorkerStats::shared()).run(&stop);
+    let caller = worker(engine, socket, caller, IdleStrategy::Wait, Duration::ZERO)?.run(&stop);
     let at = |quantile| caller.open_ns.value_at_quantile(quantile);
     println!(
         "{}",

@@ -5,6 +5,7 @@
 mod callers;
 mod command_rtt;
 mod connect;
+mod end;
 mod fleet;
 mod flood;
 #[path = "../../netloop/tests/forge/mod.rs"]

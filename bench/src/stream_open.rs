@@ -14,13 +14,15 @@ use std::{
 use anyhow::Context;
 use hdrhistogram::Histogram;
 use netloop::{
-    Answer, Clock, Engine, Idle, IdleStrategy, Now, Port, SessionEvent, SessionId, SessionLimits,
-    Sink, Slot, Socket, SocketOptions, Stop, StreamPriority, Worker, WorkerConfig, WorkerStats,
-    pin, wake_line,
+    Answer, Clock, Engine, IdleStrategy, Now, Port, SessionEvent, SessionId, SessionLimits, Sink,
+    Slot, Socket, SocketOptions, Stop, StreamPriority, pin,
 };
 use wire::{CloseCode, DeviceId, Reading, Record, SensorType};
 
-use crate::trust::Trust;
+use crate::{
+    end::{takes_nothing, worker},
+    trust::Trust,
+};
 
 /// Arguments of the experiment.
 #[derive(Debug, clap::Args)]
@@ -93,22 +95,7 @@ impl Port for Seer {
     }
 }
 
-impl Sink for Opener {
-    fn push_t1(&mut self, count: usize, _: impl Iterator<Item = Slot>) -> usize {
-        count
-    }
-    fn free_t2(&self) -> usize {
-        1 << 20
-    }
-    fn push_t2(&mut self, _: usize, _: impl Iterator<Item = Slot>) {}
-    fn free_t3(&self) -> usize {
-        1
-    }
-    fn handle_command(&mut self, _: Slot) -> Answer {
-        Answer::Reset(CloseCode::NoHandler)
-    }
-    fn handle_ack(&mut self, _: Slot) {}
-}
+takes_nothing!(Opener);
 
 impl Port for Opener {
     fn poll_outbound(&mut self, engine: &mut Engine, _: Now) -> bool {
@@ -150,23 +137,10 @@ impl Port for Opener {
     }
 }
 
-fn worker<P: Port>(
-    engine: Engine,
-    socket: Socket,
-    port: P,
-    args: &Args,
-) -> anyhow::Result<Worker<P>> {
-    let (_, sleeper) = wake_line()?;
-    let idle = (Idle::new(args.idle), Some(sleeper));
-    let rest = Duration::from_micros(args.rest_us);
-    let config = WorkerConfig { rest, ..WorkerConfig::default() };
-    Ok(Worker::new(engine, socket, port, idle, config, WorkerStats::shared()))
-}
-
 /// Runs the experiment and prints its result.
 #[expect(clippy::print_stdout, reason = "the object is the result")]
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let trust = Trust::new()?;
+    let (trust, rest) = (Trust::new()?, Duration::from_micros(args.rest_us));
     let now = Clock::new().now();
     let limits = SessionLimits::default();
     let bind = || Socket::bind(([127, 0, 0, 1], 0).into(), SocketOptions::default());
@@ -176,13 +150,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let latency_ns = Histogram::new_with_bounds(1, 60_000_000_000, 3)?;
     let seer = Seer { opened: Arc::clone(&opened), clock: Clock::new(), latency_ns };
     let engine = Engine::server(trust.server, limits.clone(), now, [1; 32]);
-    let server = worker(engine, at_server, seer, args)?;
+    let server = worker(engine, at_server, seer, args.idle, rest)?;
     let mut engine = Engine::client(trust.client, None, limits, now, [2; 32]);
     engine.connect(now, remote, "localhost")?;
     let (stop, until) = (Stop::new(), Stop::new());
     let clock = Clock::new();
     let opener = Opener { opened, clock, session: None, left: args.count, stop: stop.clone() };
-    let client = worker(engine, at_client, opener, args)?;
+    let client = worker(engine, at_client, opener, args.idle, rest)?;
     let ended = until.clone();
     let server = std::thread::spawn(move || {
         pin(Some(0));

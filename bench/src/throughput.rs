@@ -12,13 +12,15 @@ use std::{
 
 use anyhow::Context;
 use netloop::{
-    Answer, Clock, Engine, Idle, IdleStrategy, Now, Port, SendStream, SessionEvent, SessionId,
-    SessionLimits, Sink, Slot, Socket, SocketOptions, Stop, StreamPriority, Worker, WorkerConfig,
-    WorkerStats, pin, wait_until, wake_line,
+    Answer, Clock, Engine, IdleStrategy, Now, Port, SendStream, SessionEvent, SessionId,
+    SessionLimits, Sink, Slot, Socket, SocketOptions, Stop, StreamPriority, pin, wait_until,
 };
 use wire::{CloseCode, DeviceId, RECORD_BYTES, Reading, Record, SensorType};
 
-use crate::trust::Trust;
+use crate::{
+    end::{takes_nothing, worker},
+    trust::Trust,
+};
 
 /// Arguments of the experiment.
 #[derive(Debug, clap::Args)]
@@ -84,22 +86,7 @@ impl Port for Counting {
     }
 }
 
-impl Sink for Source {
-    fn push_t1(&mut self, count: usize, _: impl Iterator<Item = Slot>) -> usize {
-        count
-    }
-    fn free_t2(&self) -> usize {
-        1 << 20
-    }
-    fn push_t2(&mut self, _: usize, _: impl Iterator<Item = Slot>) {}
-    fn free_t3(&self) -> usize {
-        1
-    }
-    fn handle_command(&mut self, _: Slot) -> Answer {
-        Answer::Reset(CloseCode::NoHandler)
-    }
-    fn handle_ack(&mut self, _: Slot) {}
-}
+takes_nothing!(Source);
 
 impl Port for Source {
     fn poll_outbound(&mut self, engine: &mut Engine, _: Now) -> bool {
@@ -143,18 +130,6 @@ fn records() -> Vec<u8> {
     bytes
 }
 
-fn worker<P: Port>(
-    engine: Engine,
-    socket: Socket,
-    port: P,
-    idle: IdleStrategy,
-) -> anyhow::Result<Worker<P>> {
-    let (_, sleeper) = wake_line()?;
-    let config = WorkerConfig { rest: Duration::ZERO, ..WorkerConfig::default() };
-    let idle = (Idle::new(idle), Some(sleeper));
-    Ok(Worker::new(engine, socket, port, idle, config, WorkerStats::shared()))
-}
-
 /// Runs the experiment and prints its result.
 #[expect(clippy::print_stdout, reason = "the object is the result")]
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
@@ -173,7 +148,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let remote = at_server.local_addr();
     let counted = Arc::new(AtomicU64::new(0));
     let engine = Engine::server(trust.server, limits.clone(), now, [1; 32]);
-    let server = worker(engine, at_server, Counting(Arc::clone(&counted)), args.idle)?;
+    let counting = Counting(Arc::clone(&counted));
+    let server = worker(engine, at_server, counting, args.idle, Duration::ZERO)?;
     let mut engine = Engine::client(trust.client, None, limits, now, [2; 32]);
     engine.connect(now, remote, "localhost")?;
     let source = Source {
@@ -183,7 +159,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         next: 0,
         records: records(),
     };
-    let client = worker(engine, at_client, source, args.idle)?;
+    let client = worker(engine, at_client, source, args.idle, Duration::ZERO)?;
     let stop = Stop::new();
     let (until, also) = (stop.clone(), stop.clone());
     let server = std::thread::spawn(move || {
