@@ -16,7 +16,7 @@ use tokio::time::MissedTickBehavior;
 use crate::credentials::CredentialFiles;
 use crate::histograms::WriteError;
 use crate::http::{Door, DoorTls, Surface, router};
-use crate::interval::IntervalConsumer;
+use crate::interval::{IntervalConsumer, Latency};
 use crate::path_log::PathLog;
 use crate::picture::PictureConsumer;
 use crate::report::{Activity, Usage};
@@ -102,8 +102,9 @@ impl Cold {
         self.path_log = Some(log);
     }
 
-    /// Also mirrors the pictures of the tick thread.
+    /// Also mirrors the pictures of the tick thread, and its plant while somebody looks.
     pub fn mirroring(&mut self, pictures: PictureConsumer) {
+        self.surface.looks().open();
         self.pictures = Some(pictures);
     }
 
@@ -178,9 +179,7 @@ impl Cold {
                     let ticks = self.surface.stats().tick.ticks.value();
                     self.surface.set_live(last_ticks.replace(ticks) != Some(ticks));
                     let at = self.clock.now().instant - self.began;
-                    let mirror = self.surface.mirror();
-                    self.surface.sampler().look(self.surface.stats(), &mirror, at);
-                    drop(mirror);
+                    self.surface.sampler().look(self.surface.stats(), at);
                     each_second(&self.surface);
                 }
             }
@@ -209,6 +208,7 @@ impl Cold {
         for consumer in &mut self.consumers {
             while let Some(interval) = consumer.poll() {
                 let added = self.surface.report().add(&interval);
+                self.surface.sampler().note_ages(interval.histogram(Latency::Age));
                 consumer.recycle(interval);
                 added?;
             }
@@ -222,10 +222,17 @@ impl Cold {
     fn look(&mut self) {
         self.surface.browsers().poll(&self.surface);
         let Some(pictures) = &mut self.pictures else { return };
+        let wanted =
+            self.surface.looks().is_wanted(self.surface.live().viewers(), self.surface.now_ns());
+        if pictures.is_wanting() && !wanted {
+            self.surface.mirror().forget_plant();
+        }
+        pictures.want(wanted);
         while let Some(picture) = pictures.poll() {
             self.surface.mirror().apply(&picture);
             pictures.recycle(picture);
             self.surface.live().publish(&self.surface);
+            self.surface.looks().note_picture();
         }
     }
 }

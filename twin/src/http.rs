@@ -8,6 +8,7 @@ mod door;
 pub mod field;
 pub mod guard;
 mod live;
+mod looks;
 mod order;
 mod page;
 mod paging;
@@ -31,6 +32,7 @@ use thiserror::Error;
 pub use browsers::Browsers;
 pub use door::{Door, DoorTls};
 pub use live::Live;
+pub use looks::Looks;
 pub use surface::{Surface, SurfaceOptions};
 
 use problem::Problem;

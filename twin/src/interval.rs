@@ -49,11 +49,13 @@ pub enum Latency {
     OrderToAck,
     /// A stop, from its request to the receipt of each session's acknowledgement.
     StopToAck,
+    /// The age of each sensor's value, once a second: from its intended send time.
+    Age,
 }
 
 impl Latency {
     /// All of them, in the order of their histograms.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::TickDuration,
         Self::TickJitter,
         Self::ReceiveToAppliedT1,
@@ -69,6 +71,7 @@ impl Latency {
         Self::TickToApplied,
         Self::OrderToAck,
         Self::StopToAck,
+        Self::Age,
     ];
 
     /// Received to applied, by tier (0 is T1).
@@ -102,6 +105,7 @@ impl Latency {
             Self::TickToApplied => "tick_to_applied",
             Self::OrderToAck => "order_to_ack",
             Self::StopToAck => "stop_to_ack",
+            Self::Age => "age",
         }
     }
 }

@@ -471,7 +471,7 @@ const METRICS: &[Metric] = &[
         "pollux_age_of_information_seconds",
         "Ages of all sensors' values, looked at once a second.",
         |from, to| {
-            to.histogram("", from.sampler.ages_seen());
+            to.histogram("", (from.total)(Latency::Age));
         },
     ),
     gauge("pollux_worst_age_seconds", "Age of the oldest value.", |from, to| {

@@ -1,8 +1,8 @@
 //! The cold thread's copy of the plant, kept by the pictures of the tick thread.
 //!
-//! Sensors have a number here, in the order in which they were named, which never changes while the twin runs: pages and
-//! lists of operators count by it. The copy is as old as the latest picture, some 33 ms; it refuses to be written by anybody
-//! but [`Mirror::apply`].
+//! Sensors have a number here, in the order in which they were named: pages and lists of operators count by it. It stays
+//! while anybody looks; after the plant was forgotten and is asked for anew, they may be named in another order. The copy is
+//! as old as the latest picture, some 33 ms; it refuses to be written by anybody but [`Mirror::apply`].
 
 use std::collections::{HashMap, VecDeque};
 
@@ -64,8 +64,8 @@ pub struct Device {
 pub struct Crossing {
     /// Counts all crossings that were shown, from 1.
     pub number: u64,
-    /// The sensor, by number.
-    pub sensor: u32,
+    /// The sensor.
+    pub row: RowRef,
     /// Which way.
     pub direction: Direction,
     /// The smoothed value that crossed.
@@ -74,22 +74,29 @@ pub struct Crossing {
     pub ts_us: u64,
 }
 
-/// The plant as the latest picture left it.
+/// What is kept while somebody looks.
 #[derive(Debug, Default)]
-pub struct Mirror {
+struct Plant {
+    /// Pictures are followed since one that began.
+    is_followed: bool,
+    is_complete: bool,
     sensors: Vec<Sensor>,
     actuators: Vec<Actuator>,
     devices: Vec<Device>,
-    /// Numbers by table and row; that of the actuators is the last one.
+    /// Numbers by table and row.
     numbers: [Vec<u32>; SensorType::COUNT],
     device_numbers: HashMap<DeviceId, u32>,
+    changed: Vec<u32>,
+}
+
+/// The plant as the latest picture left it.
+#[derive(Debug, Default)]
+pub struct Mirror {
+    plant: Plant,
     sessions: Vec<Option<ShownSession>>,
     crossings: VecDeque<Crossing>,
     crossings_seen: u64,
     crossings_left_out: u64,
-    /// Crossings of sensors that have no name yet.
-    crossings_unnamed: Vec<ShownCrossing>,
-    changed: Vec<u32>,
     pictures: u64,
     tick: u64,
     at_ns: u64,
@@ -103,24 +110,11 @@ impl Mirror {
         self.pictures += 1;
         (self.tick, self.at_ns) = (picture.tick, picture.at_ns);
         (self.rows_waiting, self.rows_lag_ns) = (picture.rows_waiting, picture.rows_lag_ns);
-        for name in &picture.names {
-            self.name(name.row, &name.key);
+        if picture.begins {
+            self.plant = Plant { is_followed: true, ..Plant::default() };
         }
-        self.changed.clear();
-        for shown in &picture.rows {
-            let number = self.number(shown.row).expect("a row is named before it is shown");
-            let sensor = &mut self.sensors[number as usize];
-            if sensor.picture != self.pictures {
-                sensor.picture = self.pictures;
-                self.changed.push(number);
-            }
-            sensor.shown_ns = picture.at_ns;
-            (sensor.smoothed, sensor.value) = (shown.smoothed, shown.value);
-            (sensor.ts_us, sensor.recv_ns, sensor.level) =
-                (shown.ts_us, shown.recv_ns, shown.level);
-        }
-        for shown in &picture.actuators {
-            self.actuators[shown.row.row()].state = shown.state;
+        if self.plant.is_followed {
+            self.plant.apply(picture, self.pictures);
         }
         for shown in &picture.sessions {
             let place = shown.session.place();
@@ -132,33 +126,170 @@ impl Mirror {
         self.apply_crossings(picture);
     }
 
-    fn apply_crossings(&mut self, picture: &Picture) {
-        self.crossings_left_out += picture.crossings_left_out;
-        let mut waiting = std::mem::take(&mut self.crossings_unnamed);
-        waiting.extend_from_slice(&picture.crossings);
-        for crossing in waiting {
-            match self.number(crossing.row) {
-                Some(sensor) => self.push_crossing(sensor, &crossing),
-                None => self.crossings_unnamed.push(crossing),
-            }
-        }
-        let surplus = self.crossings_unnamed.len().saturating_sub(CROSSINGS_MAX);
-        self.crossings_unnamed.drain(..surplus);
-        self.crossings_left_out += surplus as u64;
+    /// Forgets sensors, actuators and devices, until a picture begins with them anew.
+    pub fn forget_plant(&mut self) {
+        self.plant = Plant::default();
     }
 
-    fn push_crossing(&mut self, sensor: u32, shown: &ShownCrossing) {
-        self.crossings_seen += 1;
-        if self.crossings.len() == CROSSINGS_MAX {
-            self.crossings.pop_front();
+    fn apply_crossings(&mut self, picture: &Picture) {
+        self.crossings_left_out += picture.crossings_left_out;
+        for shown in &picture.crossings {
+            self.crossings_seen += 1;
+            if self.crossings.len() == CROSSINGS_MAX {
+                self.crossings.pop_front();
+            }
+            let (number, &ShownCrossing { row, direction, smoothed, ts_us }) =
+                (self.crossings_seen, shown);
+            self.crossings.push_back(Crossing { number, row, direction, smoothed, ts_us });
         }
-        self.crossings.push_back(Crossing {
-            number: self.crossings_seen,
-            sensor,
-            direction: shown.direction,
-            smoothed: shown.smoothed,
-            ts_us: shown.ts_us,
-        });
+    }
+
+    /// Whether every sensor and actuator is here that there was when it was asked for.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.plant.is_complete
+    }
+
+    /// The number of the sensor in a row, once it has its name here.
+    #[must_use]
+    pub fn number(&self, row: RowRef) -> Option<u32> {
+        self.plant.number(row)
+    }
+
+    /// All sensors, by number.
+    #[must_use]
+    pub fn sensors(&self) -> &[Sensor] {
+        &self.plant.sensors
+    }
+
+    /// All actuators.
+    #[must_use]
+    pub fn actuators(&self) -> &[Actuator] {
+        &self.plant.actuators
+    }
+
+    /// All devices, by number.
+    #[must_use]
+    pub fn devices(&self) -> &[Device] {
+        &self.plant.devices
+    }
+
+    /// The device of this name, with its number.
+    #[must_use]
+    pub fn device(&self, id: DeviceId) -> Option<&Device> {
+        self.plant.device_numbers.get(&id).map(|&number| &self.plant.devices[number as usize])
+    }
+
+    /// The number of a sensor.
+    #[must_use]
+    pub fn sensor(&self, device: DeviceId, sensor_id: u16) -> Option<u32> {
+        let sensors = &self.device(device)?.sensors;
+        sensors.iter().copied().find(|&n| self.plant.sensors[n as usize].sensor_id == sensor_id)
+    }
+
+    /// An actuator of a device.
+    #[must_use]
+    pub fn actuator(&self, device: DeviceId, actuator_id: u16) -> Option<&Actuator> {
+        let actuators = self.device(device)?.actuators.iter();
+        actuators
+            .map(|&at| &self.plant.actuators[at as usize])
+            .find(|a| a.key.sensor_id == actuator_id)
+    }
+
+    /// The device of a sensor.
+    #[must_use]
+    pub fn device_of(&self, sensor: &Sensor) -> DeviceId {
+        self.plant.devices[sensor.device as usize].id
+    }
+
+    /// The sessions that are open, and those that closed and whose place nobody has taken since.
+    pub fn sessions(&self) -> impl Iterator<Item = &ShownSession> {
+        self.sessions.iter().flatten()
+    }
+
+    /// The latest crossings, the oldest first.
+    pub fn crossings(&self) -> impl DoubleEndedIterator<Item = &Crossing> {
+        self.crossings.iter()
+    }
+
+    /// The latest crossings with their sensors, the oldest first: those whose sensors have their names here.
+    pub fn named_crossings(&self) -> impl DoubleEndedIterator<Item = (&Crossing, &Sensor)> {
+        self.crossings.iter().filter_map(|crossing| {
+            let number = self.number(crossing.row)?;
+            Some((crossing, &self.plant.sensors[number as usize]))
+        })
+    }
+
+    /// Crossings that were shown so far, and those that found no room.
+    #[must_use]
+    pub const fn crossing_counts(&self) -> (u64, u64) {
+        (self.crossings_seen, self.crossings_left_out)
+    }
+
+    /// The sensors that the latest picture touched, by number, each once.
+    #[must_use]
+    pub fn changed(&self) -> &[u32] {
+        &self.plant.changed
+    }
+
+    /// Pictures taken in so far.
+    #[must_use]
+    pub const fn pictures(&self) -> u64 {
+        self.pictures
+    }
+
+    /// The tick of the latest picture.
+    #[must_use]
+    pub const fn tick(&self) -> u64 {
+        self.tick
+    }
+
+    /// When the latest picture was handed over, in nanoseconds since the Unix epoch.
+    #[must_use]
+    pub const fn at_ns(&self) -> u64 {
+        self.at_ns
+    }
+
+    /// Sensors whose latest values were still waiting for room in it.
+    #[must_use]
+    pub const fn rows_waiting(&self) -> u64 {
+        self.rows_waiting
+    }
+
+    /// How old the information about a sensor is, in nanoseconds, counted from the intended send time of its value.
+    ///
+    /// A sensor that was shown a moment ago may have changed since, without its turn having come: its age is taken as it
+    /// was when it was shown. One whose turn has come and gone has not changed.
+    #[must_use]
+    pub const fn age_ns(&self, sensor: &Sensor) -> u64 {
+        let waits = self.at_ns.saturating_sub(sensor.shown_ns) <= self.rows_lag_ns;
+        let at_ns = if waits { sensor.shown_ns } else { self.at_ns };
+        at_ns.saturating_sub(sensor.ts_us.saturating_mul(1000))
+    }
+}
+
+impl Plant {
+    fn apply(&mut self, picture: &Picture, number_of_picture: u64) {
+        self.is_complete = picture.is_complete;
+        for name in &picture.names {
+            self.name(name.row, &name.key);
+        }
+        self.changed.clear();
+        for shown in &picture.rows {
+            let number = self.number(shown.row).expect("a row is named before it is shown");
+            let sensor = &mut self.sensors[number as usize];
+            if sensor.picture != number_of_picture {
+                sensor.picture = number_of_picture;
+                self.changed.push(number);
+            }
+            sensor.shown_ns = picture.at_ns;
+            (sensor.smoothed, sensor.value) = (shown.smoothed, shown.value);
+            (sensor.ts_us, sensor.recv_ns, sensor.level) =
+                (shown.ts_us, shown.recv_ns, shown.level);
+        }
+        for shown in &picture.actuators {
+            self.actuators[shown.row.row()].state = shown.state;
+        }
     }
 
     fn name(&mut self, row: RowRef, key: &SensorKey) {
@@ -198,106 +329,5 @@ impl Mirror {
 
     fn number(&self, row: RowRef) -> Option<u32> {
         self.numbers[row.sensor_type()?.index()].get(row.row()).copied()
-    }
-
-    /// All sensors, by number.
-    #[must_use]
-    pub fn sensors(&self) -> &[Sensor] {
-        &self.sensors
-    }
-
-    /// All actuators.
-    #[must_use]
-    pub fn actuators(&self) -> &[Actuator] {
-        &self.actuators
-    }
-
-    /// All devices, by number.
-    #[must_use]
-    pub fn devices(&self) -> &[Device] {
-        &self.devices
-    }
-
-    /// The device of this name, with its number.
-    #[must_use]
-    pub fn device(&self, id: DeviceId) -> Option<&Device> {
-        self.device_numbers.get(&id).map(|&number| &self.devices[number as usize])
-    }
-
-    /// The number of a sensor.
-    #[must_use]
-    pub fn sensor(&self, device: DeviceId, sensor_id: u16) -> Option<u32> {
-        let sensors = &self.device(device)?.sensors;
-        sensors.iter().copied().find(|&n| self.sensors[n as usize].sensor_id == sensor_id)
-    }
-
-    /// An actuator of a device.
-    #[must_use]
-    pub fn actuator(&self, device: DeviceId, actuator_id: u16) -> Option<&Actuator> {
-        let actuators = self.device(device)?.actuators.iter();
-        actuators.map(|&at| &self.actuators[at as usize]).find(|a| a.key.sensor_id == actuator_id)
-    }
-
-    /// The device of a sensor.
-    #[must_use]
-    pub fn device_of(&self, sensor: &Sensor) -> DeviceId {
-        self.devices[sensor.device as usize].id
-    }
-
-    /// The sessions that are open, and those that closed and whose place nobody has taken since.
-    pub fn sessions(&self) -> impl Iterator<Item = &ShownSession> {
-        self.sessions.iter().flatten()
-    }
-
-    /// The latest crossings, the oldest first.
-    pub fn crossings(&self) -> impl DoubleEndedIterator<Item = &Crossing> {
-        self.crossings.iter()
-    }
-
-    /// Crossings that were shown so far, and those that found no room.
-    #[must_use]
-    pub const fn crossing_counts(&self) -> (u64, u64) {
-        (self.crossings_seen, self.crossings_left_out)
-    }
-
-    /// The sensors that the latest picture touched, by number, each once.
-    #[must_use]
-    pub fn changed(&self) -> &[u32] {
-        &self.changed
-    }
-
-    /// Pictures taken in so far.
-    #[must_use]
-    pub const fn pictures(&self) -> u64 {
-        self.pictures
-    }
-
-    /// The tick of the latest picture.
-    #[must_use]
-    pub const fn tick(&self) -> u64 {
-        self.tick
-    }
-
-    /// When the latest picture was handed over, in nanoseconds since the Unix epoch.
-    #[must_use]
-    pub const fn at_ns(&self) -> u64 {
-        self.at_ns
-    }
-
-    /// Sensors whose latest values were still waiting for room in it.
-    #[must_use]
-    pub const fn rows_waiting(&self) -> u64 {
-        self.rows_waiting
-    }
-
-    /// How old the information about a sensor is, in nanoseconds, counted from the intended send time of its value.
-    ///
-    /// A sensor that was shown a moment ago may have changed since, without its turn having come: its age is taken as it
-    /// was when it was shown. One whose turn has come and gone has not changed.
-    #[must_use]
-    pub const fn age_ns(&self, sensor: &Sensor) -> u64 {
-        let waits = self.at_ns.saturating_sub(sensor.shown_ns) <= self.rows_lag_ns;
-        let at_ns = if waits { sensor.shown_ns } else { self.at_ns };
-        at_ns.saturating_sub(sensor.ts_us.saturating_mul(1000))
     }
 }

@@ -4,9 +4,13 @@
 //! thirty times a second; it never waits, never allocates and takes no lock. While no empty one has come back it goes on
 //! with the one it has, and what finds no room there stays marked: a later picture then holds the latest values, and the
 //! ones between are never seen. Nothing grows, and nobody who looks can hold the tick up.
+//!
+//! Names, rows and actuators are shown while somebody asks for them, and from the beginning whenever it is asked anew;
+//! sessions and crossings always.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use crossbeam_queue::ArrayQueue;
 use netloop::{CloseReason, SessionId};
@@ -21,8 +25,8 @@ pub const ROWS_MAX: usize = 10_240;
 /// Rows of a picture of a larger plant, whose rows lie beyond the nearest caches and cost several times as much: those of
 /// 200,000 sensors come within some two seconds.
 pub const ROWS_SHARE: usize = 3_072;
-/// New names of a picture: a plant of 200,000 sensors is named within two seconds.
-pub const NAMES_MAX: usize = 1 << 12;
+/// New names of a picture: a plant of 200,000 sensors is named within a second.
+pub const NAMES_MAX: usize = 1 << 13;
 /// Crossings of a picture; further ones are counted only.
 pub const CROSSINGS_MAX: usize = 1 << 10;
 /// Sessions and actuators of a picture.
@@ -104,6 +108,10 @@ pub struct Picture {
     pub tick: u64,
     /// When that was, in nanoseconds since the Unix epoch.
     pub at_ns: u64,
+    /// Names and rows begin anew here: what was shown of them before is forgotten.
+    pub begins: bool,
+    /// Every sensor and actuator stands here or in a picture since the beginning.
+    pub is_complete: bool,
     /// Rows that are named here for the first time.
     pub names: Vec<ShownName>,
     /// Sensors that a record has touched. One may stand here twice: the later place holds.
@@ -127,6 +135,8 @@ impl Picture {
         Box::new(Self {
             tick: 0,
             at_ns: 0,
+            begins: false,
+            is_complete: false,
             names: Vec::with_capacity(NAMES_MAX),
             rows: Vec::with_capacity(ROWS_MAX),
             rows_waiting: 0,
@@ -138,12 +148,18 @@ impl Picture {
         })
     }
 
-    /// Forgets everything and keeps the memory.
-    fn clear(&mut self) {
+    /// Forgets names, rows and actuators.
+    pub(crate) fn clear_plant(&mut self) {
         self.names.clear();
         self.rows.clear();
-        self.rows_waiting = 0;
         self.actuators.clear();
+    }
+
+    /// Forgets everything and keeps the memory.
+    fn clear(&mut self) {
+        self.clear_plant();
+        self.begins = false;
+        self.rows_waiting = 0;
         self.sessions.clear();
         self.crossings.clear();
         self.crossings_left_out = 0;
@@ -159,12 +175,14 @@ pub fn pictures() -> (PictureProducer, PictureConsumer) {
     for _ in 0..SPARES {
         cleared.push(Picture::new()).expect("because the queue holds all pictures");
     }
+    let wanted = Arc::new(AtomicU32::new(0));
     let producer = PictureProducer {
         current: Picture::new(),
         filled: Arc::clone(&filled),
         cleared: Arc::clone(&cleared),
+        wanted: Arc::clone(&wanted),
     };
-    (producer, PictureConsumer { filled, cleared })
+    (producer, PictureConsumer { filled, cleared, wanted, asked: 0 })
 }
 
 /// The tick thread's end, with the picture that is being written.
@@ -173,9 +191,16 @@ pub struct PictureProducer {
     current: Box<Picture>,
     filled: Arc<ArrayQueue<Box<Picture>>>,
     cleared: Arc<ArrayQueue<Box<Picture>>>,
+    wanted: Arc<AtomicU32>,
 }
 
 impl PictureProducer {
+    /// Which of the consumer's questions for the plant stands, counted from 1; 0 while it asks for none.
+    #[must_use]
+    pub fn wanted(&self) -> u32 {
+        self.wanted.load(Relaxed)
+    }
+
     /// The picture that is being written.
     pub fn current(&mut self) -> &mut Picture {
         &mut self.current
@@ -197,9 +222,27 @@ impl PictureProducer {
 pub struct PictureConsumer {
     filled: Arc<ArrayQueue<Box<Picture>>>,
     cleared: Arc<ArrayQueue<Box<Picture>>>,
+    wanted: Arc<AtomicU32>,
+    /// How often the plant was asked for.
+    asked: u32,
 }
 
 impl PictureConsumer {
+    /// Asks for names, rows and actuators, from the beginning unless they are asked for already; or for no more of them.
+    pub fn want(&mut self, wanted: bool) {
+        if wanted == self.is_wanting() {
+            return;
+        }
+        self.asked = self.asked.wrapping_add(u32::from(wanted)).max(1);
+        self.wanted.store(if wanted { self.asked } else { 0 }, Relaxed);
+    }
+
+    /// Whether names, rows and actuators are asked for.
+    #[must_use]
+    pub fn is_wanting(&self) -> bool {
+        self.wanted.load(Relaxed) != 0
+    }
+
     /// The oldest picture that was handed over.
     pub fn poll(&mut self) -> Option<Box<Picture>> {
         self.filled.pop()

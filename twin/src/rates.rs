@@ -6,14 +6,11 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::interval::histogram;
-use crate::mirror::Mirror;
 use crate::stats::{SYSTEMS, TwinStats};
+use crate::world::RowRef;
 
 /// Looks that the sliding window of the twin's health covers, one a second.
 const WINDOW: usize = 10;
-/// A value older than this is of no use to whoever acts on it: the desired delay in the timeliness of the twin.
-pub const DESIRED_DELAY: Duration = Duration::from_millis(500);
 
 /// What happened in the last second.
 #[derive(Clone, Debug, Default)]
@@ -52,9 +49,9 @@ pub struct Ages {
     pub p99_s: f64,
     /// The oldest, in seconds.
     pub worst_s: f64,
-    /// Its sensor, by number.
-    pub worst: Option<u32>,
-    /// Share of sensors that are younger than [`DESIRED_DELAY`]; 1 where there are none.
+    /// Its sensor.
+    pub worst: Option<RowRef>,
+    /// Share of sensors whose value is younger than half a second; 1 where there are none.
     pub timely: f64,
 }
 
@@ -65,8 +62,6 @@ pub struct Sampler {
     window: std::collections::VecDeque<Counts>,
     rates: Rates,
     ages: Ages,
-    /// Ages at every look so far, in nanoseconds.
-    ages_seen: Histogram<u64>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -106,16 +101,10 @@ impl Counts {
             systems_ns: std::array::from_fn(|at| stats.systems[at].total_ns.value()),
             ticks: stats.tick.ticks.value(),
             missed: stats.tick.missed.value(),
-            quickest_ns: None,
+            quickest_ns: (stats.ages.fresh.value() > 0)
+                .then(|| stats.ages.quickest_ns.value() as i64),
         }
     }
-}
-
-/// The least time from intended send to receipt of the latest values that came within the last second.
-fn quickest_ns(mirror: &Mirror) -> Option<i64> {
-    let since_ns = mirror.at_ns().saturating_sub(1_000_000_000);
-    let fresh = mirror.sensors().iter().filter(|sensor| sensor.recv_ns > since_ns);
-    fresh.map(|sensor| sensor.recv_ns.wrapping_sub(sensor.ts_us.wrapping_mul(1000)) as i64).min()
 }
 
 impl Default for Sampler {
@@ -125,16 +114,14 @@ impl Default for Sampler {
             window: std::collections::VecDeque::with_capacity(WINDOW),
             rates: Rates { alignment: [1.0; 3], availability: 1.0, ..Rates::default() },
             ages: Ages { timely: 1.0, ..Ages::default() },
-            ages_seen: histogram(),
         }
     }
 }
 
 impl Sampler {
     /// Looks again, `at` since the start.
-    pub fn look(&mut self, stats: &TwinStats, mirror: &Mirror, at: Duration) {
-        let mut now = Counts::of(stats, at);
-        now.quickest_ns = quickest_ns(mirror);
+    pub fn look(&mut self, stats: &TwinStats, at: Duration) {
+        let now = Counts::of(stats, at);
         let seconds = now.at.saturating_sub(self.last.at).as_secs_f64().max(1e-3);
         let rate = |now: u64, last: u64| now.saturating_sub(last) as f64 / seconds;
         let busy = |now: u64, last: u64| (rate(now, last) / 1e9).min(1.0);
@@ -183,29 +170,24 @@ impl Sampler {
             self.window.pop_front();
         }
         self.window.push_back(std::mem::replace(&mut self.last, now));
-        self.look_at_ages(mirror);
+        self.look_at_ages(stats);
     }
 
-    fn look_at_ages(&mut self, mirror: &Mirror) {
-        let mut ages = histogram();
-        let (mut worst_ns, mut worst, mut timely) = (0, None, 0_u64);
-        for (number, sensor) in (0..).zip(mirror.sensors()).filter(|(_, s)| s.recv_ns > 0) {
-            let age_ns = mirror.age_ns(sensor);
-            crate::interval::record_n(&mut ages, age_ns.max(1), 1);
-            timely += u64::from(u128::from(age_ns) <= DESIRED_DELAY.as_nanos());
-            if age_ns >= worst_ns {
-                (worst_ns, worst) = (age_ns, Some(number));
-            }
+    fn look_at_ages(&mut self, stats: &TwinStats) {
+        let ages = &stats.ages;
+        let sensors = ages.sensors.value();
+        self.ages.worst_s = ages.worst_ns.value() as f64 / 1e9;
+        self.ages.worst = (sensors > 0).then(|| RowRef::from_bits(ages.worst.value() as u32));
+        self.ages.timely =
+            if sensors == 0 { 1.0 } else { ages.timely.value() as f64 / sensors as f64 };
+    }
+
+    /// Takes in the ages of a second, in nanoseconds.
+    pub fn note_ages(&mut self, ages: &Histogram<u64>) {
+        if !ages.is_empty() {
+            let seconds = |quantile: f64| ages.value_at_quantile(quantile) as f64 / 1e9;
+            (self.ages.p50_s, self.ages.p99_s) = (seconds(0.5), seconds(0.99));
         }
-        let seconds = |ns: u64| ns as f64 / 1e9;
-        self.ages = Ages {
-            p50_s: seconds(ages.value_at_quantile(0.5)),
-            p99_s: seconds(ages.value_at_quantile(0.99)),
-            worst_s: seconds(worst_ns),
-            worst,
-            timely: if ages.is_empty() { 1.0 } else { timely as f64 / ages.len() as f64 },
-        };
-        self.ages_seen.add(&ages).expect("equal bounds because all histograms share theirs");
     }
 
     /// How far the clocks of devices are ahead of the twin's, and by how much that may be wrong, in seconds: the quickest
@@ -230,15 +212,9 @@ impl Sampler {
         &self.ages
     }
 
-    /// Ages of all sensors at every look so far, in nanoseconds.
-    #[must_use]
-    pub const fn ages_seen(&self) -> &Histogram<u64> {
-        &self.ages_seen
-    }
-
     /// On-demand twin entanglement: timeliness times reliability times availability, each from 0 to 1.
     ///
-    /// Timeliness is the share of sensors younger than [`DESIRED_DELAY`], reliability what was applied of what was
+    /// Timeliness is the share of sensors younger than half a second, reliability what was applied of what was
     /// offered on T1 and T2, availability the share of due ticks that ran.
     #[must_use]
     pub fn odte(&self) -> f64 {

@@ -45,6 +45,8 @@ pub struct TwinStats {
     pub crossings: [[Counter; 2]; SensorType::COUNT],
     /// Written by the tick thread, once a second: aggregates by sensor type.
     pub aggregates: [Aggregate; SensorType::COUNT],
+    /// Written by the tick thread, once a second.
+    pub ages: AgeStats,
     /// By direction; see [`Direction`].
     pub commands: [Commands; 2],
     /// What became of the capture, if there is one.
@@ -95,10 +97,28 @@ impl TwinStats {
 
 /// The systems of a tick, in the order in which they run: the stop, steps of sessions, orders, commands, deadlines, the two tiers of
 /// records, records that fault injection held back, rules, what happens once a second, counters, and pictures of rows.
-pub const SYSTEMS: [&str; 12] = [
-    "stop", "events", "orders", "t3", "expire", "t2", "t1", "held", "rules", "second", "publish",
-    "show",
+pub const SYSTEMS: [&str; 13] = [
+    "stop", "events", "orders", "t3", "expire", "t2", "t1", "held", "rules", "second", "ages",
+    "publish", "show",
 ];
+
+/// How old the values of all sensors were in the latest round through them.
+#[derive(Debug, Default)]
+pub struct AgeStats {
+    /// Sensors that have a value.
+    pub sensors: Counter,
+    /// Those whose value was sent half a second ago or less.
+    pub timely: Counter,
+    /// Age of the oldest value, in nanoseconds.
+    pub worst_ns: Counter,
+    /// Its sensor, a [`RowRef`](crate::world::RowRef) as a number; it means nothing where no sensor has a value.
+    pub worst: Counter,
+    /// Sensors whose value came within the last second.
+    pub fresh: Counter,
+    /// The least time from intended send to receipt among those, in nanoseconds: an `i64` as bits, for a device's clock may be
+    /// ahead. It means nothing where there are none.
+    pub quickest_ns: Counter,
+}
 
 /// A capture, in ticks by the tick thread, in bytes and cells by the thread that writes the file.
 #[derive(Debug, Default)]

@@ -9,6 +9,7 @@
 
 mod account;
 mod actuator;
+mod ages;
 mod aggregate;
 mod apply;
 mod automation;
@@ -65,6 +66,7 @@ pub use stop::StopTally;
 pub use threshold::{Direction, Level, Limits};
 pub use watch::Watch;
 
+use ages::Ages;
 use apply::Part;
 use digest::Digest;
 use ledger::Ledger;
@@ -137,6 +139,7 @@ struct Plant {
     stats: Arc<TwinStats>,
     interval: Box<Interval>,
     ledger: Ledger,
+    ages: Ages,
     watch: Option<Watch>,
     stops: Stops,
     open_orders: OpenOrders,
@@ -169,6 +172,7 @@ impl World {
             next_second_tick: u64::from(options.hz),
             digest: Digest::default(),
             ledger: Ledger::new(options.hz, options.outlier_us),
+            ages: Ages::new(options.hz),
             options,
             stats,
             interval,

@@ -74,6 +74,7 @@ fn look(looks: &mut PictureConsumer, mirror: &mut Mirror, page: &mut Page) {
 fn changes_lead_to_what_a_whole_frame_says() {
     let mut rig = Rig::new(options());
     let (producer, mut looks) = pictures();
+    looks.want(true);
     rig.world.attach(Watch::new(producer, 1000, 64));
     rig.open(1);
     let (mut mirror, mut page, mut random) = (Mirror::default(), Page::default(), Random(7));
@@ -102,6 +103,7 @@ fn changes_lead_to_what_a_whole_frame_says() {
 fn a_page_that_missed_pictures_shows_nothing_old_after_the_next_frame() {
     let mut rig = Rig::new(options());
     let (producer, mut looks) = pictures();
+    looks.want(true);
     rig.world.attach(Watch::new(producer, 1000, 64));
     rig.open(1);
     let (mut mirror, mut slow, mut random) = (Mirror::default(), Page::default(), Random(9));

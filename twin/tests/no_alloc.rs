@@ -86,6 +86,7 @@ fn ten_thousand_ticks_allocate_nothing() {
     let limits = [Limits::new(80.0, 0.0, 2.0); SensorType::COUNT];
     let mut rig = Rig::new(WorldOptions { rules: vec![rule], limits, ..options() });
     let (producer, mut looks) = pictures();
+    looks.want(true);
     rig.world.attach(Watch::new(producer, 1000, SESSIONS as usize));
     for session in 0..SESSIONS {
         rig.open(session);

@@ -10,7 +10,8 @@ use twin::world::{Limits, Watch, WorldOptions};
 use wire::{SensorType, Tier};
 
 fn watched(options: WorldOptions) -> (Rig, PictureConsumer) {
-    let (producer, consumer) = pictures();
+    let (producer, mut consumer) = pictures();
+    consumer.want(true);
     let watch = Watch::new(producer, options.hz, options.sessions_max);
     let mut rig = Rig::new(options);
     rig.world.attach(watch);
@@ -143,4 +144,55 @@ fn a_sensor_is_found_by_its_name() {
     assert_eq!(mirror.sensors()[number as usize].value, 4.5);
     assert_eq!(mirror.changed(), [number]);
     assert!(mirror.sensor(device(8), 3).is_none() && mirror.sensor(device(9), 2).is_none());
+}
+
+#[test]
+fn nothing_of_the_plant_is_shown_to_nobody_and_all_of_it_to_whoever_asks_again() {
+    const SENSORS: u32 = 3000;
+    let (mut rig, mut consumer) = watched(options());
+    let mut mirror = Mirror::default();
+    rig.open(0);
+    let report = |rig: &mut Rig, seq: u32| {
+        for sensor in 0..SENSORS {
+            let record = record(sensor / 5, (sensor % 5) as u16, seq, f64::from(seq));
+            assert!(rig.receive(Tier::T1, 0, 0, &record));
+        }
+    };
+    consumer.want(false);
+    report(&mut rig, 0);
+    for _ in 0..8 {
+        rig.ticks(40);
+        assert!(look(&mut mirror, &mut consumer) > 0, "sessions and crossings are shown");
+    }
+    assert_eq!((mirror.sensors().len(), mirror.is_complete()), (0, false));
+    assert_eq!(mirror.sessions().count(), 1);
+    for (seed, seq) in [(1, 1), (2, 2)] {
+        consumer.want(true);
+        // Nobody reports any more: what stands is shown all the same.
+        let mut looks = 0;
+        while !mirror.is_complete() {
+            rig.ticks(40);
+            looks += look(&mut mirror, &mut consumer);
+            assert!(looks < 20, "{} of {SENSORS} sensors", mirror.sensors().len());
+        }
+        assert_equal(&mirror, &rig, seed);
+        report(&mut rig, seq);
+        rig.ticks(40);
+        // Asked again before the tick has seen that nobody looked.
+        consumer.want(false);
+        mirror.forget_plant();
+        assert_eq!((mirror.sensors().len(), mirror.devices().len()), (0, 0));
+        if seed == 1 {
+            rig.ticks(40);
+        }
+    }
+    consumer.want(true);
+    rig.ticks(400);
+    while look(&mut mirror, &mut consumer) > 0 {
+        rig.ticks(40);
+        if mirror.is_complete() {
+            break;
+        }
+    }
+    assert_equal(&mirror, &rig, 3);
 }

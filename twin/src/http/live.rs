@@ -135,7 +135,7 @@ impl Live {
 fn glance(surface: &Surface) -> Utf8Bytes {
     let crossings = {
         let mirror = surface.mirror();
-        let latest = mirror.crossings().rev().take(LATEST);
+        let latest = mirror.named_crossings().rev().take(LATEST);
         latest.map(|crossing| view::Crossing::of(&mirror, crossing)).collect()
     };
     let glance = Glance {
@@ -251,6 +251,7 @@ pub(super) async fn watch(viewer: Viewer, stream: Stream, outlet: &mut impl Outl
 
 async fn watch_glance(surface: &Surface, outlet: &mut impl Outlet) {
     let mut glances = surface.live().glance.subscribe();
+    surface.see_plant().await;
     let mut text = glance(surface);
     while outlet.send(Message::Text(text)).await {
         text = tokio::select! {
@@ -267,6 +268,7 @@ async fn watch_field(surface: &Surface, outlet: &mut impl Outlet) {
     let mut frames = surface.live().field.subscribe();
     // The frame in the channel may be as old as the last viewer.
     frames.mark_unchanged();
+    surface.see_plant().await;
     let (mut seen, mut bytes) = {
         let mirror = surface.mirror();
         (Seen::of(&mirror), field::whole(&mirror))

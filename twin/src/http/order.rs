@@ -59,7 +59,10 @@ pub(super) async fn setpoint(
             format!("wait_ms: at most {WAIT_MS_MAX}"),
         ));
     }
+    let asked_ns = surface.now_ns();
+    surface.see_plant().await;
     let order = read(&surface, &device, &sensor, &headers, &body)?;
+    let order = Order { asked_ns, ..order };
     if surface.stop_asked().is_stopped() {
         let detail = "the plant is stopped; clear the stop first".to_owned();
         return Err(refuse(&surface, Refusal::Stopped, Problem::conflict, detail));
@@ -141,7 +144,7 @@ fn read(
     let via = first.ok_or_else(absent).inspect_err(unknown)?;
     Ok(Order {
         id: 0,
-        asked_ns: surface.now_ns(),
+        asked_ns: 0,
         device: found.id,
         actuator_id,
         sensor_type: actuator_type(&mirror, found.id, actuator_id)

@@ -19,6 +19,7 @@ type Shown = State<Arc<Surface>>;
 type Answer<T> = Result<Json<T>, Problem>;
 
 pub(super) async fn overview(State(surface): Shown) -> Json<view::Overview> {
+    surface.see_plant().await;
     Json(view::Overview::of(&surface))
 }
 
@@ -34,7 +35,7 @@ pub(super) async fn latencies(State(surface): Shown) -> Json<Vec<view::LatencyVi
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum DeviceOrder {
-    /// As they were first seen.
+    /// By their numbers.
     #[default]
     Seen,
     /// Those with the oldest value first.
@@ -56,6 +57,7 @@ pub(super) async fn devices(
     State(surface): Shown,
     Params(query): Params<DevicesQuery>,
 ) -> Answer<Page<view::Device>> {
+    surface.see_plant().await;
     let mirror = surface.mirror();
     let prefix = query.prefix.unwrap_or_default().to_lowercase();
     let named = |device: &&mirror::Device| {
@@ -80,6 +82,7 @@ pub(super) async fn device(
     State(surface): Shown,
     Path(device): Path<String>,
 ) -> Answer<view::DeviceWhole> {
+    surface.see_plant().await;
     let mirror = surface.mirror();
     let found = find_device(&mirror, &device)?;
     Ok(Json(view::DeviceWhole::of(&mirror, found)))
@@ -99,6 +102,7 @@ pub(super) async fn sensor(
     State(surface): Shown,
     Path((device, sensor)): Path<(String, String)>,
 ) -> Answer<view::Sensor> {
+    surface.see_plant().await;
     let mirror = surface.mirror();
     let found = find_device(&mirror, &device)?;
     let number = sensor.parse().ok().and_then(|sensor_id| mirror.sensor(found.id, sensor_id));
@@ -123,6 +127,7 @@ pub(super) async fn sensors(
     State(surface): Shown,
     Params(query): Params<SensorsQuery>,
 ) -> Answer<Page<view::Sensor>> {
+    surface.see_plant().await;
     let mirror = surface.mirror();
     let only = query.device.as_deref().map(|name| find_device(&mirror, name)).transpose()?;
     let sensor_type = query.r#type.as_deref().map(parse_type).transpose()?;
@@ -205,6 +210,7 @@ pub(super) async fn crossings(
     State(surface): Shown,
     Params(query): Params<CrossingsQuery>,
 ) -> Answer<Page<view::Crossing>> {
+    surface.see_plant().await;
     let mirror = surface.mirror();
     let device = query.device.as_deref().map(|name| find_device(&mirror, name)).transpose()?;
     let sensor_type = query.r#type.as_deref().map(parse_type).transpose()?;
@@ -214,14 +220,13 @@ pub(super) async fn crossings(
         Some("down") => Some(Direction::Down),
         Some(_) => return Err(Problem::malformed("direction: must be up or down".to_owned())),
     };
-    let wanted = |crossing: &&mirror::Crossing| {
-        let sensor = &mirror.sensors()[crossing.sensor as usize];
+    let wanted = |(crossing, sensor): &(&mirror::Crossing, &mirror::Sensor)| {
         sensor_type.is_none_or(|wanted| sensor.sensor_type == wanted)
             && device.is_none_or(|device| mirror.device_of(sensor) == device.id)
             && direction.is_none_or(|wanted| crossing.direction == wanted)
     };
     let make = |crossing| view::Crossing::of(&mirror, crossing);
-    let found = mirror.crossings().rev().filter(wanted);
+    let found = mirror.named_crossings().rev().filter(wanted);
     Page::of(found, query.after, query.limit, make).map(Json)
 }
 

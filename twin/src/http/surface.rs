@@ -21,6 +21,7 @@ use crate::stats::TwinStats;
 use super::browsers::Browsers;
 use super::guard::{Policy, Refusals};
 use super::live::Live;
+use super::looks::Looks;
 
 /// Orders remembered, the latest ones.
 const ORDERS_KEPT: usize = 1024;
@@ -64,6 +65,7 @@ pub struct Surface {
     desk: Mutex<Desk>,
     refusals: Refusals,
     live: Live,
+    looks: Looks,
     browsers: Browsers,
     rss_bytes: fn() -> u64,
     alive: AtomicBool,
@@ -115,6 +117,7 @@ impl Surface {
             desk: Mutex::new(Desk { plant: desk, orders: VecDeque::new() }),
             refusals: Refusals::default(),
             live: Live::default(),
+            looks: Looks::default(),
             browsers: Browsers::default(),
             rss_bytes,
             alive: AtomicBool::new(true),
@@ -180,6 +183,18 @@ impl Surface {
     #[must_use]
     pub const fn live(&self) -> &Live {
         &self.live
+    }
+
+    /// Who looks at the plant.
+    #[must_use]
+    pub const fn looks(&self) -> &Looks {
+        &self.looks
+    }
+
+    /// The mirror with the plant in it: asks for the plant and waits until it is there, some tens of milliseconds after
+    /// nobody has looked for a while, or a second where it is large.
+    pub async fn see_plant(&self) {
+        self.looks.see(self.now_ns(), || self.mirror().is_complete()).await;
     }
 
     /// The way to browsers that watch over WebTransport.

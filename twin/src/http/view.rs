@@ -191,8 +191,11 @@ pub(super) struct Crossing {
 }
 
 impl Crossing {
-    pub(super) fn of(mirror: &Mirror, crossing: &mirror::Crossing) -> Self {
-        let sensor = &mirror.sensors()[crossing.sensor as usize];
+    /// A crossing of this sensor.
+    pub(super) fn of(
+        mirror: &Mirror,
+        (crossing, sensor): (&mirror::Crossing, &mirror::Sensor),
+    ) -> Self {
         Self {
             number: crossing.number,
             device: mirror.device_of(sensor).to_string(),
@@ -510,7 +513,7 @@ impl Overview {
             age_p50_s: ages.p50_s,
             age_p99_s: ages.p99_s,
             worst_age_s: ages.worst_s,
-            worst: ages.worst.map(|number| Sensor::of(&mirror, number)),
+            worst: ages.worst.and_then(|row| mirror.number(row)).map(|n| Sensor::of(&mirror, n)),
             odte_ratio: sampler.odte(),
             crossings: stats.crossings.iter().flatten().map(crate::stats::Counter::value).sum(),
             commands_acknowledged: to_device.acknowledged.value(),

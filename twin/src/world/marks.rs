@@ -28,6 +28,17 @@ impl Marks {
         }
     }
 
+    /// Marks the places `0..rows` and no other, and begins a round.
+    pub(super) fn set_all(&mut self, rows: usize) {
+        self.grow(rows);
+        self.words.fill(0);
+        self.summary.fill(0);
+        (self.held, self.at) = (0, 0);
+        for first in (0..rows).step_by(WORD_BITS) {
+            self.merge(first, u64::MAX >> (WORD_BITS - (rows - first).min(WORD_BITS)));
+        }
+    }
+
     /// Marks a place.
     pub(super) fn set(&mut self, row: usize) {
         self.merge(row - row % WORD_BITS, 1 << (row % WORD_BITS));

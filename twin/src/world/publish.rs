@@ -54,6 +54,11 @@ impl Plant {
         }
     }
 
+    /// Looks at the ages of a share of all values.
+    pub(super) fn look_at_ages(&mut self, ecs: &ecs::World, tick: u64, now_ns: u64) {
+        self.ages.look(ecs, (tick, now_ns), &mut self.interval, &self.stats.ages);
+    }
+
     /// Publishes counts and accounts.
     pub(super) fn publish(&mut self, ecs: &ecs::World, lanes: &Lanes) {
         for tier in Tier::ALL {

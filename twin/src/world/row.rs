@@ -47,6 +47,18 @@ impl RowRef {
         Self(table << ROW_BITS | row as u32)
     }
 
+    /// The reference as one number.
+    #[must_use]
+    pub const fn to_bits(self) -> u32 {
+        self.0
+    }
+
+    /// The reference that [`RowRef::to_bits`] turned into `bits`.
+    #[must_use]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self(bits)
+    }
+
     /// The row `by` places behind this one, in the same table, which has so many.
     #[inline]
     #[must_use]

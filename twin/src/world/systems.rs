@@ -35,7 +35,8 @@ pub(super) struct Tick<'a> {
 
 /// The phases of a tick, by the names under which [`SYSTEMS`] publishes their times.
 pub(super) fn schedule() -> Schedule<Step> {
-    let [stop, events, orders, t3, expire, t2, t1, held, rules, second, publish, show] = SYSTEMS;
+    let [stop, events, orders, t3, expire, t2, t1, held, rules, second, ages, publish, show] =
+        SYSTEMS;
     let mut builder = ScheduleBuilder::new();
     builder.add_exclusive(stop, |_, tick: &mut Tick<'_>| match tick.frame {
         None => tick.plant.serve_stop(tick.lanes, tick.tick, tick.clock),
@@ -70,6 +71,9 @@ pub(super) fn schedule() -> Schedule<Step> {
         tick.plant.run_rules(ecs, tick.lanes, moment, tick.room);
     });
     builder.add_exclusive(second, |ecs, tick: &mut Tick<'_>| tick.plant.end_second(ecs, tick.tick));
+    builder.add_exclusive(ages, |ecs, tick: &mut Tick<'_>| {
+        tick.plant.look_at_ages(ecs, tick.tick, tick.began_ns)
+    });
     builder.add_exclusive(publish, |ecs, tick: &mut Tick<'_>| tick.plant.publish(ecs, tick.lanes));
     builder.add_exclusive(show, |ecs, tick: &mut Tick<'_>| {
         tick.plant.show(ecs, tick.tick, tick.clock)

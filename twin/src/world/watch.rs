@@ -2,8 +2,8 @@
 //!
 //! The world remembers which rows records have touched, by one bit each. In rounds through all tables, some hundred of
 //! those rows are copied at a time, a few times for each picture. So the cost is bounded by a budget of rows, whatever comes
-//! in, and does not depend on who looks, or whether anybody does. A plant of [`ROWS_MAX`] sensors is shown whole in each picture; a larger one more slowly, and the
-//! picture says how far a row may be behind.
+//! in and however many look; while nobody asks for the plant, no row is copied. A plant of [`ROWS_MAX`] sensors is shown
+//! whole in each picture; a larger one more slowly, and the picture says how far a row may be behind.
 
 use ecs::{Archetype, Component, prefetch_read};
 use netloop::SessionEvent;
@@ -37,6 +37,7 @@ pub struct Watch {
     /// The table whose marked rows come next.
     turn: usize,
     round: Round,
+    plant: Plant,
     sessions: Sessions,
     period_ticks: u64,
     /// Rows are copied in every so many ticks.
@@ -46,6 +47,17 @@ pub struct Watch {
     /// Rows that waited when they were last counted, and when they are counted again.
     waiting: u64,
     next_count_tick: u64,
+}
+
+/// How far the plant was shown to whoever asks for it.
+#[derive(Debug, Default)]
+struct Plant {
+    /// The question that is being answered; 0 for none.
+    wanted: u32,
+    /// Every row had its name when the round under way began.
+    is_named: bool,
+    /// Such a round has ended, so that every row was shown.
+    is_complete: bool,
 }
 
 /// How long it takes to come by all marked rows, in ticks.
@@ -85,6 +97,7 @@ impl Watch {
             tables: Default::default(),
             turn: 0,
             round: Round::default(),
+            plant: Plant::default(),
             sessions: Sessions::new(sessions_max),
             period_ticks,
             burst_ticks: (period_ticks / BURSTS).max(1),
@@ -113,11 +126,14 @@ impl Watch {
         if drains {
             (0..TABLES).for_each(|index| self.take_marks(ecs, index));
         }
-        self.show_names(ecs.archetypes());
-        // Rows are copied in bursts: most of what a row costs is the first look at cold memory.
-        if tick.is_multiple_of(self.burst_ticks) {
-            self.show_rows(ecs, tick);
-            self.show_actuators(ecs);
+        self.turn_to(self.pictures.wanted(), ecs.archetypes(), tick);
+        if self.plant.wanted != 0 {
+            self.show_names(ecs.archetypes());
+            // Rows are copied in bursts: most of what a row costs is the first look at cold memory.
+            if tick.is_multiple_of(self.burst_ticks) {
+                self.show_rows(ecs, tick);
+                self.show_actuators(ecs);
+            }
         }
         let picture = self.pictures.current();
         self.sessions.show(&mut picture.sessions);
@@ -127,8 +143,24 @@ impl Watch {
         }
     }
 
+    /// Begins to answer a new question for the plant, with all of its rows, or ends when there is none.
+    fn turn_to(&mut self, wanted: u32, archetypes: &[Archetype], tick: u64) {
+        if wanted == self.plant.wanted {
+            return;
+        }
+        self.plant = Plant { wanted, is_named: false, is_complete: false };
+        let picture = self.pictures.current();
+        picture.clear_plant();
+        picture.begins = wanted != 0;
+        (self.turn, self.round, self.waiting) = (0, Round { began_tick: tick, last_ticks: 0 }, 0);
+        for (table, archetype) in self.tables.iter_mut().zip(archetypes) {
+            table.named = 0;
+            table.marks.set_all(if wanted == 0 { 0 } else { archetype.len() });
+        }
+    }
+
     fn hand_over(&mut self, archetypes: &[Archetype], tick: u64, clock: &mut dyn FnMut() -> u64) {
-        let lag_ticks = self.round.longest_ticks(tick);
+        let lag_ticks = if self.plant.wanted == 0 { 0 } else { self.round.longest_ticks(tick) };
         if lag_ticks <= self.burst_ticks {
             self.waiting = 0;
         } else if tick >= self.next_count_tick {
@@ -136,6 +168,7 @@ impl Watch {
             self.waiting = self.count_waiting(archetypes);
         }
         let picture = self.pictures.current();
+        picture.is_complete = self.plant.is_complete && self.tables[ACTUATORS].marks.is_empty();
         (picture.rows_waiting, picture.rows_lag_ns) = (self.waiting, lag_ticks * self.tick_ns);
         if self.pictures.swap(tick, clock()) {
             self.next_tick = tick + self.period_ticks;
@@ -187,7 +220,9 @@ impl Watch {
     /// just copied waits for the next round, whatever it does: so every one that has changed is as old as a round at most.
     fn show_rows(&mut self, ecs: &mut ecs::World, tick: u64) {
         let sensors: usize = self.tables[..ACTUATORS].iter().map(|table| table.named).sum();
-        let picture = if sensors > ROWS_MAX { ROWS_SHARE } else { ROWS_MAX };
+        // Whoever has just asked waits for all of them.
+        let is_large = self.plant.is_complete && sensors > ROWS_MAX;
+        let picture = if is_large { ROWS_SHARE } else { ROWS_MAX };
         let bursts = self.period_ticks.div_ceil(self.burst_ticks) as usize;
         let mut room = picture.div_ceil(bursts).min(ROWS_MAX - self.pictures.current().rows.len());
         // The table of the turn is looked at twice: the rest of it, and later what lies before that.
@@ -217,9 +252,16 @@ impl Watch {
                 self.turn = (self.turn + 1) % ACTUATORS;
                 if self.turn == 0 {
                     self.round.end(tick);
+                    self.plant.is_complete |= self.plant.is_named;
+                    self.plant.is_named = self.is_named(ecs.archetypes());
                 }
             }
         }
+    }
+
+    /// Whether every row has its name.
+    fn is_named(&self, archetypes: &[Archetype]) -> bool {
+        self.tables.iter().zip(archetypes).all(|(table, archetype)| table.named == archetype.len())
     }
 
     fn show_actuators(&mut self, ecs: &mut ecs::World) {

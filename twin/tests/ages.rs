@@ -1,0 +1,61 @@
+//! Ages of all values, against what the records say: every sensor is looked at once a second, of whatever type it is.
+
+mod rig;
+
+use rig::{Rig, START_NS, TICK_NS, options, reading};
+use twin::interval::Latency;
+use wire::{Reading, Record, SensorType, Tier};
+
+const SENSORS: u32 = 2500;
+const TICKS_PER_S: u64 = 1000;
+
+/// Every sensor whose number is a multiple of `step` reports a value that was sent just now.
+fn report(rig: &mut Rig, step: usize) {
+    let since_us = (rig.now_ns - START_NS) / 1000;
+    for number in (0..SENSORS).step_by(step) {
+        let sensor_type = SensorType::ALL[number as usize % SensorType::COUNT];
+        let ts_us = START_NS / 1000 + since_us;
+        let reading = reading(number / 5, (number % 5) as u16, since_us as u32, 1.0);
+        let record = Record::encode(&Reading { sensor_type, ts_us, ..reading });
+        assert!(rig.receive(Tier::T1, 0, 0, &record));
+    }
+}
+
+#[test]
+fn every_sensor_is_looked_at_once_a_second() {
+    let mut rig = Rig::new(options());
+    rig.open(0);
+    rig.tick();
+    assert!(rig.world.interval_mut().histogram(Latency::Age).is_empty(), "nothing has an age yet");
+    report(&mut rig, 1);
+    // The first round was over an empty plant.
+    rig.ticks(TICKS_PER_S - 1);
+    for seconds in 1..=3 {
+        rig.ticks(TICKS_PER_S);
+        let looked = rig.world.interval_mut().histogram(Latency::Age).len();
+        assert_eq!(looked, seconds * u64::from(SENSORS));
+    }
+}
+
+#[test]
+fn a_round_finds_the_oldest_value_the_timely_ones_and_the_quickest_record() {
+    let mut rig = Rig::new(options());
+    rig.open(0);
+    report(&mut rig, 1);
+    let sent_ns = rig.now_ns;
+    // Half of them go on; the round of the third second finds both halves.
+    for _ in 0..29 {
+        rig.ticks(TICKS_PER_S / 10);
+        report(&mut rig, 2);
+    }
+    let ages = &rig.stats.ages;
+    let values = (ages.sensors.value(), ages.timely.value(), ages.fresh.value());
+    let half = u64::from(SENSORS / 2);
+    assert_eq!(values, (u64::from(SENSORS), half, half));
+    let worst_ns = ages.worst_ns.value();
+    assert!((2000 * TICK_NS..=rig.now_ns - sent_ns).contains(&worst_ns), "{worst_ns}");
+    let worst = twin::world::RowRef::from_bits(ages.worst.value() as u32);
+    assert!(worst.sensor_type().is_some(), "{worst:?} is a sensor");
+    // What the rig takes from a device to the twin.
+    assert_eq!(ages.quickest_ns.value(), TICK_NS / 2);
+}
