@@ -15,6 +15,7 @@ mod fairness;
 mod handover;
 mod handshake;
 mod health;
+mod heap;
 mod identity;
 mod idle;
 mod inbound;
@@ -60,6 +61,7 @@ pub use engine::{ConnectError, Datagram, Engine};
 pub use event::{CloseReason, SessionEvent, SessionId};
 pub use handover::{Handover, Posts};
 pub use health::Health;
+pub use heap::{LARGE_BLOCK_BYTES, map_large_blocks};
 pub use identity::{Refusal, certificate_not_after_s, certificate_sha256};
 pub use idle::{
     Idle, IdleStrategy, Pause, Sleeper, UnknownIdleStrategy, Waker, sharpen_timers, wait_until,

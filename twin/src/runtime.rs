@@ -97,6 +97,8 @@ impl Twin {
         let sockets = workers::bind(config, &teller)?;
         let door = door(config)?;
         let http_addr = door.as_ref().and_then(Door::addr);
+        // Before the tables are made that will grow.
+        netloop::map_large_blocks();
         let stats = Arc::new(TwinStats::new(config.net.workers));
         credentials.publish(&stats);
         let began = SystemTime::UNIX_EPOCH + Duration::from_nanos(now.unix_ns);
