@@ -77,9 +77,10 @@ fail() {
 }
 
 build() {
-  local flags=(--locked -p twin -p bench)
-  [[ $profile == debug ]] || flags+=(--release)
-  cargo build --quiet "${flags[@]}"
+  # The development build is that of the gate, which has everything.
+  local packages=(--workspace --all-targets)
+  [[ $profile == debug ]] || packages=(--release -p twin -p bench)
+  cargo build --quiet --locked "${packages[@]}"
 }
 
 start_server() {

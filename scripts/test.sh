@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 CARGO_DENY=0.20.2
 CARGO_FUZZ=0.13.2
 # Long enough to pass over every branch of the decoders from the seeds; a longer run is scripts/fuzz.sh --seconds N.
-FUZZ_SECONDS=${FUZZ_SECONDS:-10}
+FUZZ_SECONDS=${FUZZ_SECONDS:-5}
 
 usage() {
   cat <<'END'
@@ -23,7 +23,7 @@ usage: scripts/test.sh [--fast] [--help]
 
 Missing tools are installed: rustfmt and clippy by rustup; shellcheck, a C++ compiler, Chromium, node and VictoriaMetrics
 by apt-get (as root or with sudo); cargo-deny and cargo-fuzz by cargo install; aioquic and schemathesis by pip and
-playwright-core by npm into target/. Environment: FUZZ_SECONDS for each fuzz target (10).
+playwright-core by npm into target/. Environment: FUZZ_SECONDS for each fuzz target (5).
 END
 }
 
@@ -112,13 +112,19 @@ docs() {
   RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --locked
 }
 
+# Everything that later steps run, in one build: asked for one by one, packages are built with fewer features of what they
+# depend on, and so once more.
+build() {
+  cargo build --workspace --all-targets --locked
+}
+
 # Each benchmark runs its body once, unoptimised and untimed: what is measured on another day still runs today.
 benchmarks() {
   cargo test --workspace --locked --bench '*'
-  cargo run --quiet --locked -p bench -- command-rtt --count 200 --warm-up 20 --idle wait
-  cargo run --quiet --locked -p bench -- stream-open --count 200 --idle wait
-  cargo run --quiet --locked -p bench -- throughput --streams 4 --duration-s 1
-  cargo run --quiet --locked -p bench -- isolation --disturb storm --sessions 10 --duration-s 1
+  target/debug/bench command-rtt --count 200 --warm-up 20 --idle wait
+  target/debug/bench stream-open --count 200 --idle wait
+  target/debug/bench throughput --streams 4 --duration-s 1
+  target/debug/bench isolation --disturb storm --sessions 10 --duration-s 1
 }
 
 # A minute of everything at once, with the development build: what grows, leaks or goes astray shows there as well.
@@ -128,14 +134,15 @@ soak() {
 }
 
 # What the figures are compared with; workspaces of their own, so that `--workspace` does not see them. Of the ECS
-# comparison, the floor and our own adapter; the libraries of others take minutes to build. Zenoh takes longer than all else
-# together: scripts/bench-peers.sh builds it when it is asked for. They share the folder of the product, and so what both need.
+# comparison, the floor and our own adapter; the libraries of others take minutes to build. The transports are compiled and
+# not run, and Zenoh takes longer than all else together: scripts/bench-peers.sh builds and runs both. They share the folder
+# of the product, and so what both need.
 peers() {
-  local manifest
-  for manifest in bench/peers/*/Cargo.toml; do
-    [ "$manifest" != bench/peers/zenoh/Cargo.toml ] || continue
-    cargo test --locked --target-dir target --manifest-path "$manifest"
+  local peer
+  for peer in ecs quinn-bevy; do
+    cargo test --locked --target-dir target --manifest-path "bench/peers/$peer/Cargo.toml"
   done
+  cargo check --locked --all-targets --target-dir target --manifest-path bench/peers/transports/Cargo.toml
 }
 
 # A device on another QUIC stack, in a virtual environment below target/, where pip puts nothing into the system.
@@ -148,7 +155,6 @@ foreign_device() {
     python3 -m venv --clear "$home"
     "$home/bin/pip" install --quiet --disable-pip-version-check --requirement scripts/foreign/requirements.txt
   fi
-  cargo build --quiet --locked -p twin
   "$home/bin/python" scripts/foreign/device.py target/debug/pollux
   "$home/bin/python" scripts/foreign/device.py target/debug/pollux net.workers=3
 }
@@ -169,7 +175,6 @@ operators() {
   python3 -c 'import ensurepip' 2>/dev/null || apt_package python3-venv
   apt_install curl curl
   apt_install victoria-metrics victoria-metrics
-  cargo build --quiet --locked -p twin
   scripts/api-check.sh --binary target/debug/pollux
   scripts/page-check.sh --binary target/debug/pollux
   promtool
@@ -202,6 +207,7 @@ deny() {
 step "tools of Rust" rust_tools
 step "format" format
 step "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
+step "build" build
 step "tests" cargo test --workspace --locked
 if [ "$fast" = no ]; then
   step "benchmarks, each once" benchmarks
@@ -214,7 +220,7 @@ if [ "$fast" = no ]; then
   step "shell scripts" scripts_check
   step "scripts in Python" python_check
   step "licences, bans, sources" deny
-  step "fuzz, $FUZZ_SECONDS s a target" scripts/fuzz.sh --seconds "$FUZZ_SECONDS"
+  step "fuzz, $FUZZ_SECONDS s a target" scripts/fuzz.sh --seconds "$FUZZ_SECONDS" wire ecs netloop
   step "sanitizers" scripts/sanitize.sh
 fi
 
@@ -225,5 +231,6 @@ if [ "$fast" = yes ]; then
   echo "--fast left out: benchmarks, peers, the foreign device, what operators see, soak, docs, scripts, licences and sources, fuzz run, sanitizers"
 else
   echo "not part of the gate: scripts/advisories.sh (known vulnerabilities; needs a git host), bench/peers/zenoh (400 crates),"
+  echo "  the tests of bench/peers/transports, scripts/fuzz.sh twin (each builds the product once more),"
   echo "  scripts/build-cm5.sh, scripts/test-cm5.sh and scripts/test-deploy.sh (AArch64, qemu, sshd)"
 fi
