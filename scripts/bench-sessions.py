@@ -24,6 +24,8 @@ import sys
 import time
 import urllib.request
 
+import verdict
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 POLLUX = ROOT / "target/release/pollux"
 BENCH = ROOT / "target/release/bench"
@@ -96,7 +98,7 @@ def disturbances(raw, run, quick, rest_us):
         quiet = quiet or of
         of["t1_p99_ratio"] = of["t1_p99_us"] / quiet["t1_p99_us"]
         of["t3_p99_ratio"] = of["t3_p99_us"] / quiet["t3_p99_us"]
-        figures.update({f"{name} {figure}": value for figure, value in of.items()})
+        figures.update({f"rest{rest_us} {disturbance} {figure}": value for figure, value in of.items()})
     return figures
 
 
@@ -263,7 +265,8 @@ def write(out, arguments, figures):
         for figure, values in figures.items()
     }
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    lines = ["| figure | median | min | max | runs |", "|---|---:|---:|---:|---:|"]
+    lines = [verdict.of_folder(out), "", *goals(summary), "", "## All figures", ""]
+    lines += ["| figure | median | min | max | runs |", "|---|---:|---:|---:|---:|"]
     for figure, of in summary.items():
         cells = [f"{of[key]:,.6g}" for key in ("median", "min", "max")]
         lines.append(f"| {figure} | {' | '.join(cells)} | {of['runs']} |")
@@ -273,6 +276,38 @@ def write(out, arguments, figures):
     revision = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
     (out / "command.txt").write_text(f"scripts/bench-sessions.py {words} # commit {revision.stdout.strip()}\n", encoding="utf-8")
     print("\n".join(lines))
+
+
+# What the figures should reach: words, the figure, whether less or more is better, the bound.
+GOALS = [
+    ("1,000 sessions at 20 Hz, busy worker time a packet, us", "1000 sessions at 20 Hz busy_us_per_datagram", "<=", 11),
+    ("1,000 sessions at 100 Hz, busy worker time a packet, us", "1000 sessions at 100 Hz busy_us_per_datagram", "<=", 6),
+    ("idle sessions lost of 10,000", "idle sessions lost", "<=", 0),
+    ("memory of an idle session, bytes", "idle sessions memory_bytes_each", "<=", 16384),
+    ("a turn beside 10,000 idle sessions and alone, ratio", "one active busy_ratio", "<=", 1.1),
+    ("a handshake without client certificate, worker, us", "connect full, client_auth off worker_busy_us_per_session", "<=", 150),
+    ("a handshake with client certificate, worker, us", "connect full, client_auth required worker_busy_us_per_session", "<=", 350),
+    ("early data, call to applied, p50, us", "connect early, client_auth off call_to_applied_p50_us", "<=", 1000),
+    ("stream open to first byte, waiting, p50, us", "stream open, wait, rest 0 us, p50_us", "<=", 100),
+    ("one stream, packets of 1,452 bytes, MB/s", "throughput, 1 streams, packets of 1452 bytes, MB_per_s", ">=", 300),
+    ("100 streams, packets of 1,452 bytes, MB/s", "throughput, 100 streams, packets of 1452 bytes, MB_per_s", ">=", 400),
+    ("T1 p99 under 50,000 Initials a second, ratio", "rest1000 initials t1_p99_ratio", "<=", 1.2),
+    ("T1 p99 in a storm of reconnects, ratio", "rest1000 storm t1_p99_ratio", "<=", 1.2),
+    ("T1 p99 beside a loud session, ratio", "rest1000 loud t1_p99_ratio", "<=", 1.2),
+    ("records missing beside a loud session", "rest1000 loud records_missing", "<=", 0),
+    ("memory growth under the flood, per cent", "rest1000 initials memory_growth_percent", "<=", 5),
+]
+
+
+def goals(summary):
+    """Each goal beside its median; a quick run has other figures and misses some."""
+    lines = ["| goal | bound | median | |", "|---|---:|---:|---|"]
+    for words, figure, sense, bound in GOALS:
+        if figure in summary:
+            median = summary[figure]["median"]
+            reached = median <= bound if sense == "<=" else median >= bound
+            lines.append(f"| {words} | {sense} {bound:,} | {median:,.4g} | {'reached' if reached else '**missed**'} |")
+    return lines
 
 
 def answer(summary):
