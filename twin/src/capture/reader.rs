@@ -393,7 +393,8 @@ impl<R: io::Read + Seek> Reader<R> {
     }
 
     fn take(&mut self, header: &SegmentHeader) {
-        self.number = header.number + 1;
+        // The last of all numbers has none behind it; no build has written it.
+        self.number = header.number.saturating_add(1);
         self.segments += 1;
         self.bytes += header.bytes();
     }
