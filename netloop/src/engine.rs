@@ -363,6 +363,8 @@ impl Engine {
     fn handle_outcome(&mut self, now: Now, place: u32, outcome: &mut Outcome) {
         let Some(session) = self.sessions[place as usize].as_mut() else { return };
         let (id, in_handshake) = (session.id, session.phase == Phase::Handshake);
+        // A hello that came early is told of behind its session, and of no handshake that fails: anybody can replay it.
+        let hello = if outcome.opened { session.hello } else { outcome.hello };
         if outcome.opened && session.viewer.is_some() {
             self.tally.viewers_opened += 1;
             if !self.admit_session(place) {
@@ -382,7 +384,7 @@ impl Engine {
                 outcome.refused = Some(NO_ROOM);
             }
         }
-        if let Some(hello) = outcome.hello {
+        if let Some(hello) = hello.filter(|_| !in_handshake) {
             self.events.push_back(SessionEvent::Hello { session: id, hello });
         }
         if let Some(refusal) = outcome.alert.and_then(Refusal::of_alert)

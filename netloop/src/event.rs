@@ -59,7 +59,7 @@ pub enum SessionEvent {
         /// The address of the peer.
         remote: SocketAddr,
     },
-    /// The hello arrived.
+    /// The hello arrived; never before the session was opened.
     Hello {
         /// Which session.
         session: SessionId,

@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use link::{Pair, Weather, hello, numbered, payload, record, values};
 use netloop::{
-    CommandError, EarlyData, Engine, Now, Phase, SendError, ServerTls, SessionId, SessionLimits,
-    StreamPriority, client_tls,
+    CommandError, EarlyData, Engine, Now, Phase, SendError, ServerTls, SessionEvent, SessionId,
+    SessionLimits, StreamPriority, client_tls,
 };
 use quinn_proto::crypto;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -60,6 +60,15 @@ fn call_again(pair: &mut Pair) -> SessionId {
     pair.client.engine.connect(pair.now, pair.server.address, "localhost").unwrap()
 }
 
+fn name(event: &SessionEvent) -> &'static str {
+    match event {
+        SessionEvent::Opened { .. } => "opened",
+        SessionEvent::Hello { .. } => "hello",
+        SessionEvent::Closed { .. } => "closed",
+        SessionEvent::Failed { .. } => "failed",
+    }
+}
+
 /// Writes records of T2 and of T1.
 fn send(pair: &mut Pair, session: SessionId, seq: u32) {
     let engine = &mut pair.client.engine;
@@ -86,11 +95,14 @@ fn early_records_arrive_before_the_handshake_is_done() {
     let slots = pair.server.sink.t2.iter().chain(&pair.server.sink.t1);
     assert!(slots.clone().all(|slot| slot.epoch == hello().epoch), "the hello came with them");
     assert_eq!(slots.map(|slot| record(slot).seq()).collect::<Vec<_>>(), [10, 11, 12]);
+    assert!(pair.server.sink.events.is_empty(), "nobody has proved to be there");
     pair.run_until("the session", LIMIT, |pair| pair.server.engine.open_sessions() == 1);
     pair.run_for(Duration::from_millis(50));
     assert_eq!(pair.client.engine.early_data(session), EarlyData::Accepted);
     assert_eq!((values(&pair.server.sink.t2), pair.server.sink.t1.len()), (vec![10, 11], 1));
     assert_eq!(pair.server.engine.tally().bad_control, 0, "there is one control stream");
+    let told: Vec<_> = pair.server.sink.events.iter().map(name).collect();
+    assert_eq!(told, ["opened", "hello"]);
 }
 
 #[test]

@@ -5,15 +5,16 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::io::Cursor;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use netloop::{Consumer, Due, Now, Slot, Steering};
 use twin::capture::{
-    Header, Mark, MarkKind, Reader, Replay, SEGMENT_CELLS_MAX, Step, Tap, tap, write_segment,
+    Header, Mark, MarkKind, Reader, Replay, SEGMENT_CELLS_MAX, Segments, Step, Tap, tap,
 };
-use twin::config::Config;
+use twin::config::{Config, Keep};
 use twin::interval::{IntervalConsumer, IntervalProducer, exchange};
 use twin::order::orders;
 use twin::stats::TwinStats;
@@ -142,6 +143,7 @@ struct Plant<'a> {
     cells: Vec<Slot>,
     /// Everything that was consumed, as a capture.
     captured: Vec<u8>,
+    segments: Segments,
     producer: IntervalProducer,
     consumer: IntervalConsumer,
     tick: u64,
@@ -189,6 +191,7 @@ impl<'a> Plant<'a> {
             consumed,
             cells: Vec::new(),
             captured: header(),
+            segments: Segments::default(),
             producer,
             consumer,
             tick: 0,
@@ -230,7 +233,8 @@ impl<'a> Plant<'a> {
 
     /// What was captured makes the same world, tick by tick.
     fn replay(&mut self) -> Option<Violation> {
-        let mut reader = Reader::open(&self.captured[..]).expect("its header was just written");
+        let mut reader =
+            Reader::open(Cursor::new(&self.captured)).expect("its header was just written");
         let mut replay = Replay::with_options(options(self.scenario));
         let mut hashes = self.hashes.iter();
         loop {
@@ -441,7 +445,7 @@ impl<'a> Plant<'a> {
             cells.extend_from_slice(front);
             cells.extend_from_slice(back);
         });
-        write_segment(&mut self.captured, self.hashes.len() as u64 - 1, cells, &[]).expect(MEMORY);
+        self.segments.write(&mut self.captured, cells, &[]).expect(MEMORY);
         let ended = cells.last().is_some_and(|cell| Mark::of(cell).kind() == Some(MarkKind::Tick));
         assert!(ended, "the tap has room for a tick because the budgets are below it");
         if self.sabotage.is_some_and(|sabotage| sabotage.strike(&mut self.cells)) {
@@ -469,7 +473,7 @@ const MEMORY: &str = "memory takes all of it";
 
 fn header() -> Vec<u8> {
     let mut bytes = Vec::new();
-    Header::of_this_build(0, String::new()).write(&mut bytes).expect(MEMORY);
+    Header::of_this_build(0, Keep::First, String::new()).write(&mut bytes).expect(MEMORY);
     bytes
 }
 

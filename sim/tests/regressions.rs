@@ -52,3 +52,17 @@ fn a_stop_that_its_own_end_has_overtaken_is_not_obeyed() {
     let what = heedless.violation.unwrap().what;
     assert_eq!(what, "device 0 is still stopped");
 }
+
+/// Seed 1001526. A device that heard nothing for a while gave its session up and called again, and as it had met the twin
+/// before, its hello came with its first packet. The worker told of the hello at once, and of the session when the handshake
+/// was done; the world knew no session of that name yet and forgot the hello. Values came in as ever, and no command found a
+/// way to the device for as long as that session lasted. A hello is told of behind its session, and of no handshake that
+/// fails: early data can be replayed by anybody who has seen it.
+#[test]
+fn a_device_whose_hello_came_early_can_be_commanded() {
+    let faults = [(300_000, 1_900_000, Kind::Deaf)];
+    let plant = Scenario { order_every_us: 40_000, ..scenario(DEVICE, &faults) };
+    let outcome = run(&plant);
+    assert_eq!(outcome.violation, None);
+    assert_eq!(outcome.sessions, 2, "it has called again");
+}

@@ -5,7 +5,8 @@
 //! used. [`Replay`] runs them through a world and compares the digest of each.
 //!
 //! A file is a header and then segments, each with a number and a checksum; a segment is written in one piece, so a crash
-//! costs the last one at most. Everything in a segment is cells of 64 bytes, little-endian: a mark, or the slot of a record
+//! costs the last one at most. A file has a limit, and keeps either the beginning of the run, which can be replayed, or what
+//! came latest, which can be read ([`Keep`](crate::config::Keep)). Everything in a segment is cells of 64 bytes, little-endian: a mark, or the slot of a record
 //! as it lay in the ring. A tick is its events, its commands, its chunks of T2 and T1 in the order in which they were taken,
 //! and the mark that ends it. Chunks keep their boundaries, because records of one chunk find their rows together.
 //!
@@ -14,13 +15,14 @@
 
 mod cell;
 mod file;
+mod lap;
 mod reader;
 mod replay;
 mod tap;
 mod writer;
 
 pub use cell::{Mark, MarkKind};
-pub use file::{CAPTURE_VERSION, Header, HeaderError, SEGMENT_CELLS_MAX, write_segment};
+pub use file::{CAPTURE_VERSION, Header, HeaderError, SEGMENT_CELLS_MAX, Segments};
 pub use reader::{Frame, ReadError, Reader, Step, Tail};
 pub use replay::{Difference, Replay, ReplayError};
 pub use tap::{Tap, tap};

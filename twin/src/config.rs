@@ -18,6 +18,7 @@ pub use mistake::{ConfigError, Rejected, Source};
 pub use table::SENSOR_TYPES;
 
 use netloop::{ClientAuth, Congestion};
+use serde::{Deserialize, Serialize};
 use table::Key;
 use wire::SensorType;
 
@@ -423,8 +424,26 @@ pub struct Capture {
     pub file: Option<PathBuf>,
     /// Size of the file at most, in bytes.
     pub max_bytes: u64,
+    /// What it keeps once it has that size.
+    pub keep: Keep,
     /// Capacity of the ring before the file, in cells of 64 bytes.
     pub ring: usize,
+}
+
+/// What of a run the file of its capture keeps once it has reached its limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Keep {
+    /// The beginning, from which alone the world can be made again.
+    #[default]
+    First,
+    /// What came latest.
+    Last,
+}
+
+impl Keep {
+    /// All of them, in the order of their names.
+    pub const ALL: [Self; 2] = [Self::First, Self::Last];
 }
 
 /// Keys of `[log]`.

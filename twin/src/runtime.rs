@@ -432,7 +432,7 @@ fn start_capture(
     let options = &config.capture;
     let Some(path) = &options.file else { return Ok(None) };
     let (tap, ring) = tap(options.ring, Arc::clone(stats));
-    let header = Header::of_this_build(now.unix_ns, config.text.clone());
+    let header = Header::of_this_build(now.unix_ns, options.keep, config.text.clone());
     let writer = Writer::start(path, &header, options.max_bytes, ring, Arc::clone(stats))?;
     lanes.tap = Some(tap);
     Ok(Some(writer))
@@ -443,6 +443,8 @@ fn say_captured(written: Written, stats: &TwinStats) {
     let (ticks, shed_ticks) = (stats.capture.ticks.value(), stats.capture.shed_ticks.value());
     if ended == CaptureEnded::Whole && shed_ticks == 0 {
         tracing::info!(ticks, segments, bytes, "the capture is whole");
+    } else if ended == CaptureEnded::Round && shed_ticks == 0 {
+        tracing::info!(ticks, segments, bytes, "the capture holds what came latest");
     } else {
         tracing::warn!(ticks, shed_ticks, segments, bytes, ?ended, "the capture is not whole");
     }

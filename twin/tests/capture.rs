@@ -4,6 +4,7 @@
 mod rig;
 
 use std::fs;
+use std::io::Cursor;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,13 +14,14 @@ use rig::{Random, Rig, options, reading};
 use twin::capture::{
     Difference, Ended, Header, ReadError, Reader, Replay, Step, Tail, Writer, Written, tap,
 };
+use twin::config::Keep;
 use twin::world::{ACTUATOR_ID, FaultOptions, Limits, Rule, WorldOptions};
 use wire::{Command, Operation, Record, SensorType, Status, Tier, Totals};
 
 const TICKS: u64 = 3_000;
 
 fn header() -> Header {
-    Header::of_this_build(rig::START_NS, String::new())
+    Header::of_this_build(rig::START_NS, Keep::First, String::new())
 }
 
 fn with_rules(fault: FaultOptions) -> WorldOptions {
@@ -116,7 +118,7 @@ struct Read {
 }
 
 fn replay(bytes: &[u8], options: WorldOptions, each_hash: bool) -> Result<Read, ReadError> {
-    let mut reader = Reader::open(bytes).unwrap();
+    let mut reader = Reader::open(Cursor::new(bytes)).unwrap();
     assert_eq!(reader.header(), &header());
     let mut replay = Replay::with_options(options);
     let mut read = Read::default();
@@ -127,6 +129,7 @@ fn replay(bytes: &[u8], options: WorldOptions, each_hash: bool) -> Result<Read, 
                 read.hashes.push(if each_hash { replay.world().state_hash() } else { 0 });
             }
             Step::Gap { cells, ticks } => read.gaps.push((cells, ticks)),
+            Step::Lost { segments } => panic!("{segments} segments are lost"),
             Step::End { state_hash, ticks } => {
                 assert_eq!(state_hash == replay.world().state_hash(), read.gaps.is_empty());
                 read.end = Some((state_hash, ticks));
@@ -216,7 +219,7 @@ fn a_changed_byte_ends_the_file_before_its_segment() {
         let mut broken = bytes.clone();
         let at = random.below(broken.len() as u64) as usize;
         broken[at] ^= 1 << random.below(8);
-        let Ok(mut reader) = Reader::open(&broken[..]) else { continue };
+        let Ok(mut reader) = Reader::open(Cursor::new(&broken)) else { continue };
         let mut replay = Replay::with_options(with_rules(faults()));
         while let Some(step) = reader.next_step().unwrap() {
             if let Step::Tick(frame) = step {
@@ -300,4 +303,139 @@ fn a_file_that_is_there_is_not_written_over() {
     let refused = Writer::start(&path, &header(), u64::MAX, ring, Arc::default());
     assert!(refused.err().unwrap().to_string().contains("run.capture"));
     assert_eq!(fs::read(&path).unwrap(), b"dear");
+}
+
+/// What a file that is written round holds.
+#[derive(Debug, PartialEq)]
+struct Round {
+    first_segment: u64,
+    bytes: u64,
+    /// Number, digest, and a hash of everything that it took, of each tick.
+    ticks: Vec<(u64, u64, u64)>,
+    lost: u64,
+    tail: Tail,
+}
+
+fn read_round(bytes: &[u8]) -> Round {
+    let mut reader = Reader::open(Cursor::new(bytes)).unwrap();
+    let first_segment = reader.first_segment();
+    let (mut ticks, mut lost) = (Vec::new(), 0);
+    while let Some(step) = reader.next_step().unwrap() {
+        match step {
+            Step::Tick(frame) => {
+                let mut taken = ecs::Fold::new();
+                let chunks = Tier::ALL.into_iter().flat_map(|tier| frame.chunks(tier));
+                chunks.for_each(|slots| taken.write(bytemuck::cast_slice(slots)));
+                ticks.push((frame.tick, frame.digest, taken.finish()));
+            }
+            Step::Lost { segments } => lost += segments,
+            Step::Gap { .. } => panic!("the ring had room"),
+            Step::End { .. } => {}
+        }
+    }
+    Round { first_segment, bytes: reader.bytes(), ticks, lost, tail: reader.tail().unwrap() }
+}
+
+/// Every cell of a run.
+fn cells(seed: u64) -> Vec<Slot> {
+    let Captured { mut ring, .. } = run(with_rules(faults()), 1 << 22, seed);
+    let mut cells = Vec::new();
+    ring.pop_chunk(1 << 22, |front, back| cells.extend([front, back].concat()));
+    cells
+}
+
+/// The file of these cells.
+fn file_of(cells: &[Slot], keep: Keep, bytes_max: u64) -> (Vec<u8>, Written) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.capture");
+    let (mut producer, consumer) = netloop::ring(1 << 22);
+    producer.push_slice(cells);
+    let header = Header { keep, ..header() };
+    let written = Writer::start(&path, &header, bytes_max, consumer, Arc::default()).unwrap();
+    let written = written.finish();
+    (fs::read(&path).unwrap(), written)
+}
+
+/// Whether these are some of the ticks of the whole run, in their order.
+fn is_within(ticks: &[(u64, u64, u64)], whole: &[(u64, u64, u64)]) -> bool {
+    let mut rest = whole.iter();
+    ticks.iter().all(|tick| rest.any(|of| of == tick))
+}
+
+#[test]
+fn a_file_that_is_written_round_holds_the_latest_ticks() {
+    let cells = cells(21);
+    let whole = read_round(&file_of(&cells, Keep::First, u64::MAX).0);
+    assert_eq!((whole.ticks.len() as u64, whole.first_segment), (TICKS, 0));
+    for bytes_max in [100_000, 1 << 20, 2_500_000, 4 << 20] {
+        let (bytes, written) = file_of(&cells, Keep::Last, bytes_max);
+        assert_eq!((written.ended, written.bytes), (Ended::Round, bytes.len() as u64));
+        assert!(bytes.len() as u64 <= bytes_max);
+        let round = read_round(&bytes);
+        assert_eq!((round.lost, round.tail), (0, Tail::Whole), "{bytes_max}");
+        assert!(round.first_segment > 0 && round.first_segment < written.segments);
+        assert!(round.bytes >= bytes_max / 8 * 5, "{} of {bytes_max} bytes are used", round.bytes);
+        assert!(!round.ticks.is_empty() && whole.ticks.ends_with(&round.ticks), "{bytes_max}");
+    }
+    let (bytes, written) = file_of(&cells, Keep::Last, u64::MAX);
+    assert_eq!((written.ended, read_round(&bytes)), (Ended::Whole, whole));
+}
+
+#[test]
+fn a_damaged_segment_in_the_middle_of_a_lap_costs_itself_and_is_said() {
+    let cells = cells(22);
+    let whole = read_round(&file_of(&cells, Keep::First, u64::MAX).0);
+    let (bytes, _) = file_of(&cells, Keep::Last, 2 << 20);
+    let intact = read_round(&bytes);
+    let mut random = Random(12);
+    let mut lost = 0;
+    for _ in 0..60 {
+        let mut broken = bytes.clone();
+        let at = 4096 + random.below(broken.len() as u64 - 4096) as usize;
+        // Half of them in a header, which is at the beginning of a page.
+        let at = if random.below(2) == 0 { at } else { at - at % 4096 + at % 40 };
+        broken[at] ^= 1 << random.below(8);
+        let round = read_round(&broken);
+        assert!(is_within(&round.ticks, &whole.ticks), "byte {at}");
+        assert!(round.lost <= 1, "byte {at}: {} segments", round.lost);
+        assert!(round.ticks.len() * 4 > intact.ticks.len() * 3, "byte {at} costs too much");
+        let silent =
+            (round.lost, round.tail, round.first_segment) == (0, intact.tail, intact.first_segment);
+        assert_eq!(silent, round.ticks == intact.ticks, "byte {at}");
+        lost += round.lost;
+    }
+    assert!(lost > 10, "{lost} segments in all");
+}
+
+#[test]
+fn a_write_that_is_cut_in_a_later_lap_costs_its_segment() {
+    const SEGMENT: usize = (((1 << 20) - 4096) / 8 / 4096) * 64 - 1;
+    let cells = cells(23);
+    let whole = read_round(&file_of(&cells, Keep::First, u64::MAX).0);
+    let mut random = Random(13);
+    let mut cuts = 0;
+    for _ in 0..12 {
+        let segments = 10 + random.below(20) as usize;
+        let (before, _) = file_of(&cells[..segments * SEGMENT], Keep::Last, 1 << 20);
+        let (after, _) = file_of(&cells[..(segments + 1) * SEGMENT], Keep::Last, 1 << 20);
+        if before.len() != after.len() {
+            continue;
+        }
+        let old = read_round(&before);
+        let at = before.iter().zip(&after).position(|(before, after)| before != after).unwrap();
+        let at = at - at % 4096;
+        for pages in 0..=(SEGMENT + 1) / 64 {
+            let mut torn = before.clone();
+            torn[at..at + pages * 4096].copy_from_slice(&after[at..at + pages * 4096]);
+            let round = read_round(&torn);
+            let is_whole = pages == (SEGMENT + 1) / 64;
+            let is_said = matches!(round.tail, Tail::Torn { bytes: 1..=131_072 });
+            assert_eq!(is_said, !is_whole && pages > 0, "{pages} pages: {:?}", round.tail);
+            assert_eq!(round.lost, 0);
+            assert!(is_within(&round.ticks, &whole.ticks));
+            assert!(is_whole || round.ticks.last() == old.ticks.last(), "nothing else is lost");
+            cuts += 1;
+        }
+    }
+    assert!(cuts > 100);
 }

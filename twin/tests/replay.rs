@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rig::{Rig, record};
 use serde_json::Value;
 use twin::capture::{Header, Writer, tap};
-use twin::config::Effective;
+use twin::config::{Effective, Keep};
 use twin::world::WorldOptions;
 use wire::Tier;
 
@@ -21,6 +21,11 @@ const SENSORS: u16 = 3;
 
 /// Captures a run under the thresholds of the default configuration, which says that it was made with `config`.
 fn capture(folder: &Path, config: &str) -> PathBuf {
+    capture_within(folder, config, (Keep::First, u64::MAX))
+}
+
+/// The same into a file of so many bytes at most.
+fn capture_within(folder: &Path, config: &str, (keep, bytes_max): (Keep, u64)) -> PathBuf {
     let path = folder.join("run.capture");
     let defaults = Effective::load_text(Path::new("defaults"), "").unwrap();
     let mut rig = Rig::new(WorldOptions::new(defaults.config(), [1, 2]));
@@ -35,9 +40,9 @@ fn capture(folder: &Path, config: &str) -> PathBuf {
         rig.tick();
     }
     rig.lanes.tap.take().unwrap().finish(rig.world.state_hash());
-    let header = Header::of_this_build(rig::START_NS, config.to_owned());
+    let header = Header::of_this_build(rig::START_NS, keep, config.to_owned());
     let stats = Arc::clone(&rig.stats);
-    let written = Writer::start(&path, &header, u64::MAX, ring, stats).unwrap().finish();
+    let written = Writer::start(&path, &header, bytes_max, ring, stats).unwrap().finish();
     assert_eq!(written.bytes, path.metadata().unwrap().len());
     path
 }
@@ -131,4 +136,38 @@ fn what_is_in_a_capture_is_told_and_its_records_are_csv() {
     let crossing = &lines[CROSSING as usize * usize::from(SENSORS)];
     assert_eq!((crossing[0], crossing[1], crossing[10]), ("60", "t1", "1000000.0"));
     assert_eq!(crossing[5], "0");
+}
+
+#[test]
+fn what_is_left_of_a_run_can_be_read_and_a_replay_of_it_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = capture_within(folder.path(), "", (Keep::Last, 40_000));
+    let contents = json(&pollux(&["inspect", "-o", "json"], &path));
+    assert!(contents["first_segment"].as_u64().unwrap() > 0, "{contents:#}");
+    assert_eq!((&contents["tail"], &contents["segments_lost"]), (&"whole".into(), &0.into()));
+    assert_eq!(contents["crossings"], serde_json::json!({}), "nobody knows them");
+    let (first, last) = (&contents["ticks"][0], &contents["ticks"][1]);
+    assert_eq!(last, TICKS - 1);
+    let first = first.as_u64().unwrap();
+    assert!(first > 0 && first < TICKS - 50, "{contents:#}");
+    assert_eq!(contents["ticks_captured"], TICKS - first);
+    assert_eq!(contents["ticks_missed"], 0);
+    let told = text(&pollux(&["inspect"], &path));
+    assert!(told.contains("the beginning is gone"), "{told}");
+    // Every record of the ticks that are there, as the file of the whole run has it.
+    let others = tempfile::tempdir().unwrap();
+    let whole = text(&pollux(&["inspect", "--records"], &capture(others.path(), "")));
+    let csv = text(&pollux(&["inspect", "--records"], &path));
+    let skipped = first as usize * usize::from(SENSORS);
+    let expected: Vec<&str> =
+        whole.lines().take(1).chain(whole.lines().skip(1 + skipped)).collect();
+    assert_eq!(csv.lines().collect::<Vec<_>>(), expected);
+    let refused = pollux(&["replay", "--check"], &path);
+    assert_eq!(refused.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert!(told.contains("it cannot be replayed; `pollux inspect` shows what is there"), "{told}");
+    // A file that has room for all of it is replayed as any other.
+    let roomy = tempfile::tempdir().unwrap();
+    let path = capture_within(roomy.path(), "", (Keep::Last, u64::MAX));
+    assert_eq!(pollux(&["replay", "--check"], &path).status.code(), Some(0));
 }

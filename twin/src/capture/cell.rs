@@ -67,6 +67,12 @@ impl Mark {
         MarkKind::ALL.into_iter().find(|kind| *kind as u8 == self.kind && self.zero == [0; 2])
     }
 
+    /// Whether a tick begins behind it: with its own end, or with that of what is missing.
+    #[must_use]
+    pub fn ends_tick(&self) -> bool {
+        matches!(self.kind(), Some(MarkKind::Tick | MarkKind::Gap))
+    }
+
     /// As a cell.
     #[must_use]
     pub const fn cell(self) -> Slot {

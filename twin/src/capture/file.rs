@@ -2,12 +2,20 @@
 //!
 //! ```text
 //! header    magic 8, version u32, text bytes u32, checksum u64, zeros to 64; the text, with zeros to a whole page
-//! segment   magic 8, number u64, cells u64, checksum u64, zeros to 64; the cells, 64 bytes each, with zeros to a whole page
+//! segment   magic 8, number u64, cells u64, begins u64, checksum u64, zeros to 64;
+//!           the cells, 64 bytes each, with zeros to a whole page
 //! ```
 //!
 //! A page is 4,096 bytes: so a segment can go to the disk from where it lies, without a copy in the kernel. All
-//! little-endian. The checksum of a segment covers its number, its length and its cells. The text is TOML: the build,
-//! the moment of the start, and the configuration in force with every key. Secrets are in neither.
+//! little-endian. `begins` is the first cell of the segment with which a tick begins, and the number of its cells where none
+//! does: a reader that has nothing of what lies before begins there. The checksum of a segment covers its number, its length,
+//! that place and its cells. The text is TOML: the build, the moment of the start, what the file keeps, and the
+//! configuration in force with every key. Secrets are in neither.
+//!
+//! In a file that keeps the beginning, segments follow each other by number. A file that keeps the latest is written round:
+//! where the next segment would lie beyond the limit, the file is cut off there, and the segment is put behind the header. So
+//! the file is, from its header on: the segments of this lap, a rest of the one that is being written over, and those left of
+//! the lap before. Every segment begins at a page, which is how they are found behind that rest, and numbers tell their order.
 
 use std::io::{self, Read, Write};
 
@@ -16,10 +24,12 @@ use netloop::Slot;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::cell::Mark;
+use crate::config::Keep;
 use crate::host::{REVISION, RUSTC, VERSION};
 
 /// Version of the form of the file.
-pub const CAPTURE_VERSION: u32 = 2;
+pub const CAPTURE_VERSION: u32 = 3;
 /// Cells of a segment at most: 1 MiB.
 pub const SEGMENT_CELLS_MAX: usize = 1 << 14;
 
@@ -44,6 +54,8 @@ pub struct Header {
     pub arch: String,
     /// When the run began, in nanoseconds since the Unix epoch.
     pub began_ns: u64,
+    /// What of the run the file keeps once it has reached its limit.
+    pub keep: Keep,
     /// The configuration in force, as `pollux config init` writes it.
     pub config: String,
 }
@@ -68,13 +80,14 @@ pub enum HeaderError {
 impl Header {
     /// The header of a capture that this build begins now.
     #[must_use]
-    pub fn of_this_build(began_ns: u64, config: String) -> Self {
+    pub fn of_this_build(began_ns: u64, keep: Keep, config: String) -> Self {
         Self {
             version: VERSION.to_owned(),
             revision: REVISION.to_owned(),
             rustc: RUSTC.to_owned(),
             arch: std::env::consts::ARCH.to_owned(),
             began_ns,
+            keep,
             config,
         }
     }
@@ -140,20 +153,17 @@ fn short_is_no_capture(error: io::Error) -> HeaderError {
 pub(super) struct SegmentHeader {
     pub(super) number: u64,
     pub(super) cells: usize,
+    /// The first cell with which a tick begins; `cells` where none does.
+    pub(super) begins: usize,
     sum: u64,
 }
 
 impl SegmentHeader {
-    /// The header of a segment of these cells, which may lie in two pieces.
-    pub(super) fn of(number: u64, front: &[Slot], back: &[Slot]) -> Self {
-        let cells = front.len() + back.len();
-        Self { number, cells, sum: segment_sum(number, front, back) }
-    }
-
     pub(super) fn encode(&self) -> [u8; CELL_BYTES] {
         let mut bytes = [0; CELL_BYTES];
         bytes[..8].copy_from_slice(&SEGMENT_MAGIC);
-        for (to, word) in bytes[8..].chunks_mut(8).zip([self.number, self.cells as u64, self.sum]) {
+        let words = [self.number, self.cells as u64, self.begins as u64, self.sum];
+        for (to, word) in bytes[8..].chunks_mut(8).zip(words) {
             to.copy_from_slice(&word.to_le_bytes());
         }
         bytes
@@ -164,48 +174,86 @@ impl SegmentHeader {
         let (words, _) = bytes.as_chunks::<8>();
         let word = |at: usize| u64::from_le_bytes(words[at]);
         let cells = usize::try_from(word(2)).ok().filter(|cells| *cells <= SEGMENT_CELLS_MAX)?;
-        (words[0] == SEGMENT_MAGIC).then_some(Self { number: word(1), cells, sum: word(3) })
+        let begins = usize::try_from(word(3)).ok().filter(|begins| *begins <= cells)?;
+        (words[0] == SEGMENT_MAGIC).then_some(Self { number: word(1), cells, begins, sum: word(4) })
+    }
+
+    /// Bytes of header and cells.
+    const fn used(&self) -> usize {
+        (1 + self.cells) * CELL_BYTES
+    }
+
+    /// Bytes that the segment takes in the file.
+    pub(super) const fn bytes(&self) -> u64 {
+        self.used().next_multiple_of(PAGE_BYTES) as u64
     }
 
     /// Bytes of zeros behind the cells.
     pub(super) const fn padding(&self) -> usize {
-        let bytes = (1 + self.cells) * CELL_BYTES;
-        bytes.next_multiple_of(PAGE_BYTES) - bytes
+        self.used().next_multiple_of(PAGE_BYTES) - self.used()
     }
 
     /// Whether these are the cells that were written.
     pub(super) fn holds(&self, cells: &[Slot]) -> bool {
-        self.sum == segment_sum(self.number, cells, &[])
+        self.sum == self.sum_of(cells, &[])
+    }
+
+    fn sum_of(&self, front: &[Slot], back: &[Slot]) -> u64 {
+        let words = [self.number, self.cells as u64, self.begins as u64];
+        checksum(&[
+            bytemuck::cast_slice(&words),
+            bytemuck::cast_slice(front),
+            bytemuck::cast_slice(back),
+        ])
     }
 }
 
-/// Writes a segment of cells, which may lie in two pieces.
-///
-/// # Errors
-/// The system.
-pub fn write_segment(
-    to: &mut impl Write,
+/// The segments of a file in the making: their numbers, and where in each of them a tick begins.
+#[derive(Debug, Default)]
+pub struct Segments {
     number: u64,
-    front: &[Slot],
-    back: &[Slot],
-) -> io::Result<()> {
-    let header = SegmentHeader::of(number, front, back);
-    to.write_all(&header.encode())?;
-    to.write_all(bytemuck::cast_slice(front))?;
-    to.write_all(bytemuck::cast_slice(back))?;
-    to.write_all(&[0; PAGE_BYTES][..header.padding()])
+    /// Cells of the next segment that belong to a mark of this one.
+    owed: usize,
+    /// Whether the last mark has left a tick open.
+    in_tick: bool,
 }
 
-fn segment_sum(number: u64, front: &[Slot], back: &[Slot]) -> u64 {
-    let words = [number, (front.len() + back.len()) as u64];
-    checksum(&[
-        bytemuck::cast_slice(&words),
-        bytemuck::cast_slice(front),
-        bytemuck::cast_slice(back),
-    ])
+impl Segments {
+    /// Writes a segment of cells, which may lie in two pieces.
+    ///
+    /// # Errors
+    /// The system.
+    pub fn write(&mut self, to: &mut impl Write, front: &[Slot], back: &[Slot]) -> io::Result<()> {
+        let header = self.next(front, back);
+        to.write_all(&header.encode())?;
+        to.write_all(bytemuck::cast_slice(front))?;
+        to.write_all(bytemuck::cast_slice(back))?;
+        to.write_all(&[0; PAGE_BYTES][..header.padding()])
+    }
+
+    /// The header of the next segment, which has these cells.
+    pub(super) fn next(&mut self, front: &[Slot], back: &[Slot]) -> SegmentHeader {
+        let cells = front.len() + back.len();
+        let cell = |at: usize| front.get(at).unwrap_or_else(|| &back[at - front.len()]);
+        let (mut at, mut begins) = (self.owed, None);
+        while at < cells {
+            if !self.in_tick {
+                begins = begins.or(Some(at));
+            }
+            let mark = Mark::of(cell(at));
+            self.in_tick = !mark.ends_tick();
+            at += 1 + mark.count as usize;
+        }
+        self.owed = at - cells;
+        let begins = begins.unwrap_or(cells);
+        let mut header = SegmentHeader { number: self.number, cells, begins, sum: 0 };
+        header.sum = header.sum_of(front, back);
+        self.number += 1;
+        header
+    }
 }
 
-/// Pieces are cut at multiples of the block of [`Fold`], so that the cut does not show.
+/// Pieces that end within a block of [`Fold`] are padded: a header is one piece, and cells are whole blocks.
 fn checksum(pieces: &[&[u8]]) -> u64 {
     let mut fold = Fold::new();
     pieces.iter().for_each(|piece| fold.write(piece));

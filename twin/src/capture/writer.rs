@@ -1,8 +1,9 @@
 //! The cold end of a capture: segments from the ring into the file, on a thread that may block.
 //!
 //! A segment is put together in a buffer of whole pages and written at once, past the page cache where the file system
-//! allows it: a copy into fresh pages of the kernel costs several times what all the rest of a capture does. A disk that is full, or slow beyond what the ring holds, costs the capture and never the plant. The file keeps its first
-//! `bytes_max` bytes: a replay has to begin where the world began.
+//! allows it: a copy into fresh pages of the kernel costs several times what all the rest of a capture does. A disk that is
+//! full, or slow beyond what the ring holds, costs the capture and never the plant. A file that has reached its limit ends
+//! there, or is written round, as its header says.
 
 use std::fs::File;
 use std::io;
@@ -16,7 +17,8 @@ use bytemuck::Zeroable;
 use netloop::{Clock, Consumer, Slot, Stop, wait_until};
 use thiserror::Error;
 
-use super::file::{Header, PAGE_BYTES, SEGMENT_CELLS_MAX, SegmentHeader};
+use super::file::{Header, PAGE_BYTES, SEGMENT_CELLS_MAX, SegmentHeader, Segments};
+use crate::config::Keep;
 use crate::stats::TwinStats;
 
 /// The ring is looked at so often.
@@ -29,6 +31,11 @@ const PERIODS_MAX: u32 = 5;
 /// What goes on being shed is said once in so many periods: ten seconds.
 const SILENT_PERIODS: u32 = 500;
 
+/// A file that is written round has room for so many segments at least: one that is cut costs no more than that part of it.
+const LAP_SEGMENTS_MIN: u64 = 8;
+/// A disk that is full at less leaves nothing that is worth going round in.
+const LAP_BYTES_MIN: u64 = 16 * PAGE_BYTES as u64;
+
 /// Why a capture could not begin.
 #[derive(Debug, Error)]
 #[error("capture.file: {}: {reason}", path.display())]
@@ -37,11 +44,13 @@ pub struct StartError {
     reason: io::Error,
 }
 
-/// How the writing ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How the writing ended, the best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Ended {
     /// Everything that was captured is in the file.
     Whole,
+    /// The file holds what came latest: its beginning is written over.
+    Round,
     /// The file has reached its limit.
     Full,
     /// The system refused a write.
@@ -53,7 +62,7 @@ pub enum Ended {
 pub struct Written {
     /// Size of the file, in bytes.
     pub bytes: u64,
-    /// Segments in it.
+    /// Segments that were written; a file that was written round holds the latest of them.
     pub segments: u64,
     /// How it ended.
     pub ended: Ended,
@@ -106,9 +115,12 @@ fn run(mut ring: Consumer<Slot>, mut output: Output, stop: &Stop) -> Written {
         waited += 1;
         if ending || waited >= PERIODS_MAX || ring.depth() >= CELLS_MIN {
             waited = 0;
-            let whole = if ending { 1 } else { SEGMENT_CELLS_MAX };
-            while ring.pop_chunk(SEGMENT_CELLS_MAX, |front, back| output.push(front, back)) >= whole
-            {
+            loop {
+                let cells_max = output.cells_max();
+                let whole = if ending { 1 } else { cells_max };
+                if ring.pop_chunk(cells_max, |front, back| output.push(front, back)) < whole {
+                    break;
+                }
             }
         }
         output.say_shed();
@@ -125,7 +137,12 @@ struct Output {
     /// The same file past the page cache, where that is possible.
     direct: Option<File>,
     segment: Pages,
+    segments: Segments,
     path: PathBuf,
+    keep: Keep,
+    /// Where the first segment lies, where the next one goes, and where none may reach beyond.
+    first_at: u64,
+    at: u64,
     bytes_max: u64,
     written: Written,
     stats: Arc<TwinStats>,
@@ -149,7 +166,11 @@ impl Output {
             file,
             direct: direct.filter(|_| O_DIRECT != 0),
             segment: Pages::new(),
+            segments: Segments::default(),
             path: path.to_owned(),
+            keep: header.keep,
+            first_at: bytes,
+            at: bytes,
             bytes_max,
             written,
             stats,
@@ -158,32 +179,77 @@ impl Output {
         })
     }
 
+    /// Cells of the next segment at most.
+    fn cells_max(&self) -> usize {
+        if self.keep == Keep::First {
+            return SEGMENT_CELLS_MAX;
+        }
+        let part = self.bytes_max.saturating_sub(self.first_at) / LAP_SEGMENTS_MIN;
+        let pages = usize::try_from(part).unwrap_or(usize::MAX) / PAGE_BYTES;
+        (pages.max(1).saturating_mul(PAGE_CELLS) - 1).min(SEGMENT_CELLS_MAX)
+    }
+
     fn push(&mut self, front: &[Slot], back: &[Slot]) {
         let cells = (front.len() + back.len()) as u64;
-        if self.written.ended != Ended::Whole {
+        if self.written.ended >= Ended::Full {
             return self.stats.capture.unwritten_cells.add(cells);
         }
-        let header = SegmentHeader::of(self.written.segments, front, back);
-        let bytes = ((cells + 1) * size_of::<Slot>() as u64) + header.padding() as u64;
-        if self.written.bytes + bytes > self.bytes_max {
-            let (path, bytes) = (self.path.display(), self.written.bytes);
-            tracing::warn!(%path, bytes, "the capture is full and ends; raise capture.max_bytes");
-            return self.end(Ended::Full, cells);
-        }
-        match self.write(&header, front, back) {
-            Ok(()) => {
-                self.written.bytes += bytes;
+        let header = self.segments.next(front, back);
+        match self.put(&header, front, back) {
+            Ok(true) => {
+                self.at += header.bytes();
+                self.written.bytes = self.written.bytes.max(self.at);
                 self.written.segments += 1;
                 self.stats.capture.written_bytes.set(self.written.bytes);
+            }
+            Ok(false) => {
+                let (path, bytes) = (self.path.display(), self.written.bytes);
+                tracing::warn!(%path, bytes, "the capture is full and ends; raise capture.max_bytes");
+                self.end(Ended::Full, cells);
             }
             Err(reason) => {
                 let path = self.path.display();
                 tracing::warn!(%path, %reason, "the capture cannot be written and ends");
-                // What was written of this segment is cut off, so that the file ends with a whole one.
-                drop(self.file.set_len(self.written.bytes));
                 self.end(Ended::Failed, cells);
             }
         }
+    }
+
+    /// Writes a segment, at the beginning of the file again where its end is reached. False when it has no place.
+    fn put(&mut self, header: &SegmentHeader, front: &[Slot], back: &[Slot]) -> io::Result<bool> {
+        if self.at + header.bytes() > self.bytes_max && !self.go_round(header.bytes())? {
+            return Ok(false);
+        }
+        let Err(reason) = self.write(header, front, back) else { return Ok(true) };
+        // What was written of it beyond the former end is cut off, so that the file ends with a whole segment.
+        drop(self.file.set_len(self.written.bytes));
+        // A disk that takes no more is the end of the file too, and what lies before it can be written over.
+        let limits = [io::ErrorKind::StorageFull, io::ErrorKind::FileTooLarge];
+        if !limits.contains(&reason.kind()) || self.at < self.first_at + LAP_BYTES_MIN {
+            return Err(reason);
+        }
+        self.bytes_max = self.at;
+        if !self.go_round(header.bytes())? {
+            return Err(reason);
+        }
+        self.write(header, front, back).map(|()| true)
+    }
+
+    /// Goes on behind the header, if the file is one to do so and a segment of this size has a place there. What the lap before
+    /// has left behind this place is cut off: between two laps there is nothing that belongs to neither.
+    fn go_round(&mut self, bytes: u64) -> io::Result<bool> {
+        if self.keep == Keep::First || self.first_at + bytes > self.bytes_max {
+            return Ok(false);
+        }
+        if self.written.ended == Ended::Whole {
+            let (path, bytes) = (self.path.display(), self.at);
+            tracing::info!(%path, bytes, "the capture is written round: its beginning goes");
+        }
+        self.file.set_len(self.at)?;
+        self.written.bytes = self.at;
+        self.written.ended = Ended::Round;
+        self.at = self.first_at;
+        Ok(true)
     }
 
     /// Says that ticks were shed since it last said so, and then is silent for a while.
@@ -198,7 +264,7 @@ impl Output {
     }
 
     fn write(&mut self, header: &SegmentHeader, front: &[Slot], back: &[Slot]) -> io::Result<()> {
-        let (at, bytes) = (self.written.bytes, self.segment.fill(header, front, back));
+        let (at, bytes) = (self.at, self.segment.fill(header, front, back));
         if let Some(direct) = &self.direct {
             match direct.write_all_at(bytes, at) {
                 // The file system has no such way, or not for pages of this size.

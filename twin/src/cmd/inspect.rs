@@ -32,6 +32,10 @@ pub struct Contents {
     pub ticks_shed: u64,
     /// Places at which something is missing.
     pub gaps: u64,
+    /// Number of the first segment in the file: when it is not 0, what came before is gone, and crossings are not known.
+    pub first_segment: u64,
+    /// Segments that cannot be read, with the ticks that lay in them.
+    pub segments_lost: u64,
     /// Ticks that never ran: numbers that were skipped.
     pub ticks_missed: u64,
     /// Records by tier.
@@ -80,12 +84,20 @@ pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
 fn contents(args: &InspectArgs) -> anyhow::Result<Contents> {
     let mut reader = open(&args.file)?;
     let mut replay = Replay::new(reader.header())?;
-    let mut seen = Seen::default();
+    let first_segment = reader.first_segment();
+    let mut seen = Seen { first_segment, ..Seen::default() };
     while let Some(step) = reader.next_step()? {
         match step {
             Step::Tick(frame) => {
                 seen.add(&frame);
-                replay.apply(&frame);
+                // Crossings are those of a world, and that of a file without its beginning is not known.
+                if first_segment == 0 {
+                    replay.apply(&frame);
+                }
+            }
+            Step::Lost { segments } => {
+                seen.segments_lost += segments;
+                seen.adrift = true;
             }
             Step::Gap { ticks, .. } => {
                 seen.gaps += 1;
@@ -107,6 +119,10 @@ struct Seen {
     ticks: u64,
     gaps: u64,
     ticks_shed: u64,
+    first_segment: u64,
+    segments_lost: u64,
+    /// Segments are missing before the next tick.
+    adrift: bool,
     missed: u64,
     records: [u64; Tier::COUNT],
     records_max: u64,
@@ -120,7 +136,9 @@ impl Seen {
     fn add(&mut self, frame: &Frame<'_>) {
         let at = (frame.tick, frame.began_ns);
         let [first, last] = self.span.unwrap_or([at, at]);
-        self.missed += frame.tick.saturating_sub(last.0 + 1);
+        if !std::mem::take(&mut self.adrift) {
+            self.missed += frame.tick.saturating_sub(last.0 + 1);
+        }
         self.span = Some([first, at]);
         self.ticks += 1;
         let records = records_of(frame);
@@ -166,6 +184,8 @@ impl Seen {
             ticks_captured: self.ticks,
             ticks_shed: self.ticks_shed,
             gaps: self.gaps,
+            first_segment: self.first_segment,
+            segments_lost: self.segments_lost,
             ticks_missed: self.missed.saturating_sub(self.ticks_shed),
             records: Tier::ALL.iter().map(|tier| tier.name()).zip(self.records).collect(),
             records_max: self.records_max,
@@ -211,6 +231,16 @@ impl fmt::Display for Contents {
             writeln!(f, "{name} crossed its thresholds {up} times upwards, {down} downwards")?;
         }
         let (segments, bytes) = self.segments;
+        if self.first_segment > 0 {
+            writeln!(
+                f,
+                "the beginning is gone: the first segment is number {}, so crossings are not known and nothing can be replayed",
+                self.first_segment,
+            )?;
+        }
+        if self.segments_lost > 0 {
+            writeln!(f, "{} segments are damaged and left out", self.segments_lost)?;
+        }
         write!(f, "{segments} segments, {bytes} bytes, the end is {}", self.tail)?;
         match self.torn_bytes {
             0 => writeln!(f),

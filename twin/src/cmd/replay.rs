@@ -30,6 +30,8 @@ pub struct Outcome {
     pub state_hash: String,
     /// Ticks that the capture has shed, before the first of which the replay is exact.
     pub shed_ticks: u64,
+    /// Segments that cannot be read, before the first of which the replay is exact.
+    pub lost_segments: u64,
     /// The first tick that differs, if one does.
     pub first_difference: Option<u64>,
     /// Whether the world at the end is the one that the run ended with; none where the run has no orderly end.
@@ -68,6 +70,12 @@ pub fn open(path: &Path) -> anyhow::Result<Reader<File>> {
 
 fn replay(args: &ReplayArgs) -> anyhow::Result<Outcome> {
     let mut reader = open(&args.file)?;
+    let first = reader.first_segment();
+    anyhow::ensure!(
+        first == 0,
+        "{}: the capture begins with segment {first}: what came before is no more in the file, and nobody knows the world that it made, so it cannot be replayed; `pollux inspect` shows what is there",
+        args.file.display()
+    );
     let mut replay = Replay::new(reader.header())?;
     let mut outcome = Outcome::default();
     let clock = Clock::new();
@@ -82,12 +90,14 @@ fn replay(args: &ReplayArgs) -> anyhow::Result<Outcome> {
             Step::Tick(frame) => {
                 pace.wait(frame.began_ns);
                 outcome.last_tick = Some(frame.tick);
-                // After a gap the world is another one, and that is known.
-                let difference = replay.apply(&frame).filter(|_| outcome.shed_ticks == 0);
+                // Behind what is missing the world is another one, and that is known.
+                let whole = outcome.shed_ticks == 0 && outcome.lost_segments == 0;
+                let difference = replay.apply(&frame).filter(|_| whole);
                 outcome.first_difference =
                     outcome.first_difference.or(difference.map(|Difference { tick, .. }| tick));
             }
             Step::Gap { ticks, .. } => outcome.shed_ticks += ticks.max(1),
+            Step::Lost { segments } => outcome.lost_segments += segments,
             Step::End { state_hash, .. } => {
                 outcome.same_end = Some(replay.world().state_hash() == state_hash);
             }
@@ -97,7 +107,8 @@ fn replay(args: &ReplayArgs) -> anyhow::Result<Outcome> {
     finish(&mut outcome, &replay, elapsed);
     outcome.tail = tail_name(reader.tail(), &mut outcome.torn_bytes);
     let ended = cut || outcome.same_end == Some(true);
-    outcome.exact = ended && outcome.first_difference.is_none() && outcome.shed_ticks == 0;
+    let whole = outcome.shed_ticks == 0 && outcome.lost_segments == 0;
+    outcome.exact = ended && whole && outcome.first_difference.is_none();
     Ok(outcome)
 }
 
@@ -160,6 +171,9 @@ fn print(outcome: &Outcome, args: &ReplayArgs) -> anyhow::Result<()> {
     println!("world {} after tick {}", outcome.state_hash, outcome.last_tick.unwrap_or(0));
     match outcome.first_difference {
         Some(tick) => println!("DIFFERS: tick {tick} is the first whose world is another one"),
+        None if outcome.lost_segments > 0 => {
+            println!("{} segments are damaged: exact only before them", outcome.lost_segments);
+        }
         None if outcome.shed_ticks > 0 => {
             println!(
                 "{} ticks were shed by the capture: exact only before them",

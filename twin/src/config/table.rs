@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use netloop::{ClientAuth, Congestion};
 use wire::SensorType;
 
-use super::{Commands, Config, IdleStrategy, LogLevel, Priority, Rule, StopRule};
+use super::{Commands, Config, IdleStrategy, Keep, LogLevel, Priority, Rule, StopRule};
 
 /// Names of the sensor types, indexed by the value on the wire.
 pub const SENSOR_TYPES: [&str; SensorType::COUNT] = {
@@ -26,6 +26,7 @@ pub(super) const IDLE_NAMES: &[&str] = &["auto", "spin", "yield", "backoff", "wa
 const COMMANDS_NAMES: &[&str] = &["all", "stop", "none"];
 const PRIORITY_NAMES: &[&str] = &["hot", "normal"];
 const CLIENT_AUTH_NAMES: &[&str] = &["required", "optional", "off"];
+const KEEP_NAMES: &[&str] = &["first", "last"];
 const LEVEL_NAMES: &[&str] = &["error", "warn", "info", "debug", "trace"];
 
 const MIB: u64 = 1 << 20;
@@ -577,7 +578,13 @@ const CAPTURE: &[Key] = &[
         "capture.max_bytes",
         "1073741824",
         Kind::Count { min: MIB, max: 1 << 50, set: |c, v| c.capture.max_bytes = v },
-        "Size of that file at most. It keeps the beginning, since a replay begins there; then the capture ends, and that is said.",
+        "Size of that file at most; `capture.keep` says what it holds then.",
+    ),
+    key(
+        "capture.keep",
+        "first",
+        Kind::Choice { of: KEEP_NAMES, set: |c, v| c.capture.keep = Keep::ALL[v] },
+        "What the file keeps when the run is longer. first: the beginning, which can be replayed; then the capture ends, and that is said. last: what came latest, in a file that is written round. Once its beginning is gone, `pollux inspect` shows what is there and prints its records, and nothing can be replayed: no state of the world is in the file.",
     ),
     key(
         "capture.ring",
