@@ -225,5 +225,5 @@ if [ "$fast" = yes ]; then
   echo "--fast left out: benchmarks, peers, the foreign device, what operators see, soak, docs, scripts, licences and sources, fuzz run, sanitizers"
 else
   echo "not part of the gate: scripts/advisories.sh (known vulnerabilities; needs a git host), bench/peers/zenoh (400 crates),"
-  echo "  scripts/build-cm5.sh, scripts/test-cm5.sh and scripts/test-deploy.sh (AArch64, qemu, sshd)"
+  echo "  scripts/build-cm5.sh, test-cm5.sh, package-cm5.sh and test-deploy.sh (AArch64, qemu, buildah, sshd)"
 fi
