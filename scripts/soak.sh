@@ -19,7 +19,8 @@ usage() {
 usage: scripts/soak.sh [options]
   --duration-s N   how long the load lasts, at least 30 (default 60)
   --flood-rate N   datagrams of a flood in a second (default 20000)
-  --out DIR        keep logs, samples and reports in this folder, which must not exist
+  --out DIR        keep what was seen as a result in this folder, which must not exist: README.md, command.txt, host.json,
+                   summary.md, and logs, samples and reports below raw/
   --debug          use the binaries of the development build
 TEXT
 }
@@ -46,11 +47,10 @@ done
 [[ "$flood_rate" =~ ^[0-9]+$ && "$flood_rate" -ge 1 ]] || die_usage "--flood-rate: a whole number"
 [[ -z "$out" || ! -e "$out" ]] || die_usage "--out: $out exists"
 
-keep=yes
-if [[ -z "$out" ]]; then
-  keep=no
-  out=$(mktemp -d)
-fi
+result=$out
+scratch=$(mktemp -d)
+out=${result:+$result/raw}
+out=${out:-$scratch/raw}
 mkdir -p "$out"
 
 server="" load="" beside=""
@@ -65,7 +65,7 @@ stop_children() {
 on_exit() {
   local status=$?
   stop_children
-  [[ $keep == yes || $status -ne 0 ]] || rm -rf "$out"
+  if [[ $status -eq 0 || -n "$result" ]]; then rm -rf "$scratch"; fi
   [[ $status -eq 0 ]] || printf 'soak: exit %d; what was seen is in %s\n' "$status" "$out" >&2
 }
 trap on_exit EXIT
@@ -83,10 +83,10 @@ build() {
 }
 
 start_server() {
-  "$pollux" certs init --dir "$out/certs" --gateway plant >"$out/certs.log" 2>&1
+  "$pollux" certs init --dir "$certs" --gateway plant >"$out/certs.log" 2>&1
   "$pollux" serve --set net.addr=127.0.0.1:0 --set http.addr=127.0.0.1:0 --set net.max_sessions=4096 \
-    --set "net.idle_timeout_ms=${IDLE_S}000" --set "tls.cert=$out/certs/server.pem" \
-    --set "tls.key=$out/certs/server.key" --set "tls.ca=$out/certs/ca.pem" --set "tls.crl=$out/certs/crl.pem" --report "$out/serve" -o json >"$out/serve.json" 2>"$out/serve.log" &
+    --set "net.idle_timeout_ms=${IDLE_S}000" --set "tls.cert=$certs/server.pem" \
+    --set "tls.key=$certs/server.key" --set "tls.ca=$certs/ca.pem" --set "tls.crl=$certs/crl.pem" --report "$out/serve" -o json >"$out/serve.json" 2>"$out/serve.log" &
   server=$!
   local try
   for ((try = 0; try < READY_TRIES; try++)); do
@@ -161,12 +161,34 @@ cycle() {
 
 missed=0
 goal() { # WHAT TRUE-OR-FALSE FIGURES
-  if [[ $2 == true ]]; then
-    printf 'soak: ok      %s: %s\n' "$1" "$3"
-  else
-    printf 'soak: MISSED  %s: %s\n' "$1" "$3"
-    missed=1
-  fi
+  local verdict="ok    "
+  [[ $2 == true ]] || verdict=MISSED missed=1
+  printf 'soak: %s  %s: %s\n' "$verdict" "$1" "$3"
+  printf '| %s | %s | %s |\n' "$1" "$verdict" "$3" >>"$scratch/goals"
+}
+
+# The files that make a folder a result, beside raw/.
+write_result() {
+  printf 'scripts/soak.sh --duration-s %s --flood-rate %s # commit %s\n' "$duration_s" "$flood_rate" \
+    "$(git rev-parse --short HEAD)" >"$result/command.txt"
+  { printf '# Soak: summary\n\n| goal | | seen |\n|---|---|---|\n'; cat "$scratch/goals"; } >"$result/summary.md"
+  cat >"$result/README.md" <<TEXT
+# Soak: $duration_s seconds of everything at once
+
+**Question.** Does anything grow, leak or go astray when a twin meets mixed load, devices that come and go, floods and
+stalls, over and over?
+
+**Answer.** $([[ $missed -eq 0 ]] && echo "No: every goal was met." || echo "A goal was missed.") summary.md has each with what was seen.
+
+**Load.** A hundred devices of five sensors over fifty sessions: T1 at 20 Hz, T2 at 2 Hz and T3 at 0.2 Hz a sensor. Beside it, in
+cycles of $CYCLE_S s: a storm of 32 sessions that come and go, $flood_rate forged first packets a second, as much garbage, and a
+second in which every device stands still.
+
+**Read.** \`raw/samples.txt\` has a line a second: seconds, resident KiB, descriptors, sessions, what went on. \`raw/serve/\` is
+the twin's own report. Memory is judged by the most of the second eighth and the third beside the most of the last quarter.
+
+**Doubts.** Twin, devices and floods share two cores: latencies in the report are those of a crowded host and no goal here.
+TEXT
 }
 
 # Whether CONDITION, which awk evaluates, holds.
@@ -199,9 +221,11 @@ END
   goal "every record is accounted for" "$([[ $tiers =~ residual\ -?[1-9] ]] && echo false || echo true)" "$tiers"
 }
 
+certs=$scratch/certs
 pollux=target/$profile/pollux bench=target/$profile/bench quic="" http=""
-shown=(--ca "$out/certs/ca.pem" --cert "$out/certs/gateway-plant.pem" --key "$out/certs/gateway-plant.key")
+shown=(--ca "$certs/ca.pem" --cert "$certs/gateway-plant.pem" --key "$certs/gateway-plant.key")
 build
+[[ -z "$result" ]] || python3 scripts/describe-host.py >"$result/host.json"
 start_server
 descriptors_before=$(descriptors)
 "$pollux" simulate --addr "$quic" "${shown[@]}" --devices 100 --sessions 50 --rate-hz 20 \
@@ -228,4 +252,5 @@ wait "$server" || status=$?
 server=""
 goal "the twin ends in order" "$([[ $status -eq 0 ]] && echo true || echo false)" "exit $status"
 judge_account
+[[ -z "$result" ]] || write_result
 [[ $missed -eq 0 ]] || exit 3
