@@ -135,8 +135,8 @@ if [ ! -e "$prefix/etc/pollux/pollux.toml" ]; then
   "$bin/pollux" config init --config "$prefix/etc/pollux/pollux.toml" >/dev/null
 fi
 if [ ! -e "$prefix/etc/pollux/server.pem" ]; then
-  "$bin/pollux" certs init --dir "$prefix/etc/pollux" --name "$(hostname)" >/dev/null 2>&1
-  echo "certificates for development are in $prefix/etc/pollux; take ca.key off this machine" >&2
+  "$bin/pollux" certs init --dir "$prefix/etc/pollux" --name "$(hostname)" --gateway plant >/dev/null 2>&1
+  echo "certificates for development are in $prefix/etc/pollux, gateway-plant for the devices; take ca.key off this machine" >&2
 fi
 rm -rf "$incoming"
 TEXT

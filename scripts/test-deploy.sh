@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Deploys to an ssh server of its own on loopback, below a folder: install, upgrade, a broken binary, a wrong configuration,
-# roll-back; and lets systemd judge the unit.
+# roll-back, a device at what was deployed; and lets systemd judge the unit.
 # usage: scripts/test-deploy.sh [BINARY]   (default target/debug/pollux)
-# Exit codes: 0 passed, 1 failed. Needs sshd, systemd-analyze.
+# Exit codes: 0 passed, 1 failed. Needs sshd, systemd-analyze, python3.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -11,8 +11,9 @@ BINARY="${1:-target/debug/pollux}"
 readonly EXPOSURE_MAX_TENTHS=20
 
 work="$(mktemp -d)"
-sshd_pid=""
+sshd_pid="" serve_pid=""
 finish() {
+  [[ -z "$serve_pid" ]] || kill "$serve_pid" 2>/dev/null || true
   [[ -z "$sshd_pid" ]] || kill "$sshd_pid" 2>/dev/null || true
   rm -rf "$work"
 }
@@ -100,10 +101,42 @@ check_deployment() {
   holds "a second roll-back has nothing to put back" fails deploy --roll-back
 }
 
+# What the unit starts, on what was deployed, with the system calls that the unit leaves: a gateway's records are acknowledged.
+check_service() {
+  local etc="$work/root/etc/pollux" bin="$work/root/usr/local/bin" words=() command address surface="" try
+  local unit="$work/root/etc/systemd/system/pollux.service"
+  command="$(sed -e ':join' -e '/\\$/{N;s/\\\n//;b join' -e '}' "$unit" | sed -n 's/^ExecStart=pollux //p')"
+  command="${command//\/etc\/pollux/$etc}"
+  # shellcheck disable=SC2016 # systemd puts the folder in, here the test
+  read -ra words <<<"${command//'${CREDENTIALS_DIRECTORY}'/$etc}"
+  python3 scripts/unit-filter.py "$unit" "$bin/pollux" "${words[@]}" \
+    --set net.addr=127.0.0.1:0 --set http.addr=127.0.0.1:0 >"$work/serve.out" 2>"$work/serve.log" &
+  serve_pid=$!
+  for ((try = 0; try < 1200; try++)); do
+    surface="$(sed -n 's/^listening http //p' "$work/serve.log")"
+    [[ -z "$surface" ]] || break
+    sleep 0.05
+  done
+  address="$(sed -n 's/^listening quic //p' "$work/serve.log")"
+  [[ -n "$surface" ]] || { cat "$work/serve.log" >&2; fail "what was deployed does not listen"; }
+  "$bin/pollux" simulate --addr "$address" --ca "$etc/ca.pem" --server-name "$(hostname)" \
+    --cert "$etc/gateway-plant.pem" --key "$etc/gateway-plant.key" \
+    --devices 4 --rate-hz 0 --t2-rate-hz 20 --count 400 -o json >"$work/load.json" || fail "no device reaches what was deployed"
+  holds "every record that a device sends is acknowledged" \
+    python3 -c 'import json, sys; sys.exit(json.load(open(sys.argv[1]))["acknowledged"]["t2"] != 400)' "$work/load.json"
+  python3 -c 'import sys, urllib.request as web; print(web.urlopen(sys.argv[1]).read().decode())' \
+    "http://$surface/metrics" >"$work/metrics"
+  holds "the unit lets hot threads be confined, $(grep -m 1 degraded "$work/serve.log" || true)" \
+    grep -qx 'pollux_degraded{.*="confinement"} 0' "$work/metrics"
+  kill "$serve_pid"
+  holds "the service ends in order" wait "$serve_pid"
+  serve_pid=""
+}
+
 # systemd looks for the program that the unit starts; here it lies below the folder.
 check_unit() {
   local unit="$work/pollux.service" exposure said
-  sed "s|=/usr/local/bin/|=$work/root/usr/local/bin/|" "$work/root/etc/systemd/system/pollux.service" >"$unit"
+  sed "s|^ExecStart=pollux |ExecStart=$work/root/usr/local/bin/pollux |" "$work/root/etc/systemd/system/pollux.service" >"$unit"
   said="$(systemd-analyze verify --man=no "$unit" 2>&1 | grep -F pollux || true)"
   holds "systemd reads the unit without a complaint: $said" test -z "$said"
   exposure="$(systemd-analyze security --offline=true --no-pager "$unit" |
@@ -113,5 +146,6 @@ check_unit() {
 
 start_sshd
 check_deployment
+check_service
 check_unit
 printf 'deploy: %d passed, 0 failed\n' "$passed"

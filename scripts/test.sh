@@ -232,5 +232,5 @@ if [ "$fast" = yes ]; then
 else
   echo "not part of the gate: scripts/advisories.sh (known vulnerabilities; needs a git host), bench/peers/zenoh (400 crates),"
   echo "  the tests of bench/peers/transports, scripts/fuzz.sh twin (each builds the product once more),"
-  echo "  scripts/build-cm5.sh, scripts/test-cm5.sh and scripts/test-deploy.sh (AArch64, qemu, sshd)"
+  echo "  scripts/build-cm5.sh, test-cm5.sh, package-cm5.sh and test-deploy.sh (AArch64, qemu, buildah, sshd)"
 fi

@@ -98,7 +98,7 @@ fn every_command_of_the_deployment_is_one_that_the_binary_accepts() {
 #[test]
 fn the_unit_starts_what_the_binary_accepts() {
     let unit = read("deploy/pollux.service").replace("\\\n", " ");
-    let start = unit.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/local/bin/"));
+    let start = unit.lines().find_map(|line| line.strip_prefix("ExecStart="));
     assert_eq!(check("deploy/pollux.service", &[start.unwrap().to_owned()]), ["serve"]);
 }
 
