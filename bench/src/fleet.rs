@@ -213,6 +213,10 @@ impl Port for Fleet {
             SessionEvent::Closed { .. } if self.stop.is_draining() => {}
             SessionEvent::Closed { .. } | SessionEvent::Failed { .. } => {
                 self.outcome.sessions_lost += 1;
+                // The measured time begins when all are open, which is never.
+                if !self.window.is_set() {
+                    self.stop.drain();
+                }
             }
             SessionEvent::Hello { .. } => {}
         }

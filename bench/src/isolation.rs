@@ -15,8 +15,8 @@ use anyhow::Context;
 use clap::ValueEnum;
 use hdrhistogram::Histogram;
 use netloop::{
-    Clock, Engine, HandshakeLimits, Idle, IdleStrategy, Limit, Port, SessionLimits, Socket,
-    SocketOptions, Stop, Worker, WorkerConfig, WorkerStats, pin, rss_bytes, set_niceness,
+    AddressLimits, Clock, Engine, HandshakeLimits, Idle, IdleStrategy, Limit, Port, SessionLimits,
+    Socket, SocketOptions, Stop, Worker, WorkerConfig, WorkerStats, pin, rss_bytes, set_niceness,
     socket_drops, wait_until, wake_line,
 };
 
@@ -143,6 +143,11 @@ fn server_limits(args: &Args) -> SessionLimits {
     SessionLimits {
         sessions_max: 16_384,
         handshakes: HandshakeLimits { per_s: args.accept_rate, ..HandshakeLimits::default() },
+        // All of them come from one address, and at once.
+        address: AddressLimits {
+            handshakes_max: args.sessions as usize + args.callers,
+            ..AddressLimits::default()
+        },
         ..SessionLimits::default()
     }
 }
@@ -272,6 +277,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     let calm = fleet(&trust, remote, calm_plan(args), window.clone())?;
     while !window.is_set() {
+        anyhow::ensure!(!calm.thread.is_finished(), "a calm session could not be opened");
         wait_until(Clock::new().now().instant + SOON, Duration::ZERO);
     }
     if args.disturb != Disturbance::Idle {
