@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 CARGO_DENY=0.20.2
 CARGO_FUZZ=0.13.2
 # Long enough to pass over every branch of the decoders from the seeds; a longer run is scripts/fuzz.sh --seconds N.
-FUZZ_SECONDS=${FUZZ_SECONDS:-5}
+FUZZ_SECONDS=${FUZZ_SECONDS:-10}
 
 usage() {
   cat <<'END'
@@ -23,7 +23,7 @@ usage: scripts/test.sh [--fast] [--help]
 
 Missing tools are installed: rustfmt and clippy by rustup; shellcheck, a C++ compiler, Chromium, node and VictoriaMetrics
 by apt-get (as root or with sudo); cargo-deny and cargo-fuzz by cargo install; aioquic and schemathesis by pip and
-playwright-core by npm into target/. Environment: FUZZ_SECONDS for each fuzz target (5).
+playwright-core by npm into target/. Environment: FUZZ_SECONDS for each fuzz target (10).
 END
 }
 
@@ -207,7 +207,8 @@ deny() {
 step "tools of Rust" rust_tools
 step "format" format
 step "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
-step "build" build
+# The tests alone need less.
+[ "$fast" = yes ] || step "build" build
 step "tests" cargo test --workspace --locked
 if [ "$fast" = no ]; then
   step "benchmarks, each once" benchmarks
