@@ -5,9 +5,10 @@
 //! used. [`Replay`] runs them through a world and compares the digest of each.
 //!
 //! A file is a header and then segments, each with a number and a checksum; a segment is written in one piece, so a crash
-//! costs the last one at most. A file has a limit, and keeps either the beginning of the run, which can be replayed, or what
-//! came latest, which can be read ([`Keep`](crate::config::Keep)). Everything in a segment is cells of 64 bytes, little-endian: a mark, or the slot of a record
-//! as it lay in the ring. A tick is its events, its commands, its chunks of T2 and T1 in the order in which they were taken,
+//! costs the last one at most. A file has a limit, and keeps either the beginning of the run or what came latest
+//! ([`Keep`](crate::config::Keep)); in the latter there are states of the world, from which a replay can begin.
+//!
+//! Everything in a segment is cells of 64 bytes, little-endian: a mark, or the slot of a record as it lay in the ring. A tick is its events, its commands, its chunks of T2 and T1 in the order in which they were taken,
 //! and the mark that ends it. Chunks keep their boundaries, because records of one chunk find their rows together.
 //!
 //! A capture that cannot keep up sheds ticks and says where: the plant never waits for it. After such a gap a replay can no
@@ -15,15 +16,21 @@
 
 mod cell;
 mod file;
+mod follower;
+mod frames;
 mod lap;
 mod reader;
 mod replay;
+mod rounds;
+mod state;
 mod tap;
 mod writer;
 
 pub use cell::{Mark, MarkKind};
 pub use file::{CAPTURE_VERSION, Header, HeaderError, SEGMENT_CELLS_MAX, Segments};
-pub use reader::{Frame, ReadError, Reader, Step, Tail};
+pub use frames::{Frame, Step};
+pub use reader::{ReadError, Reader, Tail};
 pub use replay::{Difference, Replay, ReplayError};
+pub use state::State;
 pub use tap::{Tap, tap};
 pub use writer::{Ended, StartError, Writer, Written};

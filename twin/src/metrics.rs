@@ -342,6 +342,11 @@ const METRICS: &[Metric] = &[
         "What came for the capture after its file had ended, full or refused.",
         |from, to| to.count("", from.stats.capture.unwritten_cells.value() * CELL_BYTES),
     ),
+    counter(
+        "pollux_capture_states_total",
+        "States of the world that went into a capture that is written round.",
+        |from, to| to.count("", from.stats.capture.states.value()),
+    ),
     counter("pollux_turns_total", "Turns of the workers.", |from, to| {
         to.count("", from.worker.turns.value());
     }),

@@ -131,6 +131,8 @@ pub struct Capture {
     pub written_bytes: Counter,
     /// Cells of 64 bytes that came after the file had ended.
     pub unwritten_cells: Counter,
+    /// States of the world that were written into a file that is written round.
+    pub states: Counter,
 }
 
 /// The ledger of one tier, see [`TierLedger`].

@@ -130,6 +130,7 @@ fn replay(bytes: &[u8], options: WorldOptions, each_hash: bool) -> Result<Read, 
             }
             Step::Gap { cells, ticks } => read.gaps.push((cells, ticks)),
             Step::Lost { segments } => panic!("{segments} segments are lost"),
+            Step::State(_) => panic!("a file that keeps the beginning has no state"),
             Step::End { state_hash, ticks } => {
                 assert_eq!(state_hash == replay.world().state_hash(), read.gaps.is_empty());
                 read.end = Some((state_hash, ticks));
@@ -330,7 +331,7 @@ fn read_round(bytes: &[u8]) -> Round {
             }
             Step::Lost { segments } => lost += segments,
             Step::Gap { .. } => panic!("the ring had room"),
-            Step::End { .. } => {}
+            Step::State(_) | Step::End { .. } => {}
         }
     }
     Round { first_segment, bytes: reader.bytes(), ticks, lost, tail: reader.tail().unwrap() }

@@ -139,13 +139,14 @@ fn what_is_in_a_capture_is_told_and_its_records_are_csv() {
 }
 
 #[test]
-fn what_is_left_of_a_run_can_be_read_and_a_replay_of_it_is_refused() {
+fn what_is_left_of_a_run_can_be_read_and_is_replayed_from_its_first_state_on() {
     let folder = tempfile::tempdir().unwrap();
-    let path = capture_within(folder.path(), "", (Keep::Last, 40_000));
+    let path = capture_within(folder.path(), "", (Keep::Last, 60_000));
     let contents = json(&pollux(&["inspect", "-o", "json"], &path));
     assert!(contents["first_segment"].as_u64().unwrap() > 0, "{contents:#}");
     assert_eq!((&contents["tail"], &contents["segments_lost"]), (&"whole".into(), &0.into()));
-    assert_eq!(contents["crossings"], serde_json::json!({}), "nobody knows them");
+    assert_eq!(contents["crossings"], whole_contents()["crossings"], "those of the whole run");
+    assert!(contents["states"].as_u64().unwrap() > 0, "{contents:#}");
     let (first, last) = (&contents["ticks"][0], &contents["ticks"][1]);
     assert_eq!(last, TICKS - 1);
     let first = first.as_u64().unwrap();
@@ -162,12 +163,38 @@ fn what_is_left_of_a_run_can_be_read_and_a_replay_of_it_is_refused() {
     let expected: Vec<&str> =
         whole.lines().take(1).chain(whole.lines().skip(1 + skipped)).collect();
     assert_eq!(csv.lines().collect::<Vec<_>>(), expected);
-    let refused = pollux(&["replay", "--check"], &path);
-    assert_eq!(refused.status.code(), Some(1));
-    let told = String::from_utf8_lossy(&refused.stderr);
-    assert!(told.contains("it cannot be replayed; `pollux inspect` shows what is there"), "{told}");
+    let output = pollux(&["replay", "--check", "-o", "json"], &path);
+    let outcome = json(&output);
+    assert_eq!((output.status.code(), &outcome["exact"]), (Some(0), &true.into()), "{outcome:#}");
+    let state_tick = outcome["state_tick"].as_u64().unwrap();
+    assert_eq!(contents["state_tick"], state_tick);
+    assert_eq!(outcome["skipped_ticks"], state_tick + 1 - first);
+    assert_eq!(outcome["ticks"], TICKS - 1 - state_tick);
+    let told = text(&pollux(&["replay"], &path));
+    assert!(told.contains(&format!("began with the state after tick {state_tick}")), "{told}");
     // A file that has room for all of it is replayed as any other.
     let roomy = tempfile::tempdir().unwrap();
     let path = capture_within(roomy.path(), "", (Keep::Last, u64::MAX));
     assert_eq!(pollux(&["replay", "--check"], &path).status.code(), Some(0));
+}
+
+/// What is in the capture of the whole run.
+fn whole_contents() -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    json(&pollux(&["inspect", "-o", "json"], &capture(folder.path(), "")))
+}
+
+#[test]
+fn what_is_left_of_a_run_without_a_state_can_be_read_and_is_not_replayed() {
+    let folder = tempfile::tempdir().unwrap();
+    // Its replay would not come to the same end from the crossing on, so that no state goes in any more.
+    let other = "[thresholds.temperature]\nhigh = 1e9\n";
+    let path = capture_within(folder.path(), other, (Keep::Last, 40_000));
+    let contents = json(&pollux(&["inspect", "-o", "json"], &path));
+    assert_eq!((&contents["states"], &contents["state_tick"]), (&0.into(), &Value::Null));
+    assert_eq!(contents["crossings"], serde_json::json!({}), "nobody knows them");
+    let refused = pollux(&["replay", "--check"], &path);
+    assert_eq!(refused.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert!(told.contains("it cannot be replayed; `pollux inspect` shows what is there"), "{told}");
 }

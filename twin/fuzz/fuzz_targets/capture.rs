@@ -2,11 +2,13 @@
 #![no_main]
 
 use std::io::Cursor;
+use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
 use netloop::Slot;
-use twin::capture::{Header, Reader, Segments, Step};
-use twin::config::Keep;
+use twin::capture::{Header, Reader, Replay, Segments, Step};
+use twin::config::{Effective, Keep};
+use twin::world::WorldOptions;
 use wire::Tier;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -26,14 +28,28 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
+/// A world that is made in no time.
+fn small() -> WorldOptions {
+    let config = Effective::load_text(Path::new("fuzz"), "");
+    let options = WorldOptions::new(config.expect("defaults are good").config(), [1, 2]);
+    WorldOptions { entities_max: 64, sessions_max: 8, ..options }
+}
+
 fn read(bytes: &[u8]) {
     let Ok(mut reader) = Reader::open(Cursor::new(bytes)) else { return };
     let mut cells = 0;
     while let Ok(Some(step)) = reader.next_step() {
         cells += 1;
-        if let Step::Tick(frame) = step {
-            let chunks = Tier::ALL.into_iter().flat_map(|tier| frame.chunks(tier));
-            cells += chunks.map(<[_]>::len).sum::<usize>() + frame.events.len();
+        match step {
+            Step::Tick(frame) => {
+                let chunks = Tier::ALL.into_iter().flat_map(|tier| frame.chunks(tier));
+                cells += chunks.map(<[_]>::len).sum::<usize>() + frame.events.len();
+            }
+            Step::State(state) => {
+                // A state is good or refused; it is none of the world's business which.
+                drop(Replay::with_options(small()).restore(&state));
+            }
+            Step::Gap { .. } | Step::Lost { .. } | Step::End { .. } => {}
         }
     }
     assert!(cells * 64 <= bytes.len(), "{cells} cells out of {} bytes", bytes.len());

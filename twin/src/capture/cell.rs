@@ -31,11 +31,22 @@ pub enum MarkKind {
     Stop = 7,
     /// The end of the run: the hash of the world, and the ticks that were captured.
     End = 5,
+    /// The state of the world, in the `count` cells that follow: its form, the tick after which it held, and the bytes of
+    /// its parts.
+    State = 8,
 }
 
 impl MarkKind {
-    const ALL: [Self; 7] =
-        [Self::Chunk, Self::Event, Self::Tick, Self::Gap, Self::End, Self::Order, Self::Stop];
+    const ALL: [Self; 8] = [
+        Self::Chunk,
+        Self::Event,
+        Self::Tick,
+        Self::Gap,
+        Self::End,
+        Self::Order,
+        Self::Stop,
+        Self::State,
+    ];
 }
 
 /// A cell that says what the cells around it are.
@@ -67,10 +78,10 @@ impl Mark {
         MarkKind::ALL.into_iter().find(|kind| *kind as u8 == self.kind && self.zero == [0; 2])
     }
 
-    /// Whether a tick begins behind it: with its own end, or with that of what is missing.
+    /// Whether a tick begins behind it: behind the end of one, what is missing, or a state.
     #[must_use]
     pub fn ends_tick(&self) -> bool {
-        matches!(self.kind(), Some(MarkKind::Tick | MarkKind::Gap))
+        matches!(self.kind(), Some(MarkKind::Tick | MarkKind::Gap | MarkKind::State))
     }
 
     /// As a cell.

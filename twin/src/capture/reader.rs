@@ -5,21 +5,15 @@
 //! and [`Step::Lost`] says so. Cells that are whole and make no sense are an error, since no build has written them.
 
 use std::io::{self, Seek, SeekFrom};
-use std::ops::Range;
 
 use bytemuck::Zeroable;
-use netloop::{SessionEvent, Slot};
+use netloop::Slot;
 use thiserror::Error;
-use wire::Tier;
 
-use super::cell::{Mark, MarkKind, decode_event, decode_order};
 use super::file::{Header, HeaderError, PAGE_BYTES, SegmentHeader};
+use super::frames::{Frames, Step, Whole};
 use super::lap::{Place, places};
 use crate::config::Keep;
-use crate::order::{Order, StopWord};
-
-/// Cells of one tick at most; more than any budget lets a tick take.
-const TICK_CELLS_MAX: usize = 1 << 26;
 
 /// Why reading stops.
 #[derive(Debug, Error)]
@@ -49,70 +43,6 @@ pub enum Tail {
         /// Bytes behind the last whole segment.
         bytes: u64,
     },
-}
-
-/// One tick as it was captured.
-#[derive(Debug)]
-pub struct Frame<'a> {
-    /// Its number.
-    pub tick: u64,
-    /// When it began, in unix nanoseconds.
-    pub began_ns: u64,
-    /// Digest of the world after it.
-    pub digest: u64,
-    /// Commands that its rules had room for.
-    pub room: usize,
-    /// Steps of sessions, in order.
-    pub events: &'a [SessionEvent],
-    /// Orders of operators, and whether a full ring refused them.
-    pub orders: &'a [(Order, bool)],
-    /// A change of the stop of the plant: the word, and when it was asked for.
-    pub stop: Option<(StopWord, u64)>,
-    cells: &'a [Slot],
-    chunks: &'a [(Tier, Range<usize>)],
-}
-
-impl Frame<'_> {
-    /// The chunks of a tier, in the order in which the tick took them.
-    pub fn chunks(&self, tier: Tier) -> impl Iterator<Item = &[Slot]> {
-        let chunks = self.chunks.iter().filter(move |(of, _)| *of == tier);
-        chunks.map(|(_, range)| &self.cells[range.clone()])
-    }
-}
-
-/// What comes next.
-#[derive(Debug)]
-pub enum Step<'a> {
-    /// A tick.
-    Tick(Frame<'a>),
-    /// Something is missing here.
-    Gap {
-        /// Cells that were shed.
-        cells: u64,
-        /// Ticks that were shed.
-        ticks: u64,
-    },
-    /// Segments cannot be read here: the ticks that lay in them, or reached into them, are lost.
-    Lost {
-        /// Segments.
-        segments: u64,
-    },
-    /// The orderly end.
-    End {
-        /// Hash of the world after the last tick.
-        state_hash: u64,
-        /// Ticks that were captured.
-        ticks: u64,
-    },
-}
-
-/// What a mark amounted to.
-enum Read {
-    More,
-    Tick([u64; 7]),
-    Gap(u64, u64),
-    Lost(u64),
-    End(u64, u64),
 }
 
 /// What came with a look for the next segment.
@@ -145,15 +75,7 @@ pub struct Reader<R> {
     /// No tick has begun behind what is missing.
     adrift: bool,
     tail: Option<Tail>,
-    cells: Vec<Slot>,
-    /// Cells before it belong to ticks that were given out.
-    done: usize,
-    /// The mark that is read next.
-    at: usize,
-    events: Vec<SessionEvent>,
-    orders: Vec<(Order, bool)>,
-    stop: Option<(StopWord, u64)>,
-    chunks: Vec<(Tier, Range<usize>)>,
+    frames: Frames,
 }
 
 impl<R: io::Read + Seek> Reader<R> {
@@ -176,13 +98,7 @@ impl<R: io::Read + Seek> Reader<R> {
             places,
             adrift: keeps_last,
             tail: None,
-            cells: Vec::new(),
-            done: 0,
-            at: 0,
-            events: Vec::new(),
-            orders: Vec::new(),
-            stop: None,
-            chunks: Vec::new(),
+            frames: Frames::default(),
         };
         reader.find_first()?;
         Ok(reader)
@@ -224,104 +140,28 @@ impl<R: io::Read + Seek> Reader<R> {
     /// # Errors
     /// The system, or cells that make no sense.
     pub fn next_step(&mut self) -> Result<Option<Step<'_>>, ReadError> {
-        self.forget();
-        let read = loop {
-            if self.at == self.cells.len() || !self.is_mark_whole()? {
-                match self.read_segment()? {
-                    Next::Cells => continue,
-                    Next::CellsBehind(segments) => break Read::Lost(segments),
-                    Next::End => return Ok(None),
-                }
+        let whole = loop {
+            if let Some(whole) = self.frames.read().map_err(|what| self.form(what))? {
+                break whole;
             }
-            match self.read_mark()? {
-                Read::More => {}
-                read => break read,
+            match self.read_segment()? {
+                Next::Cells => {}
+                Next::CellsBehind(segments) => return Ok(Some(Step::Lost { segments })),
+                Next::End => return Ok(None),
             }
         };
-        self.done = self.at;
-        Ok(Some(match read {
-            Read::Tick([tick, began_ns, digest, room, ..]) => Step::Tick(Frame {
-                tick,
-                began_ns,
-                digest,
-                room: usize::try_from(room).unwrap_or(usize::MAX),
-                events: &self.events,
-                orders: &self.orders,
-                stop: self.stop,
-                cells: &self.cells,
-                chunks: &self.chunks,
-            }),
-            Read::Gap(cells, ticks) => Step::Gap { cells, ticks },
-            Read::Lost(segments) => Step::Lost { segments },
-            Read::End(state_hash, ticks) => {
-                self.tail = Some(Tail::Whole);
-                Step::End { state_hash, ticks }
-            }
-            Read::More => unreachable!("the loop ends with another"),
-        }))
-    }
-
-    /// Forgets the tick that was given out last.
-    fn forget(&mut self) {
-        if self.done == self.at {
-            self.events.clear();
-            self.orders.clear();
-            self.stop = None;
-            self.chunks.clear();
+        if matches!(whole, Whole::End(..)) {
+            self.tail = Some(Tail::Whole);
         }
-        if self.done == self.cells.len() {
-            self.cells.clear();
-            (self.at, self.done) = (0, 0);
-        }
-    }
-
-    /// Whether all cells are there that belong to the mark.
-    fn is_mark_whole(&self) -> Result<bool, ReadError> {
-        let mark = Mark::of(&self.cells[self.at]);
-        let end = self.at + 1 + mark.count as usize;
-        if end - self.done > TICK_CELLS_MAX {
-            return Err(self.form("a tick beyond every budget"));
-        }
-        Ok(end <= self.cells.len())
-    }
-
-    fn read_mark(&mut self) -> Result<Read, ReadError> {
-        let mark = *Mark::of(&self.cells[self.at]);
-        let cells = self.at + 1..self.at + 1 + mark.count as usize;
-        let Some(kind) = mark.kind() else { return Err(self.form("an unknown mark")) };
-        match kind {
-            MarkKind::Chunk => {
-                let tier = mark.tier().ok_or_else(|| self.form("a chunk of no tier"))?;
-                self.chunks.push((tier, cells.clone()));
-            }
-            MarkKind::Event => {
-                let event = decode_event(&mark, &self.cells[cells.clone()]);
-                self.events.push(event.ok_or_else(|| self.form("an unknown event"))?);
-            }
-            _ if mark.count != 0 => {
-                return Err(self.form("a mark with cells that it does not have"));
-            }
-            MarkKind::Order => {
-                let order = decode_order(&mark).ok_or_else(|| self.form("an unknown order"))?;
-                self.orders.push(order);
-            }
-            MarkKind::Stop => self.stop = Some((StopWord(mark.words[0]), mark.words[1])),
-            MarkKind::Tick | MarkKind::Gap | MarkKind::End => {}
-        }
-        self.at = cells.end;
-        Ok(match kind {
-            MarkKind::Chunk | MarkKind::Event | MarkKind::Order | MarkKind::Stop => Read::More,
-            MarkKind::Tick => Read::Tick(mark.words),
-            MarkKind::Gap => Read::Gap(mark.words[0], mark.words[1]),
-            MarkKind::End => Read::End(mark.words[0], mark.words[1]),
-        })
+        let step = self.frames.step(&whole).map_err(|what| self.form(what))?;
+        Ok(Some(step))
     }
 
     /// Of a file that is written round, the first segment that is whole: from there on it is read.
     fn find_first(&mut self) -> io::Result<()> {
         while let Some(&place) = self.places.as_ref().and_then(|places| places.last()) {
             let found = self.read_place(place)?;
-            self.cells.clear();
+            self.frames = Frames::default();
             if let Found::Whole(_) = found {
                 self.first_segment = place.number;
                 self.number = place.number;
@@ -341,11 +181,10 @@ impl<R: io::Read + Seek> Reader<R> {
         if self.tail.is_some() {
             return Ok(Next::End);
         }
-        self.drop_done();
+        let start = self.frames.room().len();
         if self.places.is_some() {
-            return Ok(self.read_round()?);
+            return Ok(self.read_round(start)?);
         }
-        let start = self.cells.len();
         match self.read_cells()? {
             Found::Whole(header) if header.number == self.number => {
                 self.take(&header);
@@ -355,21 +194,19 @@ impl<R: io::Read + Seek> Reader<R> {
             Found::Whole(header) => self.tear(header.bytes())?,
             Found::Torn(bytes) => self.tear(bytes)?,
         }
-        self.cells.truncate(start);
+        self.frames.room().truncate(start);
         Ok(Next::End)
     }
 
     /// The same in a file that is written round.
-    fn read_round(&mut self) -> io::Result<Next> {
-        let start = self.cells.len();
+    fn read_round(&mut self, start: usize) -> io::Result<Next> {
         while let Some(place) = self.places.as_mut().and_then(Vec::pop) {
             match self.read_place(place)? {
                 Found::Whole(header) if header.number >= self.number => {
                     let lost = header.number - self.number;
                     if lost > 0 || self.adrift {
                         // What lies before belongs to a tick whose other cells are not there.
-                        self.cells.drain(..start);
-                        self.at = header.begins;
+                        self.frames.begin_at(start + header.begins);
                         self.adrift = header.begins == header.cells;
                     }
                     self.take(&header);
@@ -381,7 +218,7 @@ impl<R: io::Read + Seek> Reader<R> {
                 // The next one tells by its number that this one is missing.
                 _ => {}
             }
-            self.cells.truncate(start);
+            self.frames.room().truncate(start);
         }
         self.tail.get_or_insert(Tail::Open);
         Ok(Next::End)
@@ -399,16 +236,6 @@ impl<R: io::Read + Seek> Reader<R> {
         self.bytes += header.bytes();
     }
 
-    /// Forgets the cells of ticks that were given out.
-    fn drop_done(&mut self) {
-        self.cells.drain(..self.done);
-        self.at -= self.done;
-        for (_, range) in &mut self.chunks {
-            *range = range.start - self.done..range.end - self.done;
-        }
-        self.done = 0;
-    }
-
     /// Reads the segment that begins here, its cells behind those that are there.
     fn read_cells(&mut self) -> io::Result<Found> {
         let mut bytes = [0; size_of::<Slot>()];
@@ -418,12 +245,13 @@ impl<R: io::Read + Seek> Reader<R> {
         }
         let header = SegmentHeader::decode(&bytes).filter(|_| got == bytes.len());
         let Some(header) = header else { return Ok(Found::Torn(got as u64)) };
-        let start = self.cells.len();
-        self.cells.resize(start + header.cells, Slot::zeroed());
-        let to = bytemuck::cast_slice_mut(&mut self.cells[start..]);
+        let cells = self.frames.room();
+        let start = cells.len();
+        cells.resize(start + header.cells, Slot::zeroed());
+        let to = bytemuck::cast_slice_mut(&mut cells[start..]);
         let got = got + read_up_to(&mut self.from, to)?;
         let whole = got == bytes.len() + header.cells * size_of::<Slot>();
-        if !whole || !header.holds(&self.cells[start..]) {
+        if !whole || !header.holds(&self.frames.room()[start..]) {
             return Ok(Found::Torn(got as u64));
         }
         // A file that was cut in the zeros behind the cells has lost nothing.

@@ -13,10 +13,11 @@ use thiserror::Error;
 use crate::config::{Effective, Rejected};
 use crate::interval::{IntervalConsumer, IntervalProducer, exchange};
 use crate::stats::TwinStats;
-use crate::world::{Lanes, World, WorldOptions};
+use crate::world::{Lanes, SavedError, World, WorldOptions};
 
 use super::file::Header;
-use super::reader::Frame;
+use super::frames::Frame;
+use super::state::State;
 
 /// Why a capture cannot be replayed here.
 #[derive(Debug, Error)]
@@ -80,6 +81,15 @@ impl Replay {
             ticks: 0,
             difference: None,
         }
+    }
+
+    /// Begins with a state of the world instead of its beginning. Asked for before the first tick; after an error the replay is
+    /// of no use.
+    ///
+    /// # Errors
+    /// The state is none of a world of these options.
+    pub fn restore(&mut self, state: &State<'_>) -> Result<(), SavedError> {
+        self.world.restore(&state.saved)
     }
 
     /// Runs one tick. Gives the difference when it is the first tick that differs.

@@ -18,6 +18,8 @@ use netloop::{Clock, Consumer, Slot, Stop, wait_until};
 use thiserror::Error;
 
 use super::file::{Header, PAGE_BYTES, SEGMENT_CELLS_MAX, SegmentHeader, Segments};
+use super::follower::Follower;
+use super::rounds::Rounds;
 use crate::config::Keep;
 use crate::stats::TwinStats;
 
@@ -33,6 +35,8 @@ const SILENT_PERIODS: u32 = 500;
 
 /// A file that is written round has room for so many segments at least: one that is cut costs no more than that part of it.
 const LAP_SEGMENTS_MIN: u64 = 8;
+/// A state is written after each such part of a lap, and takes no more than that.
+const LAP_STATES: u64 = 4;
 /// A disk that is full at less leaves nothing that is worth going round in.
 const LAP_BYTES_MIN: u64 = 16 * PAGE_BYTES as u64;
 
@@ -88,9 +92,14 @@ impl Writer {
     ) -> Result<Self, StartError> {
         let refused = |reason| StartError { path: path.to_owned(), reason };
         let output = Output::create(path, header, bytes_max, stats).map_err(refused)?;
+        let follower = match header.keep {
+            Keep::First => None,
+            Keep::Last => Some(Follower::new(header).map_err(io::Error::other).map_err(refused)?),
+        };
+        let rounds = follower.map(Rounds::new);
         let stop = Stop::new();
         let until = stop.clone();
-        let run = move || run(ring, output, &until);
+        let run = move || run(ring, output, rounds, &until);
         let thread = std::thread::Builder::new().name("capture".to_owned()).spawn(run);
         Ok(Self { stop, thread: thread.map_err(refused)? })
     }
@@ -106,7 +115,12 @@ impl Writer {
     }
 }
 
-fn run(mut ring: Consumer<Slot>, mut output: Output, stop: &Stop) -> Written {
+fn run(
+    mut ring: Consumer<Slot>,
+    mut output: Output,
+    mut rounds: Option<Rounds>,
+    stop: &Stop,
+) -> Written {
     let clock = Clock::new();
     let mut waited = 0;
     loop {
@@ -118,7 +132,11 @@ fn run(mut ring: Consumer<Slot>, mut output: Output, stop: &Stop) -> Written {
             loop {
                 let cells_max = output.cells_max();
                 let whole = if ending { 1 } else { cells_max };
-                if ring.pop_chunk(cells_max, |front, back| output.push(front, back)) < whole {
+                let taken = match &mut rounds {
+                    None => ring.pop_chunk(cells_max, |front, back| output.push(front, back)),
+                    Some(rounds) => rounds.pop(&mut ring, &mut output),
+                };
+                if taken < whole {
                     break;
                 }
             }
@@ -132,7 +150,7 @@ fn run(mut ring: Consumer<Slot>, mut output: Output, stop: &Stop) -> Written {
 }
 
 /// The file as far as it is written.
-struct Output {
+pub(super) struct Output {
     file: File,
     /// The same file past the page cache, where that is possible.
     direct: Option<File>,
@@ -146,6 +164,8 @@ struct Output {
     bytes_max: u64,
     written: Written,
     stats: Arc<TwinStats>,
+    /// What was written since the last state of the world.
+    stateless_bytes: u64,
     /// Ticks shed before the last word about it, and the periods that it is silent for.
     shed_said: u64,
     silent: u32,
@@ -174,24 +194,56 @@ impl Output {
             bytes_max,
             written,
             stats,
+            stateless_bytes: 0,
             shed_said: 0,
             silent: 0,
         })
     }
 
     /// Cells of the next segment at most.
-    fn cells_max(&self) -> usize {
+    pub(super) fn cells_max(&self) -> usize {
         if self.keep == Keep::First {
             return SEGMENT_CELLS_MAX;
         }
-        let part = self.bytes_max.saturating_sub(self.first_at) / LAP_SEGMENTS_MIN;
+        let part = self.lap_bytes() / LAP_SEGMENTS_MIN;
         let pages = usize::try_from(part).unwrap_or(usize::MAX) / PAGE_BYTES;
         (pages.max(1).saturating_mul(PAGE_CELLS) - 1).min(SEGMENT_CELLS_MAX)
     }
 
-    fn push(&mut self, front: &[Slot], back: &[Slot]) {
+    /// Bytes of segments that the file has room for.
+    const fn lap_bytes(&self) -> u64 {
+        self.bytes_max.saturating_sub(self.first_at)
+    }
+
+    /// Whether the file takes anything more.
+    pub(super) fn has_ended(&self) -> bool {
+        self.written.ended >= Ended::Full
+    }
+
+    /// Bytes that a state may have: with one in each half of a lap, there is always a whole one in the file.
+    pub(super) const fn state_bytes_max(&self) -> u64 {
+        self.lap_bytes() / LAP_STATES
+    }
+
+    /// Whether it is time for the next state.
+    pub(super) const fn wants_state(&self) -> bool {
+        self.stateless_bytes >= self.lap_bytes() / LAP_STATES
+    }
+
+    /// Notes that a state was written.
+    pub(super) fn note_state(&mut self) {
+        self.stateless_bytes = 0;
+        self.stats.capture.states.add(1);
+    }
+
+    /// Where the file is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn push(&mut self, front: &[Slot], back: &[Slot]) {
         let cells = (front.len() + back.len()) as u64;
-        if self.written.ended >= Ended::Full {
+        if self.has_ended() {
             return self.stats.capture.unwritten_cells.add(cells);
         }
         let header = self.segments.next(front, back);
@@ -200,6 +252,7 @@ impl Output {
                 self.at += header.bytes();
                 self.written.bytes = self.written.bytes.max(self.at);
                 self.written.segments += 1;
+                self.stateless_bytes += header.bytes();
                 self.stats.capture.written_bytes.set(self.written.bytes);
             }
             Ok(false) => {

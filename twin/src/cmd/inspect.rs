@@ -32,8 +32,12 @@ pub struct Contents {
     pub ticks_shed: u64,
     /// Places at which something is missing.
     pub gaps: u64,
-    /// Number of the first segment in the file: when it is not 0, what came before is gone, and crossings are not known.
+    /// Number of the first segment in the file: when it is not 0, what came before is gone.
     pub first_segment: u64,
+    /// States of the world.
+    pub states: u64,
+    /// The tick behind which a replay of a file without its beginning begins; crossings are not known without one.
+    pub state_tick: Option<u64>,
     /// Segments that cannot be read, with the ticks that lay in them.
     pub segments_lost: u64,
     /// Ticks that never ran: numbers that were skipped.
@@ -54,7 +58,7 @@ pub struct Contents {
     pub commands: u64,
     /// Ends of commands of the twin.
     pub command_ends: u64,
-    /// Thresholds crossed, by sensor type: upwards, downwards.
+    /// Thresholds crossed since the run began, by sensor type: upwards, downwards.
     pub crossings: BTreeMap<&'static str, [u64; 2]>,
     /// How the file ends: whole, open or torn.
     pub tail: &'static str,
@@ -90,9 +94,16 @@ fn contents(args: &InspectArgs) -> anyhow::Result<Contents> {
         match step {
             Step::Tick(frame) => {
                 seen.add(&frame);
-                // Crossings are those of a world, and that of a file without its beginning is not known.
-                if first_segment == 0 {
+                // Crossings are those of a world, and that of a file without its beginning is known from its first state on.
+                if first_segment == 0 || seen.state_tick.is_some() {
                     replay.apply(&frame);
+                }
+            }
+            Step::State(state) => {
+                seen.states += 1;
+                if first_segment > 0 && seen.state_tick.is_none() {
+                    replay.restore(&state)?;
+                    seen.state_tick = Some(state.tick);
                 }
             }
             Step::Lost { segments } => {
@@ -120,6 +131,8 @@ struct Seen {
     gaps: u64,
     ticks_shed: u64,
     first_segment: u64,
+    states: u64,
+    state_tick: Option<u64>,
     segments_lost: u64,
     /// Segments are missing before the next tick.
     adrift: bool,
@@ -185,6 +198,8 @@ impl Seen {
             ticks_shed: self.ticks_shed,
             gaps: self.gaps,
             first_segment: self.first_segment,
+            states: self.states,
+            state_tick: self.state_tick,
             segments_lost: self.segments_lost,
             ticks_missed: self.missed.saturating_sub(self.ticks_shed),
             records: Tier::ALL.iter().map(|tier| tier.name()).zip(self.records).collect(),
@@ -232,11 +247,15 @@ impl fmt::Display for Contents {
         }
         let (segments, bytes) = self.segments;
         if self.first_segment > 0 {
-            writeln!(
+            write!(
                 f,
-                "the beginning is gone: the first segment is number {}, so crossings are not known and nothing can be replayed",
-                self.first_segment,
+                "the beginning is gone: the first segment is number {}; ",
+                self.first_segment
             )?;
+            match self.state_tick {
+                Some(tick) => writeln!(f, "a replay begins behind tick {tick}")?,
+                None => writeln!(f, "crossings are not known, and nothing can be replayed")?,
+            }
         }
         if self.segments_lost > 0 {
             writeln!(f, "{} segments are damaged and left out", self.segments_lost)?;

@@ -1,6 +1,7 @@
 //! `pollux replay`: the world of a capture again, tick by tick, as fast as it goes or in the time of the run.
 
 use std::fs::File;
+use std::io::{Read, Seek};
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,6 +17,10 @@ use crate::capture::{Difference, Reader, Replay, Step, Tail};
 /// What a replay came to.
 #[derive(Debug, Default, Serialize)]
 pub struct Outcome {
+    /// The tick after which the state held that the replay began with; none where the file begins with the run.
+    pub state_tick: Option<u64>,
+    /// Ticks in the file before that state, which were passed over.
+    pub skipped_ticks: u64,
     /// Ticks that were replayed.
     pub ticks: u64,
     /// The last of them.
@@ -70,14 +75,9 @@ pub fn open(path: &Path) -> anyhow::Result<Reader<File>> {
 
 fn replay(args: &ReplayArgs) -> anyhow::Result<Outcome> {
     let mut reader = open(&args.file)?;
-    let first = reader.first_segment();
-    anyhow::ensure!(
-        first == 0,
-        "{}: the capture begins with segment {first}: what came before is no more in the file, and nobody knows the world that it made, so it cannot be replayed; `pollux inspect` shows what is there",
-        args.file.display()
-    );
-    let mut replay = Replay::new(reader.header())?;
     let mut outcome = Outcome::default();
+    let mut replay =
+        begin(&mut reader, &mut outcome).with_context(|| args.file.display().to_string())?;
     let clock = Clock::new();
     let mut pace = Pacer { speed: args.speed, began: clock.now(), first_ns: None };
     let mut cut = false;
@@ -98,6 +98,7 @@ fn replay(args: &ReplayArgs) -> anyhow::Result<Outcome> {
             }
             Step::Gap { ticks, .. } => outcome.shed_ticks += ticks.max(1),
             Step::Lost { segments } => outcome.lost_segments += segments,
+            Step::State(_) => {}
             Step::End { state_hash, .. } => {
                 outcome.same_end = Some(replay.world().state_hash() == state_hash);
             }
@@ -110,6 +111,29 @@ fn replay(args: &ReplayArgs) -> anyhow::Result<Outcome> {
     let whole = outcome.shed_ticks == 0 && outcome.lost_segments == 0;
     outcome.exact = ended && whole && outcome.first_difference.is_none();
     Ok(outcome)
+}
+
+/// The world that the file begins with: an empty one, or where its beginning is gone, that of the first state in it.
+fn begin<R: Read + Seek>(reader: &mut Reader<R>, outcome: &mut Outcome) -> anyhow::Result<Replay> {
+    let mut replay = Replay::new(reader.header())?;
+    let first = reader.first_segment();
+    if first == 0 {
+        return Ok(replay);
+    }
+    while let Some(step) = reader.next_step()? {
+        match step {
+            Step::State(state) => {
+                replay.restore(&state)?;
+                outcome.state_tick = Some(state.tick);
+                return Ok(replay);
+            }
+            Step::Tick(_) => outcome.skipped_ticks += 1,
+            Step::Gap { .. } | Step::Lost { .. } | Step::End { .. } => {}
+        }
+    }
+    anyhow::bail!(
+        "the capture begins with segment {first}, and no state of the world is in it, so it cannot be replayed; `pollux inspect` shows what is there"
+    )
 }
 
 fn finish(outcome: &mut Outcome, replay: &Replay, elapsed: Duration) {
@@ -168,6 +192,12 @@ fn print(outcome: &Outcome, args: &ReplayArgs) -> anyhow::Result<()> {
         outcome.elapsed_s,
         outcome.records_per_s / 1e6,
     );
+    if let Some(tick) = outcome.state_tick {
+        let skipped = outcome.skipped_ticks;
+        println!(
+            "began with the state after tick {tick}; {skipped} ticks before it are in the file"
+        );
+    }
     println!("world {} after tick {}", outcome.state_hash, outcome.last_tick.unwrap_or(0));
     match outcome.first_difference {
         Some(tick) => println!("DIFFERS: tick {tick} is the first whose world is another one"),

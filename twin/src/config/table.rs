@@ -584,7 +584,7 @@ const CAPTURE: &[Key] = &[
         "capture.keep",
         "first",
         Kind::Choice { of: KEEP_NAMES, set: |c, v| c.capture.keep = Keep::ALL[v] },
-        "What the file keeps when the run is longer. first: the beginning, which can be replayed; then the capture ends, and that is said. last: what came latest, in a file that is written round. Once its beginning is gone, `pollux inspect` shows what is there and prints its records, and nothing can be replayed: no state of the world is in the file.",
+        "What the file keeps when the run is longer. first: the beginning, which can be replayed; then the capture ends, and that is said. last: what came latest, in a file that is written round. States of the world go into it, four in a lap, so that it can be replayed from the first of them on. A second world on the capture's own thread makes them: it costs the memory of the world once more.",
     ),
     key(
         "capture.ring",

@@ -23,6 +23,7 @@
 //! slightly different moments, and the residual is off by what moved in between; at rest it is 0, or there is a bug.
 
 use netloop::TierTally;
+use serde::{Deserialize, Serialize};
 use wire::Tier;
 
 use crate::stats::TierTotals;
@@ -49,7 +50,7 @@ impl Reason {
 }
 
 /// What became of the records that the world took from one ring.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcomes {
     /// Folded into a row; on T3: answered.
     pub applied: u64,

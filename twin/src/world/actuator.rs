@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use netloop::slot;
 use netloop::{Outbound, SessionId, Slot};
+use serde::{Deserialize, Serialize};
 use wire::{Command, Operation, Reading, Record, SensorType, Status};
 
 use super::component::{ActuatorState, ActuatorStatus, SensorKey};
@@ -47,7 +48,7 @@ struct Pending {
 }
 
 /// How commands to devices ended, in commands.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandEnds {
     /// Acknowledged with status 0.
     pub acknowledged: u64,
@@ -59,6 +60,14 @@ pub struct CommandEnds {
     pub expired: u64,
     /// The device had no session that answers commands.
     pub unreachable: u64,
+}
+
+/// The commands on their way, saved: of each its deadline, its row as bits, and its tag.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SavedActuators {
+    pending: Vec<(u64, u32, u32)>,
+    next_tag: u32,
+    ends: CommandEnds,
 }
 
 /// The commands on their way.
@@ -191,6 +200,26 @@ impl Actuators {
     /// Notes that a command had nowhere to go.
     pub fn count_unreachable(&mut self) {
         self.ends.unreachable += 1;
+    }
+
+    pub(super) fn save(&self) -> SavedActuators {
+        let pending = self.pending.iter().map(|of| (of.deadline_tick, of.row.to_bits(), of.tag));
+        SavedActuators { pending: pending.collect(), next_tag: self.next_tag, ends: self.ends }
+    }
+
+    /// Takes the place of what was saved. False where a row is none of an actuator that `exists`.
+    pub(super) fn restore(
+        &mut self,
+        saved: &SavedActuators,
+        exists: impl Fn(RowRef) -> bool,
+    ) -> bool {
+        let pending = saved.pending.iter().map(|&(deadline_tick, row, tag)| {
+            let row = RowRef::from_bits(row);
+            Pending { deadline_tick, row, tag }
+        });
+        self.pending = pending.collect();
+        (self.next_tag, self.ends) = (saved.next_tag, saved.ends);
+        self.pending.iter().all(|of| of.row.is_actuator() && exists(of.row))
     }
 }
 

@@ -4,6 +4,7 @@
 //! stop the plant where the configuration allows it. It may not set anything here, nor clear a stop.
 
 use netloop::Answer;
+use serde::{Deserialize, Serialize};
 use wire::{CloseCode, Command, Operation, Record, Status};
 
 /// What a key of a command stands for in the world.
@@ -16,7 +17,7 @@ pub enum Target {
 }
 
 /// How commands of devices ended, in commands.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnswerCounts {
     /// Answered with status 0.
     pub acknowledged: u64,

@@ -5,12 +5,13 @@
 //! entities / 32 ticks, and in the hash of the whole world at the end.
 
 use ecs::Fold;
+use serde::{Deserialize, Serialize};
 
 /// Rows whose bytes go into a tick's digest: 5 KB.
 const ROWS: usize = 32;
 
 /// The digest of the tick before, and the row that comes next.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub(super) struct Digest {
     value: u64,
     archetype: usize,

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 
 use netloop::{NO_HINT, Slot};
+use serde::{Deserialize, Serialize};
 
 /// Which faults, and how many.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -27,7 +28,7 @@ pub struct FaultOptions {
 const HELD_RECORDS_MAX: usize = 1 << 18;
 
 /// What was injected on one lane, in records.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Injected {
     /// Discarded.
     pub lost: u64,
@@ -42,6 +43,14 @@ struct Held {
     due_tick: u64,
     lane: usize,
     slot: Slot,
+}
+
+/// An injector, saved, but for the slots that it holds back: of each of them the tick that it is due in, and its lane.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SavedFault {
+    random: u64,
+    held: Vec<(u64, usize)>,
+    injected: [Injected; 2],
 }
 
 /// The injector between rings and rows.
@@ -128,6 +137,27 @@ impl Fault {
         }
         self.held_counts[lane] -= out.len() as u64;
         Some(lane)
+    }
+
+    /// What it goes on with, and the slots that it holds back.
+    pub(super) fn save(&self) -> (SavedFault, Vec<Slot>) {
+        let held = self.held.iter().map(|held| (held.due_tick, held.lane)).collect();
+        let saved = SavedFault { random: self.random.0, held, injected: self.injected };
+        (saved, self.held.iter().map(|held| held.slot).collect())
+    }
+
+    /// Takes the place of what was saved with these slots. False where they do not belong together.
+    pub(super) fn restore(&mut self, saved: &SavedFault, slots: &[Slot]) -> bool {
+        let lanes = saved.held.iter().map(|&(_, lane)| lane);
+        if slots.len() != saved.held.len() || !lanes.clone().all(|lane| lane < 2) {
+            return false;
+        }
+        self.random = Random(saved.random);
+        self.injected = saved.injected;
+        let held = saved.held.iter().zip(slots);
+        self.held = held.map(|(&(due_tick, lane), &slot)| Held { due_tick, lane, slot }).collect();
+        self.held_counts = [0, 1].map(|of| lanes.clone().filter(|&lane| lane == of).count() as u64);
+        true
     }
 
     /// Turns one bit. The hint of the worker speaks of the record as it was, so it goes too.

@@ -5,12 +5,17 @@
 //! was made in. A place is reused only by a session of another generation, whose id differs, so a late record of the
 //! earlier session never meets the table of the later one.
 
+mod saved;
+
 use std::collections::BTreeSet;
 
 use netloop::{NO_HINT, SessionEvent, SessionId, TierTally};
+use serde::{Deserialize, Serialize};
 use wire::{DeviceId, Tier, Totals, capability};
 
 use super::row::RowRef;
+
+pub(super) use saved::SavedSessions;
 
 /// Most hints that a table takes; a further one is looked up by its key each time.
 const HINTS_MAX: usize = 1 << 24;
@@ -40,7 +45,7 @@ struct Place {
 }
 
 /// Losses as the sessions show them, for each tier, in records.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Losses {
     /// Of sessions that closed: from their totals, and where they sent none, from their sequence numbers.
     pub closed: [u64; Tier::COUNT],

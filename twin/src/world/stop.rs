@@ -5,6 +5,7 @@
 //! counted as gone. It is a command over a network, never a safety function.
 
 use netloop::{Outbound, SessionEvent, SessionId, Slot, slot};
+use serde::{Deserialize, Serialize};
 use wire::{Command, DeviceId, Operation, Reading, Record, SensorType, Status, capability};
 
 use crate::interval::Latency;
@@ -34,7 +35,7 @@ pub(super) struct Stops {
 }
 
 /// What became of telling the sessions, for the request in force, in sessions.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopTally {
     /// Shall be told.
     pub concerned: u64,
@@ -54,13 +55,23 @@ struct Place {
 }
 
 /// How far a session is with the request in force.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Told {
     /// It does not answer commands, or is no more.
     Aside,
     /// It has answered, or was never to be told.
     Settled,
     Waiting,
+}
+
+/// The stop, saved. Whom it has to tell next is not: a replay tells nobody, and has every answer in its capture.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct SavedStops {
+    word: u64,
+    asked_ns: u64,
+    /// Of each place that concerns a session: its number, the session, its device, and how far it is.
+    places: Vec<(usize, u32, [u8; 16], Told)>,
+    tally: StopTally,
 }
 
 impl Stops {
@@ -175,6 +186,26 @@ impl Stops {
         };
         let request = Command::request(Record::encode(&reading), operation);
         Some(Outbound::Command { session, request, tag: STOP_TAG | at as u32 })
+    }
+
+    pub(super) fn save(&self) -> SavedStops {
+        let places = self.places.iter().enumerate().filter(|(_, of)| of.told != Told::Aside);
+        SavedStops {
+            word: self.word.0,
+            asked_ns: self.asked_ns,
+            places: places.map(|(at, of)| (at, of.session.0, of.device.0, of.told)).collect(),
+            tally: self.tally,
+        }
+    }
+
+    /// Takes the place of what was saved. False where there is no such place.
+    pub(super) fn restore(&mut self, saved: &SavedStops) -> bool {
+        self.word = StopWord(saved.word);
+        (self.asked_ns, self.tally) = (saved.asked_ns, saved.tally);
+        saved.places.iter().all(|&(at, session, device, told)| {
+            let place = Place { session: SessionId(session), device: DeviceId(device), told };
+            self.places.get_mut(at).map(|to| *to = place).is_some()
+        })
     }
 
     /// Takes an answer, and gives the time from the request to it, in nanoseconds, when it is the one waited for.
