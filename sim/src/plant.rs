@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use netloop::{Consumer, Due, Now, Slot, Steering};
 use twin::capture::{
-    Header, Mark, MarkKind, Reader, Replay, SEGMENT_CELLS_MAX, Segments, Step, Tap, tap,
+    Header, Mark, MarkKind, Reader, Replay, SEGMENT_CELLS_MAX, Segments, State, Step, Tap, tap,
 };
 use twin::config::{Config, Keep};
 use twin::interval::{IntervalConsumer, IntervalProducer, exchange};
@@ -231,13 +231,17 @@ impl<'a> Plant<'a> {
         })
     }
 
-    /// What was captured makes the same world, tick by tick.
+    /// What was captured makes the same world, tick by tick; halfway another one takes over, from a state of the first.
     fn replay(&mut self) -> Option<Violation> {
         let mut reader =
             Reader::open(Cursor::new(&self.captured)).expect("its header was just written");
         let mut replay = Replay::with_options(options(self.scenario));
         let mut hashes = self.hashes.iter();
+        let halfway = self.hashes.len() / 2;
         loop {
+            if hashes.len() == halfway {
+                replay = self.resumed(&replay);
+            }
             let step = reader.next_step();
             let Ok(Some(Step::Tick(frame))) = step else {
                 if !matches!(step, Ok(None)) || hashes.next().is_some() {
@@ -253,6 +257,14 @@ impl<'a> Plant<'a> {
                 return self.violation();
             }
         }
+    }
+
+    /// A replay that begins with the state of this one.
+    fn resumed(&self, from: &Replay) -> Replay {
+        let mut replay = Replay::with_options(options(self.scenario));
+        let restored = from.world().with_saved(|saved| replay.restore(&State { tick: 0, saved }));
+        restored.expect("a state that was just saved is one of the same options");
+        replay
     }
 
     fn violation(&self) -> Option<Violation> {

@@ -92,6 +92,13 @@ impl World {
         )
     }
 
+    /// Gives away the world as it stands, all of it at once.
+    pub fn with_saved<R>(&self, take: impl FnOnce(Saved<'_>) -> R) -> R {
+        let mut rows = Snapshot::default();
+        let (plant, held) = self.save_plant();
+        take(Saved { plant: &plant, held: &held, rows: rows.take(&self.ecs) })
+    }
+
     /// Takes the place of a world that was saved, of the same options. This one is to be fresh; after an error it is of no use.
     ///
     /// # Errors
