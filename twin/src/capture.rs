@@ -33,4 +33,4 @@ pub use reader::{ReadError, Reader, Tail};
 pub use replay::{Difference, Replay, ReplayError};
 pub use state::State;
 pub use tap::{Tap, tap};
-pub use writer::{Ended, StartError, Writer, Written};
+pub use writer::{Allowance, Ended, StartError, Writer, Written};

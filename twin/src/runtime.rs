@@ -18,7 +18,7 @@ use netloop::{
     pin, ring, set_niceness, sharpen_timers,
 };
 
-use crate::capture::{Ended as CaptureEnded, Header, Writer, Written, tap};
+use crate::capture::{Allowance, Ended as CaptureEnded, Header, Writer, Written, tap};
 use crate::cold::{Cold, Ended};
 use crate::config::{Config, Priority};
 use crate::credentials::{CredentialFiles, Credentials};
@@ -71,8 +71,9 @@ struct Place {
     teller: Teller,
 }
 
-/// Hot threads are ranked so, and the cold one so, where the host's scheduler is asked at all.
+/// Hot threads are ranked so, that of the capture so, and the cold one so, where the host's scheduler is asked at all.
 const HOT_NICENESS: i32 = -10;
+const CAPTURE_NICENESS: i32 = -5;
 const COLD_NICENESS: i32 = 5;
 
 /// One of the hot threads.
@@ -433,7 +434,9 @@ fn start_capture(
     let Some(path) = &options.file else { return Ok(None) };
     let (tap, ring) = tap(options.ring, Arc::clone(stats));
     let header = Header::of_this_build(now.unix_ns, options.keep, config.text.clone());
-    let writer = Writer::start(path, &header, options.max_bytes, ring, Arc::clone(stats))?;
+    let niceness = (config.host.priority == Priority::Hot).then_some(CAPTURE_NICENESS);
+    let allowance = Allowance { bytes_max: options.max_bytes, niceness };
+    let writer = Writer::start(path, &header, allowance, ring, Arc::clone(stats))?;
     lanes.tap = Some(tap);
     Ok(Some(writer))
 }

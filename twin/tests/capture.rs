@@ -12,7 +12,8 @@ use netloop::slot::ACK;
 use netloop::{Consumer, Outbound, Slot};
 use rig::{Random, Rig, options, reading};
 use twin::capture::{
-    Difference, Ended, Header, ReadError, Reader, Replay, Step, Tail, Writer, Written, tap,
+    Allowance, Difference, Ended, Header, ReadError, Reader, Replay, Step, Tail, Writer, Written,
+    tap,
 };
 use twin::config::Keep;
 use twin::world::{ACTUATOR_ID, FaultOptions, Limits, Rule, WorldOptions};
@@ -104,7 +105,7 @@ fn run(options: WorldOptions, cells: usize, seed: u64) -> Captured {
 fn write(path: &Path, captured: Captured, bytes_max: u64) -> (Rig, Vec<u64>, Written) {
     let Captured { rig, ring, hashes } = captured;
     let stats = Arc::clone(&rig.stats);
-    let writer = Writer::start(path, &header(), bytes_max, ring, stats).unwrap();
+    let writer = Writer::start(path, &header(), Allowance::bytes(bytes_max), ring, stats).unwrap();
     (rig, hashes, writer.finish())
 }
 
@@ -274,7 +275,9 @@ fn a_capture_goes_on_after_a_gap_and_claims_no_sameness_behind_it() {
         producer.push_slice(back);
     });
     let stats = Arc::clone(&rig.stats);
-    let written = Writer::start(&path, &header(), u64::MAX, consumer, stats).unwrap().finish();
+    let written = Writer::start(&path, &header(), Allowance::bytes(u64::MAX), consumer, stats)
+        .unwrap()
+        .finish();
     assert_eq!(written.ended, Ended::Whole);
     let read = replay(&fs::read(&path).unwrap(), options(), false).unwrap();
     assert_eq!((read.gaps.len(), read.gaps[0].1), (1, 1), "{:?}", read.gaps);
@@ -301,7 +304,7 @@ fn a_file_that_is_there_is_not_written_over() {
     let path = folder.path().join("run.capture");
     fs::write(&path, "dear").unwrap();
     let (_, ring) = tap(64, Arc::default());
-    let refused = Writer::start(&path, &header(), u64::MAX, ring, Arc::default());
+    let refused = Writer::start(&path, &header(), Allowance::bytes(u64::MAX), ring, Arc::default());
     assert!(refused.err().unwrap().to_string().contains("run.capture"));
     assert_eq!(fs::read(&path).unwrap(), b"dear");
 }
@@ -352,7 +355,9 @@ fn file_of(cells: &[Slot], keep: Keep, bytes_max: u64) -> (Vec<u8>, Written) {
     let (mut producer, consumer) = netloop::ring(1 << 22);
     producer.push_slice(cells);
     let header = Header { keep, ..header() };
-    let written = Writer::start(&path, &header, bytes_max, consumer, Arc::default()).unwrap();
+    let written =
+        Writer::start(&path, &header, Allowance::bytes(bytes_max), consumer, Arc::default())
+            .unwrap();
     let written = written.finish();
     (fs::read(&path).unwrap(), written)
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use netloop::slot::ACK;
 use netloop::{Consumer, Outbound, Slot};
 use rig::{Random, Rig, device, reading};
-use twin::capture::{Ended, Header, Reader, Replay, Step, Tail, Writer, tap};
+use twin::capture::{Allowance, Ended, Header, Reader, Replay, Step, Tail, Writer, tap};
 use twin::config::{Effective, Keep};
 use twin::order::{Order, orders};
 use twin::stats::TwinStats;
@@ -149,7 +149,9 @@ fn file_of(cells: &[Slot], config: &str, bytes_max: u64) -> (Vec<u8>, Ended, Arc
     producer.push_slice(cells);
     let header = Header::of_this_build(rig::START_NS, Keep::Last, config.to_owned());
     let stats = Arc::<TwinStats>::default();
-    let writer = Writer::start(&path, &header, bytes_max, consumer, Arc::clone(&stats)).unwrap();
+    let writer =
+        Writer::start(&path, &header, Allowance::bytes(bytes_max), consumer, Arc::clone(&stats))
+            .unwrap();
     let ended = writer.finish().ended;
     (fs::read(&path).unwrap(), ended, stats)
 }

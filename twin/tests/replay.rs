@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rig::{Rig, record};
 use serde_json::Value;
-use twin::capture::{Header, Writer, tap};
+use twin::capture::{Allowance, Header, Writer, tap};
 use twin::config::{Effective, Keep};
 use twin::world::WorldOptions;
 use wire::Tier;
@@ -42,7 +42,8 @@ fn capture_within(folder: &Path, config: &str, (keep, bytes_max): (Keep, u64)) -
     rig.lanes.tap.take().unwrap().finish(rig.world.state_hash());
     let header = Header::of_this_build(rig::START_NS, keep, config.to_owned());
     let stats = Arc::clone(&rig.stats);
-    let written = Writer::start(&path, &header, bytes_max, ring, stats).unwrap().finish();
+    let written =
+        Writer::start(&path, &header, Allowance::bytes(bytes_max), ring, stats).unwrap().finish();
     assert_eq!(written.bytes, path.metadata().unwrap().len());
     path
 }

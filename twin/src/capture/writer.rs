@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytemuck::Zeroable;
-use netloop::{Clock, Consumer, Slot, Stop, wait_until};
+use netloop::{Clock, Consumer, Slot, Stop, set_niceness, wait_until};
 use thiserror::Error;
 
 use super::file::{Header, PAGE_BYTES, SEGMENT_CELLS_MAX, SegmentHeader, Segments};
@@ -72,6 +72,23 @@ pub struct Written {
     pub ended: Ended,
 }
 
+/// What the writer may take of the host.
+#[derive(Debug, Clone, Copy)]
+pub struct Allowance {
+    /// Size of the file at most, in bytes.
+    pub bytes_max: u64,
+    /// How the thread is ranked, where the host's scheduler is asked at all: a ring lasts for some tenths of a second.
+    pub niceness: Option<i32>,
+}
+
+impl Allowance {
+    /// A file of so many bytes, and no word to the scheduler.
+    #[must_use]
+    pub const fn bytes(bytes_max: u64) -> Self {
+        Self { bytes_max, niceness: None }
+    }
+}
+
 /// The thread that writes.
 pub struct Writer {
     stop: Stop,
@@ -86,11 +103,12 @@ impl Writer {
     pub fn start(
         path: &Path,
         header: &Header,
-        bytes_max: u64,
+        allowance: Allowance,
         ring: Consumer<Slot>,
         stats: Arc<TwinStats>,
     ) -> Result<Self, StartError> {
         let refused = |reason| StartError { path: path.to_owned(), reason };
+        let Allowance { bytes_max, niceness } = allowance;
         let output = Output::create(path, header, bytes_max, stats).map_err(refused)?;
         let follower = match header.keep {
             Keep::First => None,
@@ -99,7 +117,10 @@ impl Writer {
         let rounds = follower.map(Rounds::new);
         let stop = Stop::new();
         let until = stop.clone();
-        let run = move || run(ring, output, rounds, &until);
+        let run = move || {
+            niceness.map(set_niceness);
+            run(ring, output, rounds, &until)
+        };
         let thread = std::thread::Builder::new().name("capture".to_owned()).spawn(run);
         Ok(Self { stop, thread: thread.map_err(refused)? })
     }
