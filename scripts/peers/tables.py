@@ -16,16 +16,17 @@ the receiving process and of the broker, if there is one, from the first to the 
 Latency runs from the intended send time to the write into the world and contains the wait for the tick, half a millisecond
 at the mean. At full rate it is the length of somebody's queue and is not shown.
 
-**Fair.** Every client coalesces as its library does; `percall` hands over one record a call, `batched` what is due together,
-at most 36. A broker is a hop more and does more: it keeps subscriptions, fans out, decouples. What is encrypted is in the
-table: NATS, MQTT, TCP and two links of Zenoh are not. Versions are those of the lock files and of the brokers in
-`versions.txt`. Cases where a peer is ahead are shown like the others.
+**Fair.** Every client coalesces as its library does; `percall` hands over one record a call, `batched` what is due
+together, at most 36 (28 where a datagram of Zenoh holds no more). A broker is a hop more and does more: it keeps
+subscriptions, fans out, decouples. What is encrypted is in the table: NATS, MQTT, TCP and two links of Zenoh are not.
+Versions are those of the lock files and of the brokers in `versions.txt`. Cases where a peer is ahead are shown like the
+others.
 
-**Doubts.** Loopback: the receiving kernel path runs in the sender's context, so brokerless sides are spared it, and a broker
-pays it once. All processes share the cores. Under loss the drop is on the way to the receiver only. TCP waits at least 200 ms
-before it retransmits, far longer than these round trips; the case `rto5` shows it with 5 ms. Runs are short: over 50 ms of
-round trip much of one is how fast a congestion controller opens. Undelivered is what had not arrived a second after the
-load ended; a reliable side whose records are later than that has them in its queues.
+**Doubts.** Loopback: the receiving kernel path runs in the sender's context, so brokerless sides are spared it, and a
+broker pays it once. All processes share the cores. Under loss the drop is on the way to the receiver only. TCP waits at
+least 200 ms before it retransmits, far longer than these round trips; the case `rto5` shows it with 5 ms. Runs are short:
+over 50 ms of round trip much of one is how fast a congestion controller opens. Undelivered is what had not arrived a second
+after the load ended; a reliable side whose records are later than that has them in its queues.
 """
 
 FIGURES = (
