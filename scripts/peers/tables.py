@@ -50,8 +50,9 @@ def figures(folder, case):
         broker = json.loads((folder / "broker.json").read_text(encoding="utf-8")) or {"cpu_s": 0, "rss_bytes": 0}
     except OSError:
         return None
-    sent = load["sent"]
-    sent = sum(sent.values()) if isinstance(sent, dict) else sent
+    sent, shed = (total(load.get(count, 0)) for count in ("sent", "shed"))
+    # At a given rate, what the sender discards for want of room was wanted at the other end like the rest.
+    offered = sent if case.startswith("max") else sent + shed
     applied = serve["applied"] if "applied" in serve else sum(tier["applied"] for tier in serve["tiers"].values())
     if not applied:
         return None
@@ -59,13 +60,18 @@ def figures(folder, case):
     row = {
         "sent_per_s": sent / load["duration_s"],
         "applied_per_s": applied / serve["active_s"] if serve["active_s"] else None,
-        "undelivered_percent": 100 * (1 - applied / sent),
+        "undelivered_percent": 100 * (1 - applied / offered),
         "cpu_ns_per_record": (serve["active_cpu_s"] + broker["cpu_s"]) * 1e9 / applied,
         "rss_mb": (serve.get("rss_bytes", 0) + broker["rss_bytes"]) / 1e6,
     }
     for name, key in zip(LATENCIES, ("p50", "p99", "p99_9")):
         row[name] = latency[key] / 1e3 if key in latency and not case.startswith("max") else None
     return row
+
+
+def total(count):
+    """Records over all tiers, whether they come by tier or not."""
+    return sum(count.values()) if isinstance(count, dict) else count
 
 
 def summarize(out, case, ready):
