@@ -264,8 +264,8 @@ build() {
     POLLUX="${CARGO_TARGET_DIR:-target}/release/pollux"
   fi
   if [[ -z "$PEER" && "$ONLY" != pollux ]]; then
-    (cd bench/peers/quinn-bevy && cargo build --release --locked)
-    PEER="${CARGO_TARGET_DIR:-bench/peers/quinn-bevy/target}/release/quinn-bevy"
+    cargo build --release --locked --target-dir "${CARGO_TARGET_DIR:-target}" --manifest-path bench/peers/quinn-bevy/Cargo.toml
+    PEER="${CARGO_TARGET_DIR:-target}/release/quinn-bevy"
   fi
   [[ -x "$POLLUX" ]] || fail "$POLLUX is no program"
   [[ "$ONLY" == pollux || -x "$PEER" ]] || fail "$PEER is no program"

@@ -13,6 +13,7 @@ and the same build. Exit codes: 0 done, 1 a build or a run failed, 2 wrong usage
 
 import argparse
 import base64
+import contextlib
 import datetime
 import http.client
 import json
@@ -20,6 +21,7 @@ import os
 import pathlib
 import platform
 import re
+import select
 import selectors
 import shutil
 import signal
@@ -359,38 +361,82 @@ def viewers(folder, rounds, seconds):
     }
 
 
+class Browser:
+    """`watch.cjs`, which takes a step when it is told to and says when it has taken it."""
+
+    STEP_S = 60
+
+    def __init__(self, address):
+        home = ROOT / "target/page"
+        home.mkdir(parents=True, exist_ok=True)
+        for name in ("package.json", "watch.cjs"):
+            shutil.copy(ROOT / "scripts/page" / name, home / name)
+        if not (home / "node_modules/playwright-core").exists():
+            subprocess.run(["npm", "install", "--prefix", home, "--silent", "--no-audit", "--no-fund"], check=True)
+        chromium = shutil.which("chromium") or fail("the browser needs chromium (apt-get install chromium)")
+        command = ["nice", "-n", "5", "node", home / "watch.cjs", f"http://{address}", chromium]
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
+        self.process = subprocess.Popen(command, **pipes)
+
+    def step(self):
+        """Its next line, once it has done what the step is."""
+        try:
+            self.process.stdin.write("on\n")
+        except BrokenPipeError:
+            fail("the browser has ended, see its error above")
+        if not select.select([self.process.stdout], [], [], self.STEP_S)[0]:
+            fail(f"the browser has not taken its step within {self.STEP_S} s")
+        return self.process.stdout.readline().strip() or fail("the browser has ended, see its error above")
+
+    def end(self):
+        """Without input it ends by itself, and Chromium with it."""
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(timeout=self.STEP_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+
+
+def await_viewers(twin, wanted):
+    """Waits until so many streams are watched. A page that was closed is one until its session has idled out."""
+    seen, deadline = None, time.monotonic() + 90
+    while time.monotonic() < deadline:
+        seen = {by: twin.metrics()[f'pollux_viewers{{by="{by}"}}'] for by in ("webtransport", "websocket")}
+        if seen == wanted:
+            return
+        time.sleep(0.1)
+    fail(f"{seen} streams are watched, and not {wanted}")
+
+
+def watch_browser(twin, seconds):
+    """What the worker spends with the browser's stream, and without, before and after."""
+    page = Browser(twin.http)
+    try:
+        page.step()
+        await_viewers(twin, {"webtransport": 0, "websocket": 0})
+        alone = [watch(twin, 0, seconds / 2)]
+        page.step()
+        await_viewers(twin, {"webtransport": 1, "websocket": 0})
+        beside = watch(twin, 0, seconds)
+        told = json.loads(page.step())
+    finally:
+        page.end()
+    await_viewers(twin, {"webtransport": 0, "websocket": 0})
+    alone.append(watch(twin, 0, seconds / 2))
+    return {"alone": alone, "beside": beside, "browser": told}
+
+
+def of_viewer(row, figure):
+    """What the stream adds to a figure of the twin."""
+    return row["beside"][figure] - statistics.mean(one[figure] for one in row["alone"])
+
+
 def browser(folder, rounds, seconds):
     """Chromium takes the field of 10,000 sensors at 20 Hz over WebTransport; five loads of the page before that."""
     twin = Twin(folder, "--devices 2000 --profile industrial --sessions 8 --rate-hz 20", 10_000)
-    home = ROOT / "target/page"
-    home.mkdir(parents=True, exist_ok=True)
-    for name in ("package.json", "watch.cjs"):
-        shutil.copy(ROOT / "scripts/page" / name, home / name)
-    if not (home / "node_modules/playwright-core").exists():
-        subprocess.run(["npm", "install", "--prefix", home, "--silent", "--no-audit", "--no-fund"], check=True)
-    rows = []
     try:
-        for _ in range(rounds):
-            alone = watch(twin, 0, seconds)
-            command = ["nice", "-n", "5", "node", home / "watch.cjs", f"http://{twin.http}", shutil.which("chromium"), str(seconds + 2)]
-            page = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-            while twin.metrics()['pollux_viewers{by="webtransport"}'] == 0 or len(twin.client.text("GET", "/livez")) == 0:
-                if page.poll() is not None:
-                    fail("the browser has ended")
-                time.sleep(0.1)
-            # The pages of the loads before have gone when a single stream is watched for a second.
-            since = time.monotonic()
-            while time.monotonic() - since < 1:
-                if sum(value for name, value in twin.metrics().items() if name.startswith("pollux_viewers")) != 1:
-                    since = time.monotonic()
-                if page.poll() is not None:
-                    fail("the browser has ended before it was measured")
-                time.sleep(0.1)
-            beside = watch(twin, 0, seconds / 2)
-            out, _ = page.communicate(timeout=120)
-            if page.returncode != 0:
-                fail("the browser has failed")
-            rows.append({"alone": alone, "beside": beside, "browser": json.loads(out.splitlines()[-1])})
+        rows = [watch_browser(twin, seconds) for _ in range(rounds)]
     finally:
         twin.end()
     keep(folder, "watched", rows)
@@ -400,7 +446,7 @@ def browser(folder, rounds, seconds):
     return {
         "browser_frames_hz": [row["browser"]["frames_hz"] for row in rows],
         "browser_pictures_missed": [row["browser"]["pictures_missed"] for row in rows],
-        "browser_worker_core_percent": [row["beside"]["worker_core_percent"] - row["alone"]["worker_core_percent"] for row in rows],
+        "browser_worker_core_percent": [of_viewer(row, "worker_core_percent") for row in rows],
         "browser_first_paint_ms": [statistics.median(row["browser"]["first_paint_ms"]) for row in rows],
         "browser_page_bytes": [row["browser"]["page_bytes"] for row in rows],
     }

@@ -31,6 +31,9 @@ pub(crate) struct Args {
     /// Close each session as soon as it is open and call again, for the whole time: a storm of reconnects.
     #[arg(long)]
     storm: bool,
+    /// Resume no session: each call is a full handshake.
+    #[arg(long)]
+    anew: bool,
 }
 
 /// What callers do.
@@ -62,6 +65,8 @@ pub(crate) struct Outcome {
 /// A port that calls.
 pub(crate) struct Callers {
     plan: Plan,
+    /// The server, where no call may remember an earlier one.
+    anew: Option<Server>,
     calling: usize,
     /// By the place of a session: when it was called for, in unix nanoseconds.
     called_ns: Vec<u64>,
@@ -92,6 +97,7 @@ impl Callers {
         };
         Ok(Self {
             plan,
+            anew: None,
             calling: 0,
             called_ns: Vec::new(),
             to_close: Vec::new(),
@@ -105,6 +111,11 @@ impl Callers {
         })
     }
 
+    /// The same, each of whose calls is a full handshake.
+    fn calling_anew(self, server: Server) -> Self {
+        Self { anew: Some(server), ..self }
+    }
+
     pub(crate) fn into_outcome(self) -> Outcome {
         self.outcome
     }
@@ -115,6 +126,10 @@ impl Callers {
             && self.calling + self.outcome.open < self.plan.count
             && now.unix_ns >= self.pause_until_ns
         {
+            if let Some(server) = &self.anew {
+                let Ok(tls) = server.tls() else { break };
+                engine.forget_servers(tls);
+            }
             let Ok(session) = engine.connect(now, self.plan.remote, "localhost") else { break };
             if self.called_ns.len() <= session.place() {
                 self.called_ns.resize(session.place() + 1, 0);
@@ -212,7 +227,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         length: Some(Duration::from_secs(args.duration_s)),
     };
     let stop = Stop::new();
-    let callers = Callers::new(plan, stop.clone())?;
+    let mut callers = Callers::new(plan, stop.clone())?;
+    if args.anew {
+        callers = callers.calling_anew(args.server.clone());
+    }
     let rest = WorkerConfig::default().rest;
     let worker = worker(engine, socket, callers, IdleStrategy::Wait, rest)?;
     let outcome = worker.run(&stop).into_outcome();

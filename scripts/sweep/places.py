@@ -142,9 +142,12 @@ class Link:
         inside = ["ip", "netns", "exec", TWIN, "nft"]
         subprocess.run([*inside, "flush", "ruleset"], check=True)
         if percent:
-            rules = f"""table inet lossy {{ chain input {{ type filter hook input priority 0;
-                meta l4proto {{ tcp, udp }} numgen random mod 1000 < {round(percent * 10)} counter drop
-                }} }}"""
+            rules = f"""table inet lossy {{
+                chain input {{
+                    type filter hook input priority 0;
+                    meta l4proto {{ tcp, udp }} numgen random mod 1000 < {round(percent * 10)} counter drop
+                }}
+            }}"""
             subprocess.run([*inside, "-f", "-"], input=rules, text=True, check=True)
 
 

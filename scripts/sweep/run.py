@@ -70,11 +70,11 @@ class Run:
             arguments += ["--set", setting]
         with self.started(self.twin, arguments, self.folder / "serve.log") as process:
             address = self.listening(process)
-            self.simulate(address, self.case.populate(), "populate")
+            self.simulate(address, self.case.populate(), "populate", cases.POPULATE_S)
             # A device's epoch is the second of its start: in the same second the load would repeat sequence numbers.
             time.sleep(1)
             window = {"load_began_s": time.time()}
-            self.simulate(address, self.case.offer(self.seconds), "load")
+            self.simulate(address, self.case.offer(self.seconds), "load", self.seconds)
             window["load_ended_s"] = time.time()
         for name, place in (("serve", self.twin), ("load", self.generator)):
             place.fetch(self.folder / name)
@@ -92,7 +92,11 @@ class Run:
             yield process
         finally:
             place.stop(process, log)
-            code = process.wait(timeout=READY_S)
+            try:
+                code = process.wait(timeout=READY_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
         if code:
             fail(f"{self.folder.name}: the twin ended with {code}, see {log}")
 
@@ -107,15 +111,16 @@ class Run:
             time.sleep(0.01)
         fail(f"{self.folder.name}: the twin does not listen, see {log}")
 
-    def simulate(self, address, load, name):
-        """Runs a load to its end."""
+    def simulate(self, address, load, name, seconds):
+        """Runs a load to its end, which comes soon after so many seconds."""
         arguments = [pollux_of(self.generator), "simulate", "--addr", address, "--ca", self.certificates["ca"],
                      "--cert", self.certificates["cert"], "--key", self.certificates["key"], "--server-name", "localhost",
                      "-o", "json", "--report", self.generator.folder(self.folder / name),
                      *load]  # fmt: skip
         self.commands.append(self.generator.command(arguments))
         with open(self.folder / f"{name}.log", "w", encoding="utf-8") as log:
-            done = subprocess.run(self.commands[-1], stdout=subprocess.DEVNULL, stderr=log, check=False)
+            done = subprocess.run(self.commands[-1], stdout=subprocess.DEVNULL, stderr=log, check=False,
+                                  timeout=seconds + READY_S)  # fmt: skip
         if done.returncode:
             fail(f"{self.folder.name}: the load ended with {done.returncode}, see {log.name}")
 
@@ -150,15 +155,23 @@ def measure(case, out, seconds):
 
 
 def missing(plan, out):
-    """The cases that were not run yet."""
-    return [case for case in plan if not (out / "raw" / case.name / "window.json").exists()]
+    """The cases that were not run yet; one that failed is run again by the next command, not by this one."""
+    folders = {case: out / "raw" / case.name for case in plan}
+    return [case for case in plan if not any((folders[case] / name).exists() for name in ("window.json", "failed"))]
 
 
 def go(plan, out, seconds, hold_s):
-    """Runs one case, and further ones as long as they begin in time."""
+    """Runs one case, and further ones as long as they begin in time. What failed leaves its logs and does not stop the others."""
     began = time.monotonic()
     for case in missing(plan, out):
-        measure(case, out, seconds)
+        try:
+            measure(case, out, seconds)
+        except (SystemExit, subprocess.SubprocessError) as failure:
+            print(f"{case.name}: {failure}", file=sys.stderr)
+            folder = out / "raw" / case.name
+            (folder / "window.json").unlink(missing_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "failed").touch()
         if time.monotonic() - began >= hold_s:
             return
 
@@ -211,14 +224,24 @@ def main():
         (out / "host.json").write_text(host.stdout, encoding="utf-8")
         words = " ".join(["scripts/bench-sweep.sh", *sys.argv[1:]])
         (out / "command.txt").write_text(words + "\n", encoding="utf-8")
+    for case in plan:
+        (out / "raw" / case.name / "failed").unlink(missing_ok=True)
     lane, began, all_missing = shlex.split(LANE), time.monotonic(), len(missing(plan, out))
     while missing(plan, out):
+        before = len(missing(plan, out))
         subprocess.run([*lane, sys.executable, __file__, *sys.argv[1:], "--slice", HOLD_S, "--out", str(out)], check=True)
         left = len(missing(plan, out))
+        if left == before:
+            fail("a case leaves nothing behind, not even that it failed")
         spent_s = time.monotonic() - began
         print(f"{all_missing - left} of {all_missing}, about {spent_s / (all_missing - left) * left:.0f} s left", file=sys.stderr)
-    summarize.write(out, plan, WARM_UP_TICKS / TICK_HZ, MEASURED_TICKS / TICK_HZ, TICK_HZ)
+    ran = [case for case in plan if (out / "raw" / case.name / "window.json").exists()]
+    if ran:
+        summarize.write(out, ran, WARM_UP_TICKS / TICK_HZ, MEASURED_TICKS / TICK_HZ, TICK_HZ)
     print(out)
+    if len(ran) < len(plan):
+        names = ", ".join(case.name for case in plan if case not in ran)
+        fail(f"these cases failed and are run again by the same command: {names}")
 
 
 if __name__ == "__main__":
