@@ -162,9 +162,9 @@ cycle() {
 
 missed=0
 goal() { # WHAT TRUE-OR-FALSE FIGURES
-  local verdict="ok    "
+  local verdict=ok
   [[ $2 == true ]] || verdict=MISSED missed=1
-  printf 'soak: %s  %s: %s\n' "$verdict" "$1" "$3"
+  printf 'soak: %-6s  %s: %s\n' "$verdict" "$1" "$3"
   printf '| %s | %s | %s |\n' "$1" "$verdict" "$3" >>"$scratch/goals"
 }
 
@@ -173,6 +173,13 @@ write_result() {
   printf 'scripts/soak.sh --duration-s %s --flood-rate %s # commit %s\n' "$duration_s" "$flood_rate" \
     "$(git rev-parse --short HEAD)" >"$result/command.txt"
   { printf '# Soak: summary\n\n| goal | | seen |\n|---|---|---|\n'; cat "$scratch/goals"; } >"$result/summary.md"
+  python3 - "$result" <<'END'
+import json, pathlib, sys
+folder = pathlib.Path(sys.argv[1])
+rows = [line.strip("| ").split(" | ", 2) for line in (folder / "summary.md").read_text().splitlines() if line.startswith("| ")]
+goals = [{"goal": what, "met": verdict.strip() == "ok", "seen": seen} for what, verdict, seen in rows[1:]]
+(folder / "summary.json").write_text(json.dumps({"goals": goals}, indent=1) + "\n")
+END
   cat >"$result/README.md" <<TEXT
 # Soak: $duration_s seconds of everything at once
 
