@@ -69,15 +69,14 @@ impl Buffer {
         &mut bytemuck::cast_slice_mut(&mut self.blocks)[start..]
     }
 
-    /// The first `rows` rows of `T`, whose alignment is at most that of a column.
+    /// The first `rows` rows of `T`, whose alignment is at most that of a column. Where it is that of the usual numbers, the
+    /// bounds are all that is checked.
     #[inline]
     pub(crate) fn values<T: Pod>(&self, rows: u32) -> &[T] {
         match align_of::<T>() {
-            1 => self.values_of::<u8, T>(rows),
-            2 => self.values_of::<u16, T>(rows),
             4 => self.values_of::<u32, T>(rows),
             8 => self.values_of::<u64, T>(rows),
-            _ => self.values_of::<Block, T>(rows),
+            _ => self.values_of::<u8, T>(rows),
         }
     }
 
@@ -85,15 +84,13 @@ impl Buffer {
     #[inline]
     pub(crate) fn values_mut<T: Pod>(&mut self, rows: u32) -> &mut [T] {
         match align_of::<T>() {
-            1 => self.values_of_mut::<u8, T>(rows),
-            2 => self.values_of_mut::<u16, T>(rows),
             4 => self.values_of_mut::<u32, T>(rows),
             8 => self.values_of_mut::<u64, T>(rows),
-            _ => self.values_of_mut::<Block, T>(rows),
+            _ => self.values_of_mut::<u8, T>(rows),
         }
     }
 
-    /// Values by way of a unit of their alignment, so that the one check left is that of the bounds.
+    /// Values by way of units `U` that divide them.
     #[inline]
     fn values_of<U: Pod, T: Pod>(&self, rows: u32) -> &[T] {
         let units: &[U] = bytemuck::cast_slice(&self.blocks);
