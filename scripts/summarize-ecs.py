@@ -272,8 +272,9 @@ REASONS = {
         "far they are is how long a peer waits for memory, and so follows the third-level cache of the machine."
     ),
     "fragmented_iter": (
-        "26 tables of 20 rows: five vector instructions of work a table, behind about forty that find the table, its column and "
-        "its slice, checks included. The floor has the tables in a row and knows their lengths."
+        "26 tables of 20 rows. By callgrind a table takes 73 instructions here and 59 in bevy_ecs: 42 are the loop over its rows "
+        "in both, 31 here find the table, its column and its slice, thirteen of them checks of bounds and of who holds the "
+        "column, and the version. bevy_ecs goes the same way without a check."
     ),
     "aggregate_1m": (
         "A million means are 4 MB, which come from behind the second-level cache. All who hold them in a column, the floor "
@@ -283,8 +284,8 @@ REASONS = {
     "heavy_compute": SAME_LOOP,
     "schedule": SAME_LOOP,
     "random_get": (
-        "A name is looked up in the table of names, then its row in the table of slices: loads that wait for the second-level "
-        "cache. Sparse sets look up once."
+        "A name is looked up in the table of names, then its row in the table of slices: 27 instructions by callgrind, beside 22 "
+        "of hecs and 21 of sparsey, with two loads that wait for the second-level cache."
     ),
     "serialise": "A copy of 100 kB at the speed of the floor; the codec of the peers is the other side of the ratio.",
 }

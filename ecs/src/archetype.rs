@@ -22,7 +22,8 @@ const NO_COLUMN: u8 = u8::MAX;
 /// The table of one signature.
 pub struct Archetype {
     signature: Signature,
-    rows: usize,
+    /// As many as there are names at most.
+    rows: u32,
     entities: Held<Vec<Entity>>,
     columns: Box<[Held<Column>]>,
     position_by_id: [u8; COMPONENT_IDS],
@@ -67,7 +68,7 @@ impl Archetype {
     /// Number of rows.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.rows
+        self.rows as usize
     }
 
     /// Whether no entity is here at the moment.
@@ -142,8 +143,7 @@ impl Archetype {
             Ok(_) => self.columns.get_disjoint_mut(positions).expect("as a line before").map(Some),
             Err(_) => some_of(&mut self.columns, positions),
         };
-        // No row has a number that takes more bits; so the compiler knows that sizes of slices do not overflow.
-        Lent { rows: self.rows as u32 as usize, entities: &self.entities, columns }
+        Lent { rows: self.rows, entities: &self.entities, columns }
     }
 
     /// Makes room for exactly `additional` more rows in every column, if it is not there.
@@ -175,7 +175,7 @@ impl Archetype {
     /// Appends the entities of `rows` rows, which `name` pushes.
     pub(crate) fn push_entities(&mut self, rows: usize, name: impl FnOnce(&mut Vec<Entity>)) {
         name(&mut self.entities);
-        self.rows += rows;
+        self.rows += rows as u32;
     }
 
     /// Appends a row of `source` and returns where it stands: what both carry is copied. The caller writes
@@ -214,7 +214,7 @@ impl Archetype {
             column.load(entities.len(), bytes);
         }
         self.entities.extend_from_slice(entities);
-        self.rows += entities.len();
+        self.rows += entities.len() as u32;
     }
 
     /// Removes a row and returns the entity that now stands there, if the row was not the last.
@@ -254,7 +254,7 @@ impl Archetype {
 
 /// An archetype as a walk receives it: the entities, and a column for each place of a [`LendPlan`].
 pub(crate) struct Lent<'a, const N: usize> {
-    pub(crate) rows: usize,
+    pub(crate) rows: u32,
     pub(crate) entities: &'a Held<Vec<Entity>>,
     pub(crate) columns: [Option<&'a mut Held<Column>>; N],
 }
@@ -280,7 +280,9 @@ impl LendPlan {
     }
 }
 
-/// The columns at `positions`, where there are any.
+/// The columns at `positions`, where there are any. Out of line, so that tables with all columns are one straight path.
+#[cold]
+#[inline(never)]
 fn some_of<const N: usize>(
     columns: &mut [Held<Column>],
     positions: [usize; N],

@@ -4,6 +4,8 @@
 //! by hand. So a large column grows through the allocator's own `realloc`, which moves pages and copies nothing, and
 //! steps of a sixteenth cost no more than doubling; an aligned allocation would be copied at each step.
 
+use std::ops::Range;
+
 use bytemuck::{Pod, Zeroable};
 
 use crate::component::COLUMN_ALIGN_BYTES;
@@ -40,7 +42,7 @@ const STAGGERED_BYTES_MIN: usize = 1 << 16;
 pub(crate) struct Buffer {
     blocks: Vec<Block>,
     /// Where the first row begins: on an even cache line, and for a large buffer some lines further.
-    start_bytes: usize,
+    start_blocks: u32,
     /// How far a large buffer is shifted against others, in cache lines.
     stagger: usize,
 }
@@ -51,31 +53,80 @@ impl Buffer {
     /// alike by their lower address. It holds two cache lines from the start, so that its slices are aligned when they are
     /// empty too.
     pub(crate) fn new(stagger: usize) -> Self {
-        let mut buffer = Self { blocks: Vec::new(), start_bytes: 0, stagger: stagger % 16 };
+        let mut buffer = Self { blocks: Vec::new(), start_blocks: 0, stagger: stagger % 16 };
         buffer.grow(COLUMN_ALIGN_BYTES, 0);
         buffer
     }
 
     #[inline]
     pub(crate) fn bytes(&self) -> &[u8] {
-        &bytemuck::cast_slice(&self.blocks)[self.start_bytes..]
+        &bytemuck::cast_slice(&self.blocks)[self.start_bytes()..]
     }
 
     #[inline]
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut bytemuck::cast_slice_mut(&mut self.blocks)[self.start_bytes..]
+        let start = self.start_bytes();
+        &mut bytemuck::cast_slice_mut(&mut self.blocks)[start..]
+    }
+
+    /// The first `rows` rows of `T`, whose alignment is at most that of a column. Where it is that of the usual numbers, the
+    /// bounds are all that is checked.
+    #[inline]
+    pub(crate) fn values<T: Pod>(&self, rows: u32) -> &[T] {
+        match align_of::<T>() {
+            4 => self.values_of::<u32, T>(rows),
+            8 => self.values_of::<u64, T>(rows),
+            _ => self.values_of::<u8, T>(rows),
+        }
+    }
+
+    /// The first `rows` rows of `T`, to write.
+    #[inline]
+    pub(crate) fn values_mut<T: Pod>(&mut self, rows: u32) -> &mut [T] {
+        match align_of::<T>() {
+            4 => self.values_of_mut::<u32, T>(rows),
+            8 => self.values_of_mut::<u64, T>(rows),
+            _ => self.values_of_mut::<u8, T>(rows),
+        }
+    }
+
+    /// Values by way of units `U` that divide them.
+    #[inline]
+    fn values_of<U: Pod, T: Pod>(&self, rows: u32) -> &[T] {
+        let units: &[U] = bytemuck::cast_slice(&self.blocks);
+        bytemuck::cast_slice(&units[self.units::<U, T>(rows)])
+    }
+
+    #[inline]
+    fn values_of_mut<U: Pod, T: Pod>(&mut self, rows: u32) -> &mut [T] {
+        let range = self.units::<U, T>(rows);
+        let units: &mut [U] = bytemuck::cast_slice_mut(&mut self.blocks);
+        bytemuck::cast_slice_mut(&mut units[range])
+    }
+
+    /// The units `U` of the first `rows` rows of `T`. Their numbers do not overflow, and the compiler sees it.
+    #[inline]
+    fn units<U, T>(&self, rows: u32) -> Range<usize> {
+        let start = self.start_blocks as usize * const { BLOCK_BYTES / size_of::<U>() };
+        start..start + rows as usize * const { size_of::<T>() / size_of::<U>() }
+    }
+
+    #[inline]
+    fn start_bytes(&self) -> usize {
+        self.start_blocks as usize * BLOCK_BYTES
     }
 
     /// One row of `size` bytes.
     #[inline]
     pub(crate) fn row(&self, row: usize, size: usize) -> &[u8] {
-        &bytemuck::cast_slice(&self.blocks)[self.start_bytes + row * size..][..size]
+        &bytemuck::cast_slice(&self.blocks)[self.start_bytes() + row * size..][..size]
     }
 
     /// One row of `size` bytes, to write.
     #[inline]
     pub(crate) fn row_mut(&mut self, row: usize, size: usize) -> &mut [u8] {
-        &mut bytemuck::cast_slice_mut(&mut self.blocks)[self.start_bytes + row * size..][..size]
+        let start = self.start_bytes() + row * size;
+        &mut bytemuck::cast_slice_mut(&mut self.blocks)[start..][..size]
     }
 
     /// Two rows of `size` bytes, the former one first.
@@ -99,7 +150,8 @@ impl Buffer {
         self.blocks.resize(blocks, Block::zeroed());
         let aligned = self.blocks.as_ptr().addr().wrapping_neg() % COLUMN_ALIGN_BYTES;
         let start_bytes = aligned + lead_bytes;
-        let old_bytes = std::mem::replace(&mut self.start_bytes, start_bytes);
+        let old_bytes = self.start_bytes();
+        self.start_blocks = (start_bytes / BLOCK_BYTES) as u32;
         if old_bytes != start_bytes {
             let all: &mut [u8] = bytemuck::cast_slice_mut(&mut self.blocks);
             all.copy_within(old_bytes..old_bytes + used, start_bytes);

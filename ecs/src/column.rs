@@ -79,41 +79,32 @@ impl Column {
     #[inline]
     pub fn values<T: Component>(&self) -> &[T] {
         self.assert_holds(ComponentKind::of::<T>());
-        self.known_values(self.len)
+        self.known_values(self.len as u32)
     }
 
     /// As [`Column::values`], where the caller knows that the column holds `T` and has `rows` rows.
     #[inline]
-    pub(crate) fn known_values<T: Component>(&self, rows: usize) -> &[T] {
-        debug_assert_eq!(rows, self.len);
-        if size_of::<T>() == 0 {
-            return &[];
-        }
-        bytemuck::cast_slice(&self.buffer.bytes()[..rows * size_of::<T>()])
+    pub(crate) fn known_values<T: Component>(&self, rows: u32) -> &[T] {
+        debug_assert_eq!(rows as usize, self.len);
+        if size_of::<T>() == 0 { &[] } else { self.buffer.values(rows) }
     }
 
     /// The rows as values to write, and the bits that say which were written. Raises the version, marks nothing.
     #[inline]
     pub(crate) fn values_mut<T: Component>(&mut self) -> (&mut [T], BitsMut<'_>) {
         self.assert_holds(ComponentKind::of::<T>());
-        self.known_values_mut(self.len)
+        self.known_values_mut(self.len as u32)
     }
 
     /// As [`Column::values_mut`], where the caller knows that the column holds `T` and has `rows` rows.
     #[inline]
-    pub(crate) fn known_values_mut<T: Component>(
-        &mut self,
-        rows: usize,
-    ) -> (&mut [T], BitsMut<'_>) {
-        debug_assert_eq!(rows, self.len);
+    pub(crate) fn known_values_mut<T: Component>(&mut self, rows: u32) -> (&mut [T], BitsMut<'_>) {
+        debug_assert_eq!(rows as usize, self.len);
         if !matches!(T::TRACK, Track::None) {
             self.version += 1;
         }
-        if size_of::<T>() == 0 {
-            return (&mut [], self.dirty.as_mut());
-        }
-        let bytes = &mut self.buffer.bytes_mut()[..rows * size_of::<T>()];
-        (bytemuck::cast_slice_mut(bytes), self.dirty.as_mut())
+        let values = if size_of::<T>() == 0 { &mut [] } else { self.buffer.values_mut(rows) };
+        (values, self.dirty.as_mut())
     }
 
     /// The rows behind the last one, up to the reserved capacity, to be written before [`Column::commit`]. The caller

@@ -30,8 +30,11 @@ struct Command {
     entity: Entity,
     /// Where its value begins.
     start: usize,
-    apply: fn(&mut World, Entity, &[u8]) -> Result<(), NoSuchEntity>,
+    apply: Apply,
 }
+
+/// What a command does to an entity of the world, by its value.
+type Apply = fn(&mut World, Entity, &[u8]) -> Result<(), NoSuchEntity>;
 
 impl<'w> Commands<'w> {
     #[inline]
@@ -94,21 +97,12 @@ impl CommandBuffer {
         self.turn + 1 == self.turns
     }
 
-    fn push<B: Bundle>(
-        &mut self,
-        entity: Entity,
-        bundle: B,
-        apply: fn(&mut World, Entity, &[u8]) -> Result<(), NoSuchEntity>,
-    ) {
+    fn push<B: Bundle>(&mut self, entity: Entity, bundle: B, apply: Apply) {
         self.push_plain(entity, apply);
         bundle.encode(&mut self.bytes);
     }
 
-    fn push_plain(
-        &mut self,
-        entity: Entity,
-        apply: fn(&mut World, Entity, &[u8]) -> Result<(), NoSuchEntity>,
-    ) {
+    fn push_plain(&mut self, entity: Entity, apply: Apply) {
         self.commands.push(Command { entity, start: self.bytes.len(), apply });
     }
 

@@ -69,6 +69,19 @@ struct Place {
     location: Location,
 }
 
+/// The names at the moment, as a slice that the compiler keeps in registers.
+#[derive(Clone, Copy)]
+pub(crate) struct Names<'w>(&'w [Place]);
+
+impl Names<'_> {
+    /// As [`Entities::location`], or a place in an archetype that no world has.
+    #[inline]
+    pub(crate) fn known(self, entity: Entity) -> Option<Location> {
+        let place = self.0.get(entity.index as usize)?;
+        (place.generation == entity.generation).then_some(place.location)
+    }
+}
+
 /// The table behind the names: a place for each index, and the indices that wait for reuse.
 #[derive(Default)]
 pub(crate) struct Entities {
@@ -134,7 +147,7 @@ impl Entities {
 
     /// Whether the name waits for its entity.
     pub(crate) fn is_reserved(&self, entity: Entity) -> bool {
-        self.known(entity) == Some(Location::RESERVED)
+        self.names().known(entity) == Some(Location::RESERVED)
     }
 
     /// The entity of a reserved name comes to stand at `location`.
@@ -192,14 +205,13 @@ impl Entities {
     /// Where `entity` stands. `None` if it names nobody.
     #[inline]
     pub(crate) fn location(&self, entity: Entity) -> Option<Location> {
-        self.known(entity).filter(|location| location.is_row())
+        self.names().known(entity).filter(|location| location.is_row())
     }
 
-    /// As [`Entities::location`], or a place in an archetype that no world has.
+    /// The names, to look up many of them.
     #[inline]
-    pub(crate) fn known(&self, entity: Entity) -> Option<Location> {
-        let place = self.places.get(entity.index as usize)?;
-        (place.generation == entity.generation).then_some(place.location)
+    pub(crate) fn names(&self) -> Names<'_> {
+        Names(&self.places)
     }
 
     /// Records that a live entity now stands elsewhere.

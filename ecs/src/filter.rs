@@ -10,15 +10,15 @@ use crate::component::{Component, Signature, Track};
 pub trait Filter: 'static {
     /// Components that an archetype must carry.
     #[doc(hidden)]
-    const WITH: Signature;
+    const WITH: Signature = Signature::EMPTY;
 
     /// Components that an archetype must not carry.
     #[doc(hidden)]
-    const WITHOUT: Signature;
+    const WITHOUT: Signature = Signature::EMPTY;
 
     /// Components of which a row must have been written.
     #[doc(hidden)]
-    const CHANGED: Signature;
+    const CHANGED: Signature = Signature::EMPTY;
 }
 
 /// Holds for entities that carry `T`.
@@ -34,19 +34,14 @@ pub struct Changed<T>(PhantomData<fn() -> T>);
 
 impl<T: Component> Filter for With<T> {
     const WITH: Signature = Signature::of::<T>();
-    const WITHOUT: Signature = Signature::EMPTY;
-    const CHANGED: Signature = Signature::EMPTY;
 }
 
 impl<T: Component> Filter for Without<T> {
-    const WITH: Signature = Signature::EMPTY;
     const WITHOUT: Signature = Signature::of::<T>();
-    const CHANGED: Signature = Signature::EMPTY;
 }
 
 impl<T: Component> Filter for Changed<T> {
     const WITH: Signature = Signature::of::<T>();
-    const WITHOUT: Signature = Signature::EMPTY;
     const CHANGED: Signature = {
         assert!(matches!(T::TRACK, Track::Rows), "Changed<T> is for components under Track::Rows");
         Signature::of::<T>()

@@ -73,7 +73,7 @@ impl Fold {
 
 /// The halves of a product, folded.
 #[inline]
-const fn fold(one: u64, other: u64) -> u64 {
+pub(crate) const fn fold(one: u64, other: u64) -> u64 {
     let product = one as u128 * other as u128;
     (product >> 64) as u64 ^ product as u64
 }
@@ -95,35 +95,27 @@ impl WorldHash {
         if self.world_id != world.id() {
             (self.world_id, self.columns) = (world.id(), Vec::new());
         }
-        let mut known = self.columns.iter_mut();
-        let mut fresh = Vec::new();
         let mut hash = Fold::new();
+        let mut at = 0;
         for archetype in world.archetypes() {
             hash.write_u64(archetype.len() as u64);
             hash.write(bytemuck::cast_slice(archetype.entities()));
             for column in archetype.columns() {
                 hash.write_u64(u64::from(column.id()));
-                let of_column = || {
+                if at == self.columns.len() {
+                    self.columns.push((0, 0));
+                }
+                let (version, known) = &mut self.columns[at];
+                // Version 0 is an empty column, one that is not tracked, or one that was not hashed yet.
+                if *version != column.version() || *version == 0 {
                     let mut hash = Fold::new();
                     hash.write(column.bytes());
-                    hash.finish()
-                };
-                // Version 0 is an empty column or one that is not tracked.
-                let hashed = match known.next() {
-                    Some(known) if known.0 == column.version() && known.0 != 0 => known.1,
-                    Some(known) => {
-                        *known = (column.version(), of_column());
-                        known.1
-                    }
-                    None => {
-                        fresh.push((column.version(), of_column()));
-                        fresh[fresh.len() - 1].1
-                    }
-                };
-                hash.write_u64(hashed);
+                    (*version, *known) = (column.version(), hash.finish());
+                }
+                hash.write_u64(*known);
+                at += 1;
             }
         }
-        self.columns.append(&mut fresh);
         hash.finish()
     }
 }

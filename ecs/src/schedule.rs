@@ -172,13 +172,9 @@ impl<C: Context> ScheduleBuilder<C> {
                 ran.extend(0..at);
                 barrier = at + 1;
             }
-            for (first, other) in earlier
-                .iter()
-                .enumerate()
-                .filter(|(first, _)| !ran.contains(first))
-                .collect::<Vec<_>>()
-            {
-                let Some(on) = other.conflict(system) else { continue };
+            for (first, other) in earlier.iter().enumerate() {
+                let conflict = if ran.contains(&first) { None } else { other.conflict(system) };
+                let Some(on) = conflict else { continue };
                 if !self.order_accepted {
                     let (first, second) = (other.name, system.name);
                     return Err(ScheduleError::Ambiguous { first, second, on });

@@ -16,7 +16,7 @@ use crate::held::Held;
 
 /// What a term takes its slice from.
 pub struct Source<'w> {
-    rows: usize,
+    rows: u32,
     entities: &'w Held<Vec<Entity>>,
     column: Option<&'w mut Held<Column>>,
 }
@@ -79,7 +79,7 @@ impl<T: Component> Term for &T {
 
     #[inline]
     fn slice<'w>(from: Source<'w>) -> &'w [T] {
-        &from.column.expect(MATCHED).known_values(from.rows)[..from.rows]
+        from.column.expect(MATCHED).known_values(from.rows)
     }
 
     #[inline]
@@ -105,7 +105,7 @@ impl<T: Component> Term for &mut T {
 
     #[inline]
     fn slice<'w>(from: Source<'w>) -> &'w mut [T] {
-        &mut from.column.expect(MATCHED).known_values_mut(from.rows).0[..from.rows]
+        from.column.expect(MATCHED).known_values_mut(from.rows).0
     }
 
     #[inline]
@@ -149,7 +149,7 @@ impl<T: Component> Term for Tracked<T> {
     #[inline]
     fn slice<'w>(from: Source<'w>) -> TrackedSlice<'w, T> {
         let (values, dirty) = from.column.expect(MATCHED).known_values_mut(from.rows);
-        TrackedSlice { values: &mut values[..from.rows], dirty }
+        TrackedSlice { values, dirty }
     }
 
     #[inline]

@@ -4,12 +4,12 @@
 //! and handed back when the view ends, so that a view per tick does not allocate.
 
 use crate::archetype::{Archetype, LendPlan};
-use crate::entity::{Entities, Entity, Location};
+use crate::entity::{Entities, Entity, Location, Names};
 use crate::term::Terms;
 
 /// Slices of every matching archetype, by archetype index.
 pub struct View<'w, Q: Terms> {
-    entities: &'w Entities,
+    names: Names<'w>,
     slices: Vec<Option<Q::Slices<'w>>>,
     spare: &'w mut Vec<Option<Q::Slices<'static>>>,
 }
@@ -29,7 +29,7 @@ impl<'w, Q: Terms> View<'w, Q> {
             slices.extend((0..between).map(|_| None));
             slices.push(archetypes.nth(between).map(|table| Q::slices(table, plan)));
         }
-        Self { entities, slices, spare }
+        Self { names: entities.names(), slices, spare }
     }
 
     /// The slices of one archetype, to index by row. `None` if it does not match.
@@ -59,7 +59,7 @@ impl<'w, Q: Terms> View<'w, Q> {
     #[must_use]
     #[inline]
     pub fn entity(&mut self, entity: Entity) -> Option<Q::Row<'_>> {
-        let Location { archetype, row } = self.entities.known(entity)?;
+        let Location { archetype, row } = self.names.known(entity)?;
         self.row(archetype, row)
     }
 }

@@ -4,6 +4,7 @@
 //! are: what cannot be placed within that is handed back, and the caller chooses new secrets. Keys are not kept here; the
 //! caller says which run is the right one.
 
+use crate::hash::fold;
 use crate::hint::{prefer_large_pages, prefetch_read};
 
 /// Farthest that an entry may lie from its home, in slots: 512 bytes, which the processor streams.
@@ -172,12 +173,6 @@ pub(super) const fn next_secrets(secrets: [u64; 2]) -> [u64; 2] {
 
 /// 2^64 divided by the golden ratio, made odd: neighbouring numbers land far apart in the upper bits.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
-
-#[inline]
-const fn fold(a: u64, b: u64) -> u64 {
-    let product = a as u128 * b as u128;
-    product as u64 ^ (product >> 64) as u64
-}
 
 /// The finaliser of SplitMix64: a bijection in which each bit depends on all bits.
 const fn mix(mut bits: u64) -> u64 {
