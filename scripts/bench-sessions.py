@@ -29,6 +29,8 @@ import verdict
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 POLLUX = ROOT / "target/release/pollux"
 BENCH = ROOT / "target/release/bench"
+# quinn itself, in the same experiment as our throughput.
+QUINN = ROOT / "target/release/quinn-throughput"
 DISTURBANCES = ["none", "elsewhere", "initials", "garbage", "loud", "storm"]
 
 README = """# Sessions: what they cost, and what a disturbance costs those that are there
@@ -49,7 +51,9 @@ the call to the record in the world, tick included, with a tick of 20 kHz so tha
 `handshake` is a storm against `pollux serve` with its usual tick of 1 kHz and its usual rest: eight sessions at a time that
 carry no record and are closed when they open, each a full handshake. It is the CPU time of the worker's thread (schedstat,
 kernel included), less what the same thread uses idle in the same time, by the sessions opened; tickets, the close and its
-draining are in it, a record is not. `stream open` and `throughput` are two workers of one process.
+draining are in it, a record is not. `stream open` and `throughput` are two workers of one process; beside the
+latter, quinn carries the same bytes between two endpoints with the same windows, each on a core and a runtime of its own, and its
+receiver looks at no record.
 
 **Read.** `summary.md` has the median of the runs, the least and the greatest. `ratio` is the p99 beside `none` of the same
 round; `socket_drops` are datagrams that the kernel discarded because the worker's receive buffer was full.
@@ -65,10 +69,10 @@ def fail(message):
     sys.exit(f"bench-sessions: {message}")
 
 
-def bench(raw, name, *arguments):
+def bench(raw, name, *arguments, program=BENCH):
     """One experiment of `bench`: the object that it prints, kept below raw/."""
     print(f"  {name}", file=sys.stderr, flush=True)
-    done = subprocess.run([BENCH, *map(str, arguments)], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run([program, *map(str, arguments)], stdout=subprocess.PIPE, text=True, check=True)
     (raw / f"{name}.json").write_text(done.stdout, encoding="utf-8")
     return json.loads(done.stdout)
 
@@ -212,7 +216,11 @@ def carry(raw, run, quick):
     for streams, mtu in [(1, 1452), (100, 1452), (1, 9000), (100, 9000)]:
         name = f"throughput-{streams}-{mtu}-{run}"
         told = bench(raw, name, "throughput", "--streams", streams, "--mtu", mtu, "--duration-s", seconds)
-        figures[f"throughput, {streams} streams, packets of {mtu} bytes, MB_per_s"] = told["bytes_per_s"] / 1e6
+        label = f"{streams} streams, packets of {mtu} bytes"
+        ours = figures[f"throughput, {label}, MB_per_s"] = told["bytes_per_s"] / 1e6
+        told = bench(raw, f"quinn-{name}", "--streams", streams, "--mtu", mtu, "--duration-s", seconds, program=QUINN)
+        quinn = figures[f"quinn's throughput, {label}, MB_per_s"] = told["bytes_per_s"] / 1e6
+        figures[f"throughput beside quinn's, {label}, ratio"] = ours / quinn
     return figures
 
 
@@ -335,6 +343,8 @@ GOALS = [
     ("stream open to first byte, waiting, p50, us", "stream open, wait, rest 0 us, p50_us", "<=", 100),
     ("one stream, packets of 1,452 bytes, MB/s", "throughput, 1 streams, packets of 1452 bytes, MB_per_s", ">=", 300),
     ("100 streams, packets of 1,452 bytes, MB/s", "throughput, 100 streams, packets of 1452 bytes, MB_per_s", ">=", 400),
+    ("one stream beside quinn's own, ratio", "throughput beside quinn's, 1 streams, packets of 1452 bytes, ratio", ">=", 1),
+    ("100 streams beside quinn's own, ratio", "throughput beside quinn's, 100 streams, packets of 1452 bytes, ratio", ">=", 1),
     ("T1 p99 under 50,000 Initials a second, ratio", "rest1000 initials t1_p99_ratio", "<=", 1.2),
     ("T1 p99 in a storm of reconnects, ratio", "rest1000 storm t1_p99_ratio", "<=", 1.2),
     ("T1 p99 beside a loud session, ratio", "rest1000 loud t1_p99_ratio", "<=", 1.2),
@@ -391,7 +401,10 @@ def main():
             shutil.rmtree(out, ignore_errors=True)
     if out.exists():
         parser.error(f"{out} exists; a result is never replaced")
-    subprocess.run("cargo build --release --locked -p twin -p bench".split(), cwd=ROOT, check=True)
+    build = "cargo build --release --locked".split()
+    subprocess.run([*build, "-p", "twin", "-p", "bench"], cwd=ROOT, check=True)
+    peer = ROOT / "bench/peers/quinn-bevy/Cargo.toml"
+    subprocess.run([*build, "--manifest-path", peer, "--target-dir", ROOT / "target", "--bin", QUINN.name], check=True)
     shutil.rmtree(ROOT / "target/bench-sessions-certs", ignore_errors=True)
     (out / "raw").mkdir(parents=True)
     host = [sys.executable, ROOT / "scripts/describe-host.py"]
