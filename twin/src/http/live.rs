@@ -27,6 +27,9 @@ use super::view;
 const VIEWERS_MAX: u64 = 256;
 /// A viewer that takes nothing for so long is given up.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Viewers of the field get a picture in turns, so many of them and so far apart: the last one within its period.
+const TURNS: u64 = 7;
+const TURN: Duration = Duration::from_millis(4);
 /// Crossings and commands in a glance.
 const LATEST: usize = 20;
 /// Pictures for each glance: five a second.
@@ -39,6 +42,8 @@ pub struct Live {
     glance: latest::Sender<Utf8Bytes>,
     catch_ups: Mutex<CatchUps>,
     viewers: AtomicU64,
+    /// Viewers of the field that ever were.
+    entered: AtomicU64,
 }
 
 /// How far a viewer has seen the field.
@@ -78,6 +83,7 @@ impl Default for Live {
             glance: latest::channel(Utf8Bytes::default()).0,
             catch_ups: Mutex::default(),
             viewers: AtomicU64::new(0),
+            entered: AtomicU64::new(0),
         }
     }
 }
@@ -264,7 +270,10 @@ async fn watch_glance(surface: &Surface, outlet: &mut impl Outlet) {
     }
 }
 
+/// The frames of a hundred viewers at once are megabytes through the kernel, and hot threads would wait until it has sent them.
+/// So each viewer has its turn: a picture a little later for some, and no burst for the host.
 async fn watch_field(surface: &Surface, outlet: &mut impl Outlet) {
+    let turn = TURN * (surface.live().entered.fetch_add(1, Relaxed) % TURNS) as u32;
     let mut frames = surface.live().field.subscribe();
     // The frame in the channel may be as old as the last viewer.
     frames.mark_unchanged();
@@ -278,6 +287,9 @@ async fn watch_field(surface: &Surface, outlet: &mut impl Outlet) {
             changed = frames.changed() => {
                 if changed.is_err() {
                     return;
+                }
+                if !turn.is_zero() {
+                    tokio::time::sleep(turn).await;
                 }
                 let frame = frames.borrow_and_update().clone();
                 if frame.seen.picture == seen.picture + 1 {
