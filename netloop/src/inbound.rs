@@ -218,13 +218,16 @@ impl Session {
             if free_bytes <= tail || *budget == 0 {
                 return Read::Unfinished;
             }
-            if tail >= RECORD_BYTES && !self.take_records(at, &[], &stamp, service) {
-                return Read::Bad(CloseCode::BadRecord);
+            if tail >= RECORD_BYTES {
+                if !self.take_records(at, &[], &stamp, service) {
+                    return Read::Bad(CloseCode::BadRecord);
+                }
+                // Its records have taken some of the room.
+                continue;
             }
             if self.inbound[at].ended {
                 return Read::End;
             }
-            let tail = self.inbound[at].tail.len();
             let bytes = {
                 let mut receive = self.connection.recv_stream(self.inbound[at].id);
                 let Ok(mut chunks) = receive.read(true) else { return Read::Reset };

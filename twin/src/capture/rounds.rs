@@ -65,7 +65,7 @@ impl Rounds {
         let kept = follower.save(|| empty(ring, waiting));
         let bytes = kept.bytes();
         if bytes > output.state_bytes_max() {
-            let enough = bytes.saturating_mul(4);
+            let enough = output.bytes_max_for(bytes);
             return self.end(output, &format!("a state of the world takes {bytes} bytes, so that capture.max_bytes would have to be {enough} or more"));
         }
         write(&kept, output, || empty(ring, waiting));

@@ -241,9 +241,15 @@ impl Output {
         self.written.ended >= Ended::Full
     }
 
-    /// Bytes that a state may have: with one in each half of a lap, there is always a whole one in the file.
+    /// Bytes that a state may have. States and what lies between two of them take a quarter of a lap each, so that there is
+    /// always a whole one in the file.
     pub(super) const fn state_bytes_max(&self) -> u64 {
         self.lap_bytes() / LAP_STATES
+    }
+
+    /// What `capture.max_bytes` would have to be for a state of so many bytes.
+    pub(super) const fn bytes_max_for(&self, state_bytes: u64) -> u64 {
+        state_bytes.saturating_mul(LAP_STATES).saturating_add(self.first_at)
     }
 
     /// Whether it is time for the next state.
