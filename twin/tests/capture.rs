@@ -8,16 +8,15 @@ use std::io::Cursor;
 use std::path::Path;
 use std::sync::Arc;
 
-use netloop::slot::ACK;
-use netloop::{Consumer, Outbound, Slot};
-use rig::{Random, Rig, options, reading};
+use netloop::{Consumer, Slot};
+use rig::{Random, Rig, options};
 use twin::capture::{
     Allowance, Difference, Ended, Header, ReadError, Reader, Replay, Step, Tail, Writer, Written,
     tap,
 };
 use twin::config::Keep;
 use twin::world::{ACTUATOR_ID, FaultOptions, Limits, Rule, WorldOptions};
-use wire::{Command, Operation, Record, SensorType, Status, Tier, Totals};
+use wire::{SensorType, Tier};
 
 const TICKS: u64 = 3_000;
 
@@ -42,38 +41,6 @@ fn faults() -> FaultOptions {
     FaultOptions { seed: 7, loss: 0.02, delay_ticks: 3, duplicate: 0.02, corrupt: 0.01 }
 }
 
-/// Devices that come and go, stray between sessions, and send everything that there is to send.
-fn feed(rig: &mut Rig, random: &mut Random, tick: u64) {
-    for session in 0..6 {
-        if random.below(400) == 0 {
-            let totals = (random.below(2) == 0).then(Totals::default);
-            rig.close(session, totals);
-            rig.open(session);
-            rig.hello(session, random.below(3) as u32);
-        }
-        for _ in 0..random.below(60) {
-            let number = (session + random.below(2) as u32) % 40 + random.below(20) as u32;
-            let seq = tick as u32 * 2 + random.below(3) as u32;
-            let value = random.below(100) as f64 + 0.5;
-            let record = Record::encode(&reading(number, random.below(4) as u16, seq, value));
-            let tier = if random.below(5) == 0 { Tier::T2 } else { Tier::T1 };
-            rig.receive(tier, session, session % 2, &record);
-        }
-    }
-    let read = Record::encode(&reading(random.below(50) as u32, 1, tick as u32, 0.0));
-    let read = Command::request(read, Operation::Read);
-    rig.push(Tier::T3, Slot { session: 1, hint: tick as u32, ..rig.slot(&read) });
-    while let Some(outbound) = rig.port.outbound.pop() {
-        if let Outbound::Command { session, request, tag } = outbound
-            && random.below(4) > 0
-        {
-            let ack = Command::ack(request, Status::Ok, request.value());
-            let end = Slot { flags: ACK, hint: tag, session: session.0, ..rig.slot(&ack) };
-            rig.push(Tier::T3, end);
-        }
-    }
-}
-
 struct Captured {
     rig: Rig,
     ring: Consumer<Slot>,
@@ -91,7 +58,7 @@ fn run(options: WorldOptions, cells: usize, seed: u64) -> Captured {
     }
     let mut hashes = Vec::new();
     for tick in 0..TICKS {
-        feed(&mut rig, &mut random, tick);
+        rig.feed(&mut random, tick);
         rig.tick();
         // Numbers may be missed.
         rig.next_tick += u64::from(random.below(100) == 0);

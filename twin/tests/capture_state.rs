@@ -9,15 +9,14 @@ use std::io::Cursor;
 use std::path::Path;
 use std::sync::Arc;
 
-use netloop::slot::ACK;
-use netloop::{Consumer, Outbound, Slot};
-use rig::{Random, Rig, device, reading};
+use netloop::{Consumer, Slot};
+use rig::{Random, Rig, device};
 use twin::capture::{Allowance, Ended, Header, Reader, Replay, Step, Tail, Writer, tap};
 use twin::config::{Effective, Keep};
 use twin::order::{Order, orders};
 use twin::stats::TwinStats;
 use twin::world::{ACTUATOR_ID, Saved, SavedError, WorldOptions};
-use wire::{Command, Operation, Record, SensorType, Status, Tier, Totals};
+use wire::SensorType;
 
 const TICKS: u64 = 4_000;
 const SESSIONS: u32 = 6;
@@ -51,41 +50,6 @@ fn options(config: &str) -> WorldOptions {
     WorldOptions::new(Effective::load_text(Path::new("test"), config).unwrap().config(), [1, 2])
 }
 
-/// What devices do in a tick: they come and go, stray between sessions, send everything that there is to send, and answer
-/// most commands.
-fn feed(rig: &mut Rig, random: &mut Random, tick: u64) {
-    for session in 0..SESSIONS {
-        if random.below(300) == 0 {
-            let totals = (random.below(2) == 0).then(Totals::default);
-            rig.close(session, totals);
-            rig.open(session);
-            rig.hello(session, random.below(3) as u32);
-        }
-        for _ in 0..random.below(40) {
-            let number = (session + random.below(2) as u32) % 40 + random.below(20) as u32;
-            let seq = tick as u32 * 2 + random.below(3) as u32;
-            let value = random.below(100) as f64 + 0.5;
-            let record = Record::encode(&reading(number, random.below(4) as u16, seq, value));
-            let tier = if random.below(5) == 0 { Tier::T2 } else { Tier::T1 };
-            rig.receive(tier, session, session % 2, &record);
-        }
-    }
-    let read = Record::encode(&reading(random.below(50) as u32, 1, tick as u32, 0.0));
-    let read = Command::request(read, Operation::Read);
-    rig.push(Tier::T3, Slot { session: 1, hint: tick as u32, ..rig.slot(&read) });
-    let ends: Vec<_> =
-        std::iter::from_fn(|| rig.port.stops.pop().or_else(|| rig.port.outbound.pop()))
-            .filter(|_| random.below(4) > 0)
-            .collect();
-    for outbound in ends {
-        if let Outbound::Command { session, request, tag } = outbound {
-            let ack = Command::ack(request, Status::Ok, request.value());
-            let end = Slot { flags: ACK, hint: tag, session: session.0, ..rig.slot(&ack) };
-            rig.push(Tier::T3, end);
-        }
-    }
-}
-
 struct Run {
     cells: Vec<Slot>,
     /// The hash of the world after each tick.
@@ -107,7 +71,7 @@ fn run(config: &str, seed: u64) -> Run {
     }
     let mut hashes = BTreeMap::new();
     for tick in 0..TICKS {
-        feed(&mut rig, &mut random, tick);
+        rig.feed(&mut random, tick);
         while desk.poll().is_some() {}
         if random.below(20) == 0 {
             desk.push(Order {

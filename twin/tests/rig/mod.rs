@@ -5,14 +5,19 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use netloop::slot::ACK;
 use netloop::{
-    CloseReason, Due, NO_HINT, RingPort, SessionEvent, SessionId, Slot, TierTally, WorkerStats,
+    CloseReason, Due, NO_HINT, Outbound, RingPort, SessionEvent, SessionId, Slot, TierTally,
+    WorkerStats,
 };
 use twin::config::Config;
 use twin::interval::{IntervalConsumer, IntervalProducer, exchange};
 use twin::stats::{TierTotals, TwinStats};
 use twin::world::{LaneCapacities, Lanes, World, WorldOptions, lanes};
-use wire::{DeviceId, Hello, Reading, Record, SensorType, Tier, Totals, capability};
+use wire::{
+    Command, DeviceId, Hello, Operation, Reading, Record, SensorType, Status, Tier, Totals,
+    capability,
+};
 
 /// Where virtual time begins, in nanoseconds since the Unix epoch.
 pub(crate) const START_NS: u64 = 1_800_000_000_000_000_000;
@@ -193,5 +198,40 @@ impl Random {
 
     pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
+    }
+}
+
+impl Rig {
+    /// What devices do in a tick: those of six sessions come and go, stray between sessions, send everything that there is to
+    /// send, and answer most commands.
+    pub(crate) fn feed(&mut self, random: &mut Random, tick: u64) {
+        for session in 0..6 {
+            if random.below(400) == 0 {
+                let totals = (random.below(2) == 0).then(Totals::default);
+                self.close(session, totals);
+                self.open(session);
+                self.hello(session, random.below(3) as u32);
+            }
+            for _ in 0..random.below(60) {
+                let number = (session + random.below(2) as u32) % 40 + random.below(20) as u32;
+                let seq = tick as u32 * 2 + random.below(3) as u32;
+                let value = random.below(100) as f64 + 0.5;
+                let record = Record::encode(&reading(number, random.below(4) as u16, seq, value));
+                let tier = if random.below(5) == 0 { Tier::T2 } else { Tier::T1 };
+                self.receive(tier, session, session % 2, &record);
+            }
+        }
+        let read = Record::encode(&reading(random.below(50) as u32, 1, tick as u32, 0.0));
+        let read = Command::request(read, Operation::Read);
+        self.push(Tier::T3, Slot { session: 1, hint: tick as u32, ..self.slot(&read) });
+        while let Some(outbound) = self.port.stops.pop().or_else(|| self.port.outbound.pop()) {
+            if let Outbound::Command { session, request, tag } = outbound
+                && random.below(4) > 0
+            {
+                let ack = Command::ack(request, Status::Ok, request.value());
+                let end = Slot { flags: ACK, hint: tag, session: session.0, ..self.slot(&ack) };
+                self.push(Tier::T3, end);
+            }
+        }
     }
 }
