@@ -199,9 +199,11 @@ END
   scripts/paper.sh --check
 }
 
-# Advisories are a script of their own: they need a clone of a database from a git host.
+# What may be linked in, and whether the text of its licence comes with each crate. Advisories are a script of their own: they
+# need a clone of a database from a git host.
 deny() {
   cargo deny --locked check --hide-inclusion-graph bans licenses sources
+  scripts/third-party.py --target x86_64-unknown-linux-gnu --out target/THIRD-PARTY
 }
 
 step "tools of Rust" rust_tools
