@@ -116,6 +116,8 @@ prove_image() { # ARCHIVE
   cp "$(command -v qemu-aarch64-static)" "$root/qemu"
   emulated "$BINARY" config init --config "$root/pollux.toml" >/dev/null
   emulated "$BINARY" certs init --dir "$root/certs" --gateway plant >/dev/null 2>&1
+  # What runs beside the loop below may open its log after the first look at it.
+  : >"$work/serve.log"
   unshare --user --map-user=65534 --map-group=65534 --root="$root" /qemu -cpu cortex-a76 "${words[@]}" \
     --set net.addr=127.0.0.1:0 --set http.addr=127.0.0.1:0 >"$work/serve.out" 2>"$work/serve.log" &
   serve_pid=$!
