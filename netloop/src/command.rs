@@ -88,10 +88,12 @@ impl Session {
         if self.phase != Phase::Open {
             return Err(CommandError::NotOpen);
         }
-        let stream = self.connection.streams().open(Dir::Bi).ok_or(CommandError::NoStream)?;
-        let mut send = self.connection.send_stream(stream);
         // A stop overtakes commands, and commands everything else that this side sends.
-        let stops = request.kind() >> 5 == Operation::Stop as u8;
+        let operation = request.kind() >> 5;
+        let stops = operation == Operation::Stop as u8;
+        let ends_stop = operation == Operation::Clear as u8;
+        let stream = self.take_stream(stops || ends_stop).ok_or(CommandError::NoStream)?;
+        let mut send = self.connection.send_stream(stream);
         let priority = if stops { StreamPriority::Critical } else { StreamPriority::High };
         let _ = send.set_priority(priority.of_stream());
         let written = send.write(request.as_bytes());
@@ -102,6 +104,27 @@ impl Session {
         let ack = Vec::with_capacity(RECORD_BYTES + 1);
         self.open_commands.push(OpenCommand { stream, readable: false, tag, request, ack });
         Ok(())
+    }
+
+    /// A stream for a command. A server keeps the last one that the peer allows for a stop and its end, so that no number
+    /// of commands that wait for their acks is in their way. A peer that never allows a second one gets them one by one.
+    ///
+    /// The one that is kept is always the latest, of which nothing has left: the peer sees streams in order.
+    fn take_stream(&mut self, is_kept_for: bool) -> Option<StreamId> {
+        let is_server = self.connection.side().is_server();
+        let mut streams = self.connection.streams();
+        let first = self.kept_stream.take().or_else(|| streams.open(Dir::Bi))?;
+        if !is_server {
+            return Some(first);
+        }
+        self.kept_stream = streams.open(Dir::Bi);
+        let is_last = self.kept_stream.is_none();
+        self.one_by_one = is_last && (self.one_by_one || first.index() == 0);
+        if is_last && !is_kept_for && !self.one_by_one {
+            self.kept_stream = Some(first);
+            return None;
+        }
+        Some(first)
     }
 
     /// Answers a command of the peer.

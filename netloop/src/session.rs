@@ -125,6 +125,10 @@ pub(crate) struct Session {
     pub(crate) opened_ns: u64,
     pub(crate) inbound: Streams,
     pub(crate) open_commands: Vec<OpenCommand>,
+    /// Open and unused: for a stop, when the peer allows no further stream.
+    pub(crate) kept_stream: Option<StreamId>,
+    /// The peer allows one stream at a time.
+    pub(crate) one_by_one: bool,
     /// Commands of the peer that were handed on and not yet answered.
     pub(crate) commands_waiting: u32,
     pub(crate) control_out: Option<StreamId>,
@@ -180,6 +184,8 @@ impl Session {
             opened_ns: 0,
             inbound: Streams::new(seed),
             open_commands: Vec::new(),
+            kept_stream: None,
+            one_by_one: false,
             commands_waiting: 0,
             control_out: None,
             early: EarlyData::None,
@@ -425,7 +431,7 @@ impl Session {
 
     /// True when nothing that was sent is still waiting for its acknowledgement.
     pub(crate) fn flushed(&mut self) -> bool {
-        self.connection.streams().send_streams() == 0
+        self.connection.streams().send_streams() == usize::from(self.kept_stream.is_some())
     }
 }
 

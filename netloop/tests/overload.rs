@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use link::{Pair, Weather, numbered, payload, values};
-use netloop::{SendError, StreamPriority};
-use wire::{Command, Operation, Tier};
+use netloop::{SendError, SessionId, SessionLimits, StreamPriority};
+use wire::{Command, Operation, Record, Tier};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -142,7 +142,7 @@ fn acks_wait_for_room_and_are_not_lost() {
 
 #[test]
 fn commands_beyond_the_stream_limit_are_refused_here() {
-    let limits = netloop::SessionLimits { bi_streams_max: 4, ..Default::default() };
+    let limits = SessionLimits { bi_streams_max: 4, ..Default::default() };
     let mut pair = Pair::with_limits(1, Weather::CALM, limits, Default::default());
     let session = pair.connect();
     let read = Command::request(numbered(1), Operation::Read);
@@ -153,4 +153,46 @@ fn commands_beyond_the_stream_limit_are_refused_here() {
     assert_eq!(opened, 4);
     let refused = pair.client.engine.open_command(session, read, 9).unwrap_err();
     assert_eq!(refused, netloop::CommandError::NoStream);
+}
+
+/// A twin whose device allows so many commands at the same time, and its session.
+fn before_a_device_of(streams: u32, seed: u64) -> (Pair, SessionId) {
+    let limits = SessionLimits { bi_streams_max: streams, ..Default::default() };
+    let mut pair = Pair::with_limits(seed, Weather::CALM, Default::default(), limits);
+    pair.connect();
+    let session = pair.server_session();
+    (pair, session)
+}
+
+#[test]
+fn a_stop_finds_a_stream_however_many_commands_wait() {
+    let (mut pair, session) = before_a_device_of(4, 2);
+    let ask = |pair: &mut Pair, operation, tag| {
+        pair.server.engine.open_command(session, Command::request(numbered(tag), operation), tag)
+    };
+    // Again and again: what a stop has taken is kept anew for the next one.
+    for round in 1..=5 {
+        let opened = (0..9).filter(|&tag| ask(&mut pair, Operation::Setpoint, tag).is_ok()).count();
+        assert_eq!(opened, 3, "round {round}: the last one is kept");
+        let operation = if round % 2 == 0 { Operation::Clear } else { Operation::Stop };
+        assert_eq!(ask(&mut pair, operation, 7), Ok(()), "round {round}");
+        assert!(ask(&mut pair, operation, 7).is_err(), "round {round}: there is no fifth one");
+        pair.run_until("the acks", LIMIT, |pair| pair.server.sink.acks.len() == 4 * round);
+        let operations = pair.client.sink.t3[4 * round - 4..].iter();
+        let operations = operations.map(|slot| Record::from_bytes(slot.record).kind() >> 5);
+        assert_eq!(operations.filter(|&of| of == operation as u8).count(), 1, "round {round}");
+        pair.run_for(Duration::from_millis(200));
+    }
+}
+
+#[test]
+fn a_device_that_allows_one_command_gets_them_one_by_one() {
+    let (mut pair, session) = before_a_device_of(1, 3);
+    let read = Command::request(numbered(1), Operation::Read);
+    for count in 1..=5 {
+        assert_eq!(pair.server.engine.open_command(session, read, 1), Ok(()));
+        assert!(pair.server.engine.open_command(session, read, 9).is_err());
+        pair.run_until("the ack", LIMIT, |pair| pair.server.sink.acks.len() == count);
+        pair.run_for(Duration::from_millis(200));
+    }
 }

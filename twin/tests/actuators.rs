@@ -6,6 +6,7 @@ use netloop::slot::{ACK, FAILED};
 use netloop::{Outbound, SessionId, Slot};
 use rig::{Rig, device, options, record};
 use twin::interval::Latency;
+use twin::order::{Order, Outcome, orders};
 use twin::world::{ACTUATOR_ID, ActuatorState, ActuatorStatus, CommandEnds, Rule, WorldOptions};
 use wire::{Command, Operation, Record, SensorType, Status, Tier};
 
@@ -43,6 +44,38 @@ fn end(rig: &mut Rig, flags: u8, record: &Record, tag: u32) {
 
 fn actuator(rig: &Rig) -> ActuatorState {
     rig.world.actuator(device(1), ACTUATOR_ID).expect("a rule has made it")
+}
+
+#[test]
+fn commands_that_have_ended_take_no_room_of_later_ones() {
+    let mut rig = Rig::new(options());
+    let (mut desk, port) = orders();
+    rig.world.command(port);
+    rig.open(1);
+    rig.hello(1, 7);
+    report(&mut rig, 0, 20.0);
+    // More than can be on their way at the same time, and all of them within the deadline of the first.
+    let each_tick = 64;
+    for tick in 0..300 {
+        for number in 0..each_tick {
+            let device = device(1);
+            let (actuator_id, value) = (ACTUATOR_ID + number, f64::from(tick));
+            let sensor_type = SensorType::Temperature;
+            let (id, asked_ns, via) = (0, rig::START_NS, 1);
+            let order = Order { id, asked_ns, device, actuator_id, sensor_type, via, value };
+            desk.push(order).expect("room because all before it have ended");
+        }
+        rig.tick();
+        for _ in 0..each_tick {
+            let (request, tag) = command(&mut rig);
+            let ack = Command::ack(request, Status::Ok, request.value());
+            let slot = Slot { flags: ACK, hint: tag, session: 1, ..rig.slot(&ack) };
+            rig.port.t3.push(slot).expect("an empty ring has room");
+        }
+        rig.tick();
+        let outcomes: Vec<_> = std::iter::from_fn(|| desk.poll()).map(|end| end.outcome).collect();
+        assert_eq!(outcomes, [Outcome::Acknowledged; 64], "tick {tick}");
+    }
 }
 
 #[test]

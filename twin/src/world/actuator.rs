@@ -189,6 +189,13 @@ impl Actuators {
         Some(due)
     }
 
+    /// Forgets commands that no longer wait, up to the first one that does: they take no room of others.
+    pub fn forget_ended(&mut self, waits: impl Fn(RowRef, u32) -> bool) {
+        while self.pending.front().is_some_and(|front| !waits(front.row, front.tag)) {
+            self.pending.pop_front();
+        }
+    }
+
     /// Ends a command without an answer, if it is still the actuator's last one.
     pub fn expire(&mut self, state: &mut ActuatorState, tag: u32) {
         if state.tag == tag && ActuatorStatus::of(state) == ActuatorStatus::Pending {

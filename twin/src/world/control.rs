@@ -11,7 +11,7 @@ use super::account::Reason;
 use super::actuator::{Moment, Setpoint};
 use super::automation::Firing;
 use super::command::{Target, answer, is_stop};
-use super::component::{ActuatorStatus, Link, Live, SensorKey};
+use super::component::{ActuatorState, ActuatorStatus, Link, Live, SensorKey};
 use super::ledger::Entries;
 use super::row::RowRef;
 use super::stop::STOP_TAG;
@@ -143,6 +143,10 @@ impl Plant {
             let state = ecs.value_mut(row);
             self.actuators.expire(state, tag);
         }
+        self.actuators.forget_ended(|row, tag| {
+            let state: &ActuatorState = ecs.value(row);
+            state.tag == tag && ActuatorStatus::of(state) == ActuatorStatus::Pending
+        });
     }
 
     /// Lets the rules look at what has changed, and sends the commands that follow.
