@@ -3,9 +3,9 @@
 
 usage: scripts/bench-operators.py [--quick] [--rounds N] [--only NAME ...] [--binary FILE] [--out DIR]
 
-Builds the release binary, unless it is given one, then runs: publish (200,000 sensors, a million records a second, with 0, 1 and 100 viewers),
+Builds the release binaries, unless it is given one, then runs: publish (200,000 sensors, a million records a second, with 0, 1 and 100 viewers),
 viewers (10,000 sensors with 0 and 100 viewers by turns, one of them slow), browser (Chromium over WebTransport, and the
-page), command (setpoints over HTTP at 100,000 records a second) and overload (setpoints without end, and stops). Viewers
+page), command (setpoints over HTTP at 100,000 records a second) and overload (as many setpoints as there is room for, and stops). Viewers
 are plain sockets on the same machine, at the lowest priority, that count frames by their headers. --quick is one short
 round below target/. --only with a folder that is there adds what it lacks, so that a long run can be done in parts, of one
 and the same build. Exit codes: 0 done, 1 a build or a run failed, 2 wrong usage.
@@ -29,13 +29,13 @@ import socket
 import statistics
 import subprocess
 import sys
-import threading
 import time
 
 import verdict
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 POLLUX = ROOT / "target/release/pollux"
+BENCH = ROOT / "target/release/bench"
 
 README = """# Operators: what they cost a twin, and how soon they are answered
 
@@ -45,8 +45,18 @@ under overload?
 
 **Read.** `summary.md` has a row for each figure: the median of the rounds, with the least and the greatest, beside what was
 aimed at. `publish` is 200,000 sensors at a million records a second, `viewers` 10,000 sensors at 20 Hz, `command` 100,000
-records a second, `overload` the same with more setpoints than there is room for. `took` is the twin's own time from the
+records a second, `overload` the same with a lane of orders that is full all the time. `took` is the twin's own time from the
 request to the receipt of the acknowledgement, `http` what a client on loopback waits for its answer.
+
+HTTP on these cores brings fewer setpoints than a tick of 1 kHz takes, so that over it the lane is never full for long.
+`overload` therefore holds the desk in process (`bench orders`), before the world, the tick thread and the worker of the
+product, and simulated devices over QUIC: 256 setpoints on their way, each to another device, another one as soon as one has
+ended. A stop comes every 50 ms, and its end as soon as all eight sessions have answered; setpoints are asked for again after
+that. `setpoint` and `stop` are the twin's own histograms, from the request to the receipt of the acknowledgement, the stop
+and its end together; `stop_all` is from a stop to the moment when all sessions were seen to have answered. `waiting` is how
+many setpoints were on their way when some had ended and others had not yet taken their place. `without_stream` counts
+setpoints whose session had as many commands open as the device allows but one, which is kept for the stop; they are in no
+histogram, nor are those that a stop refused.
 
 **Doubts.** Generator, twin, viewers and browser share two cores: what viewers take of the CPU is missing to the rest, so
 jitter with a hundred viewers is that of a machine that is busy as well. Viewers have the lowest priority for that reason.
@@ -457,7 +467,8 @@ def percentile(values, q):
     return values[min(len(values) - 1, int(q * len(values)))]
 
 
-LOAD = "--devices 1000 --profile industrial --sessions 8 --rate-hz 20"
+FLEET = "--devices 1000 --sessions 8 --rate-hz 20"
+LOAD = f"{FLEET} --profile industrial"
 
 
 def setpoint(client, device, number):
@@ -494,48 +505,23 @@ def command(folder, rounds, seconds):
 
 
 def overload(folder, rounds, seconds):
-    """More setpoints than there is room for, from many connections, and a stop and its end now and then."""
-    twin = Twin(folder, LOAD, 5000)
-    devices = [one["device"] for one in twin.client.ask("GET", "/api/v1/devices?limit=1000")["items"]]
-    going = threading.Event()
-    going.set()
-
-    def flood(first):
-        client, number = Client(twin.http), first
-        while going.is_set():
-            try:
-                setpoint(client, devices[number % len(devices)], number)
-            except (OSError, http.client.HTTPException, ValueError):
-                client = Client(twin.http)
-            number += 97
-
-    threads = [threading.Thread(target=flood, args=(n,), daemon=True) for n in range(128)]
-    figures = {}
-    try:
-        for thread in threads:
-            thread.start()
-        time.sleep(2)
-        for _ in range(rounds):
-            before, end = twin.metrics(), time.monotonic() + seconds
-            while time.monotonic() < end:
-                for path in ("/api/v1/stop", "/api/v1/stop/clear"):
-                    twin.client.text("POST", path)
-                    while True:
-                        stop = twin.client.ask("GET", "/api/v1/stop")
-                        if stop["taken"] and stop["waiting"] == 0:
-                            break
-                time.sleep(0.2)
-            after = twin.metrics()
-            for name, metric in (("setpoint", "pollux_order_seconds"), ("stop", "pollux_stop_seconds")):
-                for label, q in (("p50", 0.5), ("p99", 0.99)):
-                    figures.setdefault(f"overload_{name}_{label}_ms", []).append(1e3 * quantile(before, after, metric, q))
-                count = after[f"{metric}_count"] - before[f"{metric}_count"]
-                figures.setdefault(f"overload_{name}_count", []).append(count)
-    finally:
-        going.clear()
-        for thread in threads:
-            thread.join(timeout=5)
-        twin.end()
+    """As many setpoints on their way as there is room for, all the time, and a stop and its end beside them."""
+    folder.mkdir(parents=True)
+    rows = []
+    for _ in range(rounds):
+        done = subprocess.run([BENCH, "orders", *FLEET.split(), "--duration-s", str(seconds)], stdout=subprocess.PIPE, text=True, check=True)
+        rows.append(json.loads(done.stdout))
+    keep(folder, "orders", rows)
+    figures = {
+        "overload_waiting_p50": [row["waiting"]["p50"] for row in rows],
+        "overload_acknowledged_per_s": [row["ended"]["acknowledged"] / row["spent_s"] for row in rows],
+        "overload_without_stream_per_s": [row["ended"].get("reset", 0) / row["spent_s"] for row in rows],
+        "overload_busy_per_s": [row["ended"].get("busy", 0) / row["spent_s"] for row in rows],
+    }
+    for name in ("setpoint", "stop", "stop_all"):
+        figures[f"overload_{name}_count"] = [row[f"{name}_ns"]["count"] for row in rows]
+        for label in ("p50", "p99"):
+            figures[f"overload_{name}_{label}_ms"] = [row[f"{name}_ns"][label] / 1e6 for row in rows]
     pairs = zip(figures["overload_stop_p99_ms"], figures["overload_setpoint_p99_ms"])
     figures["overload_stop_of_setpoint_p99_ratio"] = [stop / setpoint for stop, setpoint in pairs]
     return figures
@@ -559,12 +545,12 @@ def built_from():
 
 
 def main():
-    global AUTHORITY, CERTIFICATES, GATEWAY, POLLUX
+    global AUTHORITY, BENCH, CERTIFICATES, GATEWAY, POLLUX
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one short round of each")
     parser.add_argument("--rounds", type=int, default=3, metavar="N")
     parser.add_argument("--only", nargs="+", choices=EXPERIMENTS, default=list(EXPERIMENTS), metavar="NAME")
-    parser.add_argument("--binary", type=pathlib.Path, metavar="FILE", help="measures this one and builds none")
+    parser.add_argument("--binary", type=pathlib.Path, metavar="FILE", help="measures this one, and `bench` beside it, and builds none")
     parser.add_argument("--out", type=pathlib.Path, metavar="DIR")
     arguments = parser.parse_args()
     name = f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}-{platform.node()}-operators"
@@ -575,9 +561,9 @@ def main():
     if there or (out.exists() and len(arguments.only) == len(EXPERIMENTS)):
         parser.error(f"{out} has {', '.join(there) or 'something'}; a result is never replaced")
     if arguments.binary is None:
-        subprocess.run("cargo build --release --locked -p twin".split(), cwd=ROOT, check=True)
+        subprocess.run("cargo build --release --locked -p twin -p bench".split(), cwd=ROOT, check=True)
     else:
-        POLLUX = arguments.binary
+        POLLUX, BENCH = arguments.binary, arguments.binary.with_name("bench")
     out.mkdir(parents=True, exist_ok=True)
     describe = [sys.executable, ROOT / "scripts/describe-host.py"]
     environment = {**os.environ, "POLLUX": str(POLLUX)}

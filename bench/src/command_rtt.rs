@@ -138,7 +138,7 @@ fn request() -> Record {
 /// Runs the experiment and prints its result.
 #[expect(clippy::print_stdout, reason = "the object is the result")]
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let Trust { server, client } = Trust::new()?;
+    let Trust { server, client, .. } = Trust::new()?;
     let (server_core, client_core) = (args.cores[0], args.cores[1]);
     let now = Clock::new().now();
     let limits = SessionLimits::default();

@@ -12,6 +12,7 @@ mod flood;
 mod forge;
 mod isolation;
 mod meter;
+mod orders;
 mod stream_open;
 mod throughput;
 mod trust;
@@ -38,6 +39,8 @@ enum Experiment {
     Hold(callers::Args),
     /// What a loud session, a flood or a storm costs the sessions that are there.
     Isolation(isolation::Args),
+    /// A desk that is full of setpoints all the time, and the stop beside them, through a whole twin.
+    Orders(orders::Args),
     /// From the opening of a T2 stream to its first record, between two workers on loopback.
     StreamOpen(stream_open::Args),
     /// Bytes a second of T2, over one stream or many.
@@ -51,6 +54,7 @@ fn main() -> anyhow::Result<()> {
         Experiment::Flood(args) => flood::run(&args),
         Experiment::Hold(args) => callers::run(&args),
         Experiment::Isolation(args) => isolation::run(&args),
+        Experiment::Orders(args) => orders::run(&args),
         Experiment::StreamOpen(args) => stream_open::run(&args),
         Experiment::Throughput(args) => throughput::run(&args),
     }

@@ -11,6 +11,8 @@ use wire::ALPN;
 pub(crate) struct Trust {
     pub(crate) server: Arc<dyn crypto::ServerConfig>,
     pub(crate) client: Arc<dyn crypto::ClientConfig>,
+    /// What a client of its own making has to trust.
+    pub(crate) certificate: CertificateDer<'static>,
 }
 
 impl Trust {
@@ -21,7 +23,7 @@ impl Trust {
             PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()).into();
         let certificate: CertificateDer<'static> = made.cert.der().clone();
         let server = ServerTls::from_der(vec![certificate.clone()], key).into_quic()?;
-        let client = client_tls([certificate], ALPN)?;
-        Ok(Self { server, client })
+        let client = client_tls([certificate.clone()], ALPN)?;
+        Ok(Self { server, client, certificate })
     }
 }

@@ -18,7 +18,8 @@ const ARROWS: [(&str, &[&str]); 12] = [
     ("twin", &["netloop", "ecs", "wire"]),
     ("twin/fuzz", &["twin", "netloop", "wire"]),
     ("sim", &["twin", "netloop", "ecs", "wire"]),
-    ("bench", &["netloop", "ecs", "wire"]),
+    // An operator's orders pass through all of the product.
+    ("bench", &["twin", "netloop", "ecs", "wire"]),
     ("bench/peers", &["netloop", "ecs", "wire"]),
     // Other transports end in the product's own world and tick, so that a figure differs by the transport alone.
     ("bench/peers/transports", &["netloop", "twin", "wire"]),
