@@ -19,6 +19,7 @@ use quinn_proto::{
 };
 use wire::{CloseCode, Hello, Record, Token};
 
+use crate::prefetch::prefetch_whole;
 use crate::{
     Answer, CloseReason, EngineTally, Naming, Now, Refusal, SessionEvent, SessionId, SessionLimits,
     Sink, TierTally, WorkerNumber,
@@ -435,7 +436,10 @@ impl Engine {
         self.audit(now);
         let mut due = std::mem::take(&mut self.due);
         self.wheel.poll(now.instant, &mut |place| due.push(place));
-        for place in due.drain(..) {
+        for (nth, &place) in due.iter().enumerate() {
+            if let Some(&next) = due.get(nth + 1) {
+                self.prefetch_session(next);
+            }
             let Some(session) = self.session_at(place) else { continue };
             match session.connection.poll_timeout() {
                 // The wheel keeps the earliest deadline ever asked for; the true one may have moved on since.
@@ -447,9 +451,17 @@ impl Engine {
                 None => {}
             }
         }
+        due.clear();
         self.due = due;
         self.poll_looks(now);
         self.admit(now, sink);
+    }
+
+    /// One of thousands of sessions is in no cache: the next one is fetched while another one is served.
+    pub(crate) fn prefetch_session(&self, place: u32) {
+        if let Some(Some(session)) = self.sessions.get(place as usize) {
+            prefetch_whole(&**session);
+        }
     }
 
     /// The next instant at which [`Engine::handle_timeouts`] has something to do.

@@ -211,6 +211,9 @@ impl Engine {
     /// One turn of the first session of a line; false when there is none.
     fn poll_line<S: Sink>(&mut self, now: Now, line: Line, sink: &mut S) -> bool {
         let Some(place) = self.arrivals.next_turn(line) else { return false };
+        if let Some(next) = self.arrivals.lines[line as usize].front() {
+            self.prefetch_session(*next);
+        }
         self.feed(now, place, sink);
         self.service(now, place, sink);
         let line = self.line_of(place);

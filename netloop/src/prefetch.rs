@@ -1,9 +1,10 @@
-//! A hint to the cache: this element is written soon.
+//! A hint to the cache: this is written soon.
 //!
 //! A slot that the other end of a ring has read is in that core's cache, and a write to it waits until the line is fetched from
-//! there; a few such writes fill the store buffer and hold up all that follows. A line that is asked for early is there in
-//! time. The hint changes no value, never faults and needs no bounds check. On processors without such an instruction it
-//! does nothing.
+//! there; a few such writes fill the store buffer and hold up all that follows. The state of one session among thousands is
+//! in no cache at all, and is read in an order in which one line tells where the next one is. A line that is asked for early is
+//! there in time. The hint changes no value, never faults and needs no bounds check. On processors without such an
+//! instruction it does nothing.
 
 #![allow(unsafe_code, reason = "the prefetch instruction has no safe form; its proof stands below")]
 
@@ -13,6 +14,17 @@
 pub(crate) fn prefetch_write<T>(elements: &[T], index: usize) {
     hint(elements.as_ptr().wrapping_add(index).cast());
 }
+
+/// Asks for all lines of `value`, to write to it.
+pub(crate) fn prefetch_whole<T>(value: &T) {
+    let first: *const i8 = std::ptr::from_ref(value).cast();
+    for offset in (0..size_of::<T>()).step_by(LINE_BYTES) {
+        hint(first.wrapping_add(offset));
+    }
+}
+
+/// A line of the cache on the processors that the hint is for.
+const LINE_BYTES: usize = 64;
 
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 #[inline(always)]
@@ -49,7 +61,7 @@ const fn hint(_: *const i8) {}
 
 #[cfg(test)]
 mod tests {
-    use super::prefetch_write;
+    use super::{prefetch_whole, prefetch_write};
 
     #[test]
     fn hint_changes_nothing_and_never_faults() {
@@ -60,6 +72,10 @@ mod tests {
         }
         prefetch_write::<u64>(&[], 0);
         prefetch_write(&[(); 3], 2);
+        let value = [7_u8; 1_000];
+        prefetch_whole(&value);
+        prefetch_whole(&());
+        assert!(value.iter().all(|byte| *byte == 7));
         assert!(elements.iter().copied().eq(0..1_000));
     }
 }
