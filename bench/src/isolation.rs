@@ -161,7 +161,7 @@ fn fleet(
     let now = Clock::new().now();
     let seed = [plan.kind; 32];
     let is_calm = plan.kind == CALM;
-    let limits = SessionLimits::default();
+    let limits = SessionLimits::default().sending_at(plan.hz);
     let mut engine = Engine::client(Arc::clone(&trust.client), None, limits, now, seed);
     for _ in 0..plan.sessions {
         engine.connect(now, remote, "localhost")?;

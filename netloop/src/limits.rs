@@ -60,6 +60,9 @@ impl Default for AddressLimits {
     }
 }
 
+/// Packets that a device lets its peer take before one acknowledgement; more would slow the growth of the congestion window.
+const ACK_EVERY: u32 = 32;
+
 /// Limits and timers of sessions. The defaults suit a plant of thousands of devices.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SessionLimits {
@@ -187,11 +190,37 @@ impl SessionLimits {
         transport
     }
 
+    /// Limits of a device that sends so many packets a second: it asks for acknowledgements that cost its peer least.
+    ///
+    /// Packets cost, and most of the cost of small ones is the acknowledgement of every second; so one for
+    /// [`ACK_EVERY`] is asked for. A session whose packets are further apart than the longest that an acknowledgement is held
+    /// back gets one for each packet anyhow: asked for at once, it costs the peer no timer and no second visit to a session
+    /// that has gone cold.
+    #[must_use]
+    pub fn sending_at(self, packets_hz: f64) -> Self {
+        let apart = packets_hz * self.ack_delay.as_secs_f64() < 2.0;
+        Self { ack_every: Some(if apart { 0 } else { ACK_EVERY }), ..self }
+    }
+
     /// An initial window that leaves room for a full flight at any datagram size: a window that one datagram fills would
     /// keep the handshake from ever finishing.
     fn controllers(&self) -> Arc<dyn ControllerFactory + Send + Sync> {
         const FLIGHT_DATAGRAMS: u64 = 16;
         let initial_bytes = FLIGHT_DATAGRAMS * u64::from(self.mtu_bytes.max(MTU_MIN_BYTES));
         self.congestion.factory(initial_bytes, self.congestion_floor_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ACK_EVERY, SessionLimits};
+
+    #[test]
+    fn packets_that_are_far_apart_are_acknowledged_at_once() {
+        let asked = |packets_hz| SessionLimits::default().sending_at(packets_hz).ack_every;
+        assert_eq!(asked(20.0), Some(0));
+        assert_eq!(asked(79.0), Some(0), "two of them do not fit into 25 ms");
+        assert_eq!(asked(80.0), Some(ACK_EVERY));
+        assert_eq!(asked(f64::INFINITY), Some(ACK_EVERY));
     }
 }

@@ -51,11 +51,6 @@ pub enum PlanError {
 
 /// Devices share sessions beyond so many, as behind gateways.
 const SESSIONS_DEFAULT_MAX: u32 = 1_000;
-/// The twin is asked for an acknowledgement at least every so many packets: packets cost, and most of the cost of small
-/// ones is the acknowledgement of every second. More would slow the growth of the congestion window.
-const ACK_EVERY: u32 = 32;
-/// The longest that an acknowledgement is held back, in seconds (RFC 9000, section 18.2: `max_ack_delay`).
-const ACK_HELD_S: f64 = 0.025;
 /// DATAGRAM bytes that may wait in QUIC for one session that sends as fast as it can: six full GSO transmits, so that
 /// the path never runs dry between two turns, and still small enough to stay in the cache until they are sent.
 const BUFFER_MAX_RATE_BYTES: usize = 384 << 10;
@@ -95,14 +90,11 @@ impl Plan {
         }
     }
 
-    /// How many packets the twin may leave without an acknowledgement. A session whose packets are further apart than the
-    /// longest that an acknowledgement is held back gets one for each packet anyhow; asked for at once, it costs the twin
-    /// no timer and no second visit to a session that has gone cold.
-    fn ack_every(&self) -> u32 {
-        let Rate::Hz(hz) = self.rate else { return ACK_EVERY };
+    /// Packets of a session in a second, as far as they are planned.
+    fn packets_hz(&self) -> f64 {
+        let Rate::Hz(hz) = self.rate else { return f64::INFINITY };
         let devices = f64::from(self.devices) / f64::from(self.carriers());
-        let packets_hz = devices * (hz + self.t2_rate_hz + self.t3_rate_hz);
-        if packets_hz * ACK_HELD_S < 2.0 { 0 } else { ACK_EVERY }
+        devices * (hz + self.t2_rate_hz + self.t3_rate_hz)
     }
 
     /// What the sessions of this fleet may cost, on paths of at most `mtu_bytes`.
@@ -113,8 +105,7 @@ impl Plan {
             sessions_max: 2 * self.carriers() as usize + 16,
             send_window_bytes: 8 << 20,
             mtu_bytes,
-            ack_every: Some(self.ack_every()),
-            ..SessionLimits::default()
+            ..SessionLimits::default().sending_at(self.packets_hz())
         };
         if self.rate == Rate::Max {
             limits.datagram_send_bytes = BUFFER_MAX_RATE_BYTES.max(16 * usize::from(mtu_bytes));
