@@ -47,6 +47,8 @@ on_exit() {
 }
 trap on_exit EXIT
 
+# What runs beside the loop below may open its log after the first look at it.
+: >"$work/err"
 "$binary" demo --devices 20 >"$work/out" 2>"$work/err" &
 demo=$!
 base=

@@ -92,13 +92,13 @@ machine_of() { # FILE
 check_host() {
   local wanted found
   wanted="$(machine_of "$BINARY")"
-  found="$(ssh "${SSH_OPTIONS[@]}" -o BatchMode=yes "$HOST" uname -m)" || fail "$HOST cannot be reached by ssh"
+  found="$(ssh -n "${SSH_OPTIONS[@]}" -o BatchMode=yes "$HOST" uname -m)" || fail "$HOST cannot be reached by ssh"
   [[ "$found" == "$wanted" ]] || fail "$HOST is $found, $BINARY is for $wanted"
 }
 
 # The new files arrive beside the old ones and are proved there before anything changes.
 upload() {
-  INCOMING="$(ssh "${SSH_OPTIONS[@]}" -o BatchMode=yes "$HOST" mktemp -d)"
+  INCOMING="$(ssh -n "${SSH_OPTIONS[@]}" -o BatchMode=yes "$HOST" mktemp -d)"
   local files=("$BINARY" deploy/pollux.service deploy/90-pollux-sysctl.conf README.md)
   copy "${files[@]}" "$INCOMING/"
   [[ -z "$CONFIG" ]] || copy "$CONFIG" "$INCOMING/pollux.toml"

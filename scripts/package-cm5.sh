@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# The binary for the edge computer as a Debian package and as an image, each proved: what is in it, and that it serves.
+# The binary for the edge computer as a Debian package and as an image, each with the licences of what is linked into it, and
+# each proved: what is in it, and that it serves.
 # usage: scripts/package-cm5.sh [deb] [image]   (default both; into target/cm5, from the binary of scripts/build-cm5.sh)
 # Exit codes: 0 made and proved, 1 a step or a proof failed, 2 wrong usage, 3 something that it needs is missing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 readonly TARGET=aarch64-unknown-linux-musl
-readonly BINARY="${CARGO_TARGET_DIR:-target}/$TARGET/dist/pollux"
+readonly BUILT="${CARGO_TARGET_DIR:-target}/$TARGET/dist"
+readonly BINARY="$BUILT/pollux"
 readonly OUT=target/cm5
 readonly RECORDS=200
 
@@ -29,10 +31,17 @@ needs() { # COMMAND HOW
 
 emulated() { qemu-aarch64-static -cpu cortex-a76 "$@"; }
 
+# The notices lie beside the binary, where cargo-deb looks, and where the image takes its files from.
+make_notices() {
+  scripts/third-party.py --target "$TARGET" --out "$BUILT/THIRD-PARTY"
+  install -D -m 644 "$BUILT/THIRD-PARTY" "$OUT/THIRD-PARTY"
+}
+
 make_deb() {
   needs cargo-deb "cargo install --locked cargo-deb"
   needs dpkg-deb "apt-get install dpkg"
   needs systemd-analyze "apt-get install systemd"
+  needs lintian "apt-get install lintian"
   needs deb-systemd-helper "apt-get install init-system-helpers"
   rm -f "$OUT"/*.deb
   cargo deb --quiet --no-build --no-strip --locked -p twin --target "$TARGET" --profile dist --output "$OUT/" >/dev/null
@@ -45,9 +54,13 @@ prove_deb() { # FILE
   local root="$work/deb" said
   [[ "$(dpkg-deb --field "$1" Package Architecture Depends)" == $'Package: pollux\nArchitecture: arm64' ]] ||
     fail "$1 is not for arm64, or depends on something: $(dpkg-deb --field "$1")"
+  lintian --allow-root --fail-on error "$1" || fail "lintian finds errors in $1"
   dpkg-deb --raw-extract "$1" "$root"
+  [[ "$(zcat "$root/usr/share/doc/pollux/changelog.Debian.gz" | head -n 1)" == "pollux ($(dpkg-deb --field "$1" Version)) "* ]] ||
+    fail "deploy/debian/changelog does not begin with the version that is packed"
   cmp "$BINARY" "$root/usr/bin/pollux" || fail "$1 holds another binary"
   [[ -e "$root/usr/lib/sysctl.d/90-pollux.conf" ]] || fail "$1 lacks the kernel settings"
+  cmp "$OUT/THIRD-PARTY" "$root/usr/share/doc/pollux/THIRD-PARTY" || fail "$1 lacks the notices of others"
   sed "s|^ExecStart=pollux |ExecStart=$root/usr/bin/pollux |" "$root/usr/lib/systemd/system/pollux.service" >"$work/pollux.service"
   said="$(systemd-analyze verify --man=no "$work/pollux.service" 2>&1 | grep -F pollux || true)"
   [[ -z "$said" ]] || fail "systemd complains about the unit: $said"
@@ -85,7 +98,8 @@ for layer in manifest["layers"]:
         files.extractall(folder)
 assert image["architecture"] == "arm64", image
 assert image["config"]["User"] == "65534:65534", image
-assert names == ["pollux"], names
+licences = {"licenses/" + name for name in ("LICENSE-APACHE", "LICENSE-MIT", "THIRD-PARTY")}
+assert set(names) - {"licenses", "licenses/"} == {"pollux"} | licences, names
 print(*image["config"]["Entrypoint"], *image["config"]["Cmd"], sep="\n")
 END
 }
@@ -98,9 +112,12 @@ prove_image() { # ARCHIVE
   unpack "$1" "$root" >"$work/words"
   mapfile -t words <"$work/words"
   cmp "$BINARY" "$root/pollux" || fail "$1 holds another binary"
+  cmp "$OUT/THIRD-PARTY" "$root/licenses/THIRD-PARTY" || fail "$1 holds other notices"
   cp "$(command -v qemu-aarch64-static)" "$root/qemu"
   emulated "$BINARY" config init --config "$root/pollux.toml" >/dev/null
   emulated "$BINARY" certs init --dir "$root/certs" --gateway plant >/dev/null 2>&1
+  # What runs beside the loop below may open its log after the first look at it.
+  : >"$work/serve.log"
   unshare --user --map-user=65534 --map-group=65534 --root="$root" /qemu -cpu cortex-a76 "${words[@]}" \
     --set net.addr=127.0.0.1:0 --set http.addr=127.0.0.1:0 >"$work/serve.out" 2>"$work/serve.log" &
   serve_pid=$!
@@ -123,9 +140,10 @@ prove_image() { # ARCHIVE
 
 (($# > 0)) || set -- deb image
 for form in "$@"; do
-  [[ "$form" == deb || "$form" == image ]] || { sed -n '2,4s/^# //p' "$0" >&2; exit 2; }
+  [[ "$form" == deb || "$form" == image ]] || { sed -n '2,5s/^# //p' "$0" >&2; exit 2; }
 done
 [[ -x "$BINARY" ]] || { echo "package-cm5: $BINARY is not there: scripts/build-cm5.sh makes it" >&2; exit 3; }
+make_notices
 for form in "$@"; do
   "make_$form"
 done

@@ -85,6 +85,8 @@ build() {
 
 start_server() {
   "$pollux" certs init --dir "$certs" --gateway plant >"$out/certs.log" 2>&1
+  # What runs beside the loop below may open its log after the first look at it.
+  : >"$out/serve.log"
   "$pollux" serve --set net.addr=127.0.0.1:0 --set http.addr=127.0.0.1:0 --set net.max_sessions=4096 \
     --set "net.idle_timeout_ms=${IDLE_S}000" --set "tls.cert=$certs/server.pem" \
     --set "tls.key=$certs/server.key" --set "tls.ca=$certs/ca.pem" --set "tls.crl=$certs/crl.pem" --report "$out/serve" -o json >"$out/serve.json" 2>"$out/serve.log" &

@@ -11,20 +11,24 @@ BINARY="${1:-target/debug/pollux}"
 readonly EXPOSURE_MAX_TENTHS=20
 
 work="$(mktemp -d)"
-sshd_pid="" serve_pid=""
+sshd_pid="" serve_pid="" verdict="" passed=0
+# A step that fails without a word, or a signal, is a verdict too.
 finish() {
+  local code=$?
+  [[ -n "$verdict" ]] || printf 'test-deploy: ended with code %d after %d that hold, in: %s\n' "$code" "$passed" "$1" >&2
   [[ -z "$serve_pid" ]] || kill "$serve_pid" 2>/dev/null || true
   [[ -z "$sshd_pid" ]] || kill "$sshd_pid" 2>/dev/null || true
   rm -rf "$work"
 }
-trap finish EXIT
+trap 'finish "$BASH_COMMAND"' EXIT
+trap 'exit 130' HUP INT TERM
 
 fail() {
+  verdict=failed
   printf 'test-deploy: %s\n' "$1" >&2
   exit 1
 }
 
-passed=0
 holds() { # SENTENCE COMMAND...
   local sentence="$1"
   shift
@@ -57,7 +61,7 @@ TEXT
   local try
   for ((try = 0; try < 100; try++)); do
     # shellcheck disable=SC2086 # options are words
-    ssh $SSH -o BatchMode=yes 127.0.0.1 true 2>/dev/null && return
+    ssh -n $SSH -o BatchMode=yes 127.0.0.1 true 2>/dev/null && return
     sleep 0.05
   done
   cat "$work/sshd.log" >&2
@@ -109,6 +113,8 @@ check_service() {
   command="${command//\/etc\/pollux/$etc}"
   # shellcheck disable=SC2016 # systemd puts the folder in, here the test
   read -ra words <<<"${command//'${CREDENTIALS_DIRECTORY}'/$etc}"
+  # What runs beside the loop below may open its log after the first look at it.
+  : >"$work/serve.log"
   python3 scripts/unit-filter.py "$unit" "$bin/pollux" "${words[@]}" \
     --set net.addr=127.0.0.1:0 --set http.addr=127.0.0.1:0 >"$work/serve.out" 2>"$work/serve.log" &
   serve_pid=$!
@@ -148,4 +154,5 @@ start_sshd
 check_deployment
 check_service
 check_unit
+verdict=passed
 printf 'deploy: %d passed, 0 failed\n' "$passed"

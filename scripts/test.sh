@@ -10,20 +10,20 @@ cd "$(dirname "$0")/.."
 CARGO_DENY=0.20.2
 CARGO_FUZZ=0.13.2
 # Long enough to pass over every branch of the decoders from the seeds; a longer run is scripts/fuzz.sh --seconds N.
-FUZZ_SECONDS=${FUZZ_SECONDS:-10}
+FUZZ_SECONDS=${FUZZ_SECONDS:-5}
 
 usage() {
   cat <<'END'
 usage: scripts/test.sh [--fast] [--help]
 
-  (nothing)   format, lints, tests, benchmarks (each once), the peer of the benchmarks, a device on another QUIC stack,
-              what operators see, a minute of mixed load, docs, shell scripts, scripts in Python, licences and sources,
-              short fuzz run, sanitizers
+  (nothing)   format, lints, tests, benchmarks (each once), instruction counts, the peer of the benchmarks, a device on
+              another QUIC stack, what operators see, a minute of mixed load, docs, shell scripts, scripts in Python,
+              licences and sources, short fuzz run, sanitizers
   --fast      format, lints and tests only
 
-Missing tools are installed: rustfmt and clippy by rustup; shellcheck, a C++ compiler, Chromium, node and VictoriaMetrics
-by apt-get (as root or with sudo); cargo-deny and cargo-fuzz by cargo install; aioquic and schemathesis by pip and
-playwright-core by npm into target/. Environment: FUZZ_SECONDS for each fuzz target (10).
+Missing tools are installed: rustfmt and clippy by rustup; shellcheck, valgrind, a C++ compiler, Chromium, node and
+VictoriaMetrics by apt-get (as root or with sudo); cargo-deny and cargo-fuzz by cargo install; aioquic and schemathesis by pip and
+playwright-core by npm into target/. Environment: FUZZ_SECONDS for each fuzz target (5).
 END
 }
 
@@ -133,6 +133,14 @@ soak() {
   scripts/soak.sh --debug --duration-s 60 --flood-rate 5000
 }
 
+# What a record, a tick and a packet cost in instructions, beside the counts that are committed. A quarter of a minute; its build
+# is that of the released form and takes longer than that.
+instructions() {
+  apt_install python3 python3
+  apt_install valgrind valgrind
+  scripts/instructions.sh
+}
+
 # What the figures are compared with; workspaces of their own, so that `--workspace` does not see them. Of the ECS
 # comparison, the floor and our own adapter; the libraries of others take minutes to build. The transports are compiled and
 # not run, and Zenoh takes longer than all else together: scripts/bench-peers.sh builds and runs both. They share the folder
@@ -199,9 +207,11 @@ END
   scripts/paper.sh --check
 }
 
-# Advisories are a script of their own: they need a clone of a database from a git host.
+# What may be linked in, and whether the text of its licence comes with each crate. Advisories are a script of their own: they
+# need a clone of a database from a git host.
 deny() {
   cargo deny --locked check --hide-inclusion-graph bans licenses sources
+  scripts/third-party.py --target x86_64-unknown-linux-gnu --out target/THIRD-PARTY
 }
 
 step "tools of Rust" rust_tools
@@ -212,6 +222,7 @@ step "lints" cargo clippy --workspace --all-targets --locked -- -D warnings
 step "tests" cargo test --workspace --locked
 if [ "$fast" = no ]; then
   step "benchmarks, each once" benchmarks
+  step "instructions of fixed work" instructions
   step "peers of the benchmarks" peers
   step "a device on another QUIC stack" foreign_device
   step "what operators see" operators
@@ -229,7 +240,7 @@ printf '\n== time of each step\n'
 printf '%s\n' "${steps[@]}"
 printf '%5d s  in all\n' "$SECONDS"
 if [ "$fast" = yes ]; then
-  echo "--fast left out: benchmarks, peers, the foreign device, what operators see, soak, docs, scripts, licences and sources, fuzz run, sanitizers"
+  echo "--fast left out: benchmarks, instruction counts, peers, the foreign device, what operators see, soak, docs, scripts, licences and sources, fuzz run, sanitizers"
 else
   echo "not part of the gate: scripts/advisories.sh (known vulnerabilities; needs a git host), bench/peers/zenoh (400 crates),"
   echo "  the tests of bench/peers/transports, scripts/fuzz.sh twin (each builds the product once more),"

@@ -53,13 +53,13 @@ class Remote:
 
     def say(self, words):
         """Runs a line of shell there and gives what it printed."""
-        done = subprocess.run(["ssh", *self.options, self.host, words], capture_output=True, text=True, check=True)
+        done = subprocess.run(["ssh", "-n", *self.options, self.host, words], capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
     def command(self, arguments):
         """The command line, which first names its process: a signal to ssh would not reach the far end."""
         words = " ".join(shlex.quote(str(argument)) for argument in arguments)
-        return ["ssh", *self.options, self.host, f"echo pid $$ >&2; exec {words}"]
+        return ["ssh", "-n", *self.options, self.host, f"echo pid $$ >&2; exec {words}"]
 
     def stop(self, _, log):
         """Tells the process that a log names to end."""

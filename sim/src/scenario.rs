@@ -213,12 +213,12 @@ impl Scenario {
         scenario
     }
 
-    /// A plant of so many devices, each with one sensor at 100 Hz, that runs for a minute without faults.
+    /// A plant of so many sessions, each with so many sensors at 100 Hz, that runs for a minute without faults.
     #[must_use]
-    pub fn steady(seed: u64, devices: u32) -> Self {
+    pub fn steady(seed: u64, sessions: u32, sensors: u16) -> Self {
         let device = |number| DevicePlan {
             number,
-            sensors: 1,
+            sensors,
             period_us: 10_000,
             t2_every: 0,
             t3_every: 0,
@@ -235,7 +235,7 @@ impl Scenario {
             drain: [4096, 1024, 256],
             rule: false,
             order_every_us: 0,
-            devices: (0..devices).map(device).collect(),
+            devices: (0..sessions).map(device).collect(),
             faults: Vec::new(),
             faults_end_us: 0,
             heal_us: 60_000_000,

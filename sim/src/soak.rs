@@ -33,9 +33,12 @@ pub struct Args {
     /// Draws large scenarios too.
     #[arg(long)]
     large: bool,
-    /// Runs the plant of the speed figure instead: so many devices at 100 Hz for a minute, without faults.
-    #[arg(long, value_name = "DEVICES")]
+    /// Runs the plant of the speed figure instead: so many sessions at 100 Hz for a minute, without faults.
+    #[arg(long, value_name = "SESSIONS")]
     speed: Option<u32>,
+    /// Sensors that a session of the plant of the speed figure carries, as a gateway does for what stands behind it.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=36))]
+    speed_sensors: u16,
     /// Prints every scenario.
     #[arg(long)]
     verbose: bool,
@@ -82,7 +85,8 @@ pub fn soak(args: &Args) -> anyhow::Result<ExitCode> {
 #[expect(clippy::print_stdout, reason = "the verdict is the result")]
 fn one(args: &Args, seed: u64, sum: &mut Sum) -> anyhow::Result<()> {
     let drawn = || Scenario::draw(seed, args.large);
-    let scenario = args.speed.map_or_else(drawn, |devices| Scenario::steady(seed, devices));
+    let steady = |sessions| Scenario::steady(seed, sessions, args.speed_sensors);
+    let scenario = args.speed.map_or_else(drawn, steady);
     if args.verbose {
         println!("{scenario}");
     }
