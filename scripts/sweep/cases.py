@@ -1,6 +1,7 @@
 """The cases of the sweep: how many entities, how many records, which loss and where."""
 
 import dataclasses
+import itertools
 
 ENTITIES = (10_000, 50_000, 100_000, 200_000, 1_000_000)
 LOSSES = (0, 1, 5)
@@ -60,10 +61,6 @@ class Case:
 
 
 def all_cases(entities=ENTITIES, losses=LOSSES, wheres=WHERES, loads=LOADS):
-    """The product, each lossless case once: without loss, both places are the same."""
-    for count in entities:
-        for load in loads:
-            for where in wheres:
-                for loss in losses:
-                    if loss or where == wheres[0] or where == "link":
-                        yield Case(count, loss, where, load)
+    """The product. Without loss, the two places differ by what the link itself costs."""
+    for count, load, where, loss in itertools.product(entities, loads, wheres, losses):
+        yield Case(count, loss, where, load)
