@@ -83,7 +83,7 @@ def table(folders):
     rows = [row for folder in folders for row in rows_of(folder)]
     if not folders:
         rows = [[what, ABSENT, ABSENT, ABSENT] for what, *_ in INGEST_ROWS]
-    yield "| what | Pollux | the ordinary build | better by |"
+    yield "| what | Pollux | the ordinary build, or who is named | better by |"
     yield "|---|---:|---:|---:|"
     for row in rows:
         yield "| " + " | ".join(row) + " |"

@@ -283,6 +283,17 @@ def main():
     print(out)
 
 
+# The distributions that the question is about: from the intended send to the write into the world, and how late the load was.
+KEPT = ("intended_to_applied_t1.hlog", "lateness.hlog")
+
+
+def trim(folder):
+    """Takes away the other distributions of a run, some forty files: their percentiles are in its summaries."""
+    for path in [*folder.glob("*/*.hlog"), *folder.glob("*/*.hgrm")]:
+        if path.name not in KEPT:
+            path.unlink()
+
+
 class Runs:
     """The runs of a plan, of which those that are done have said so."""
 
@@ -301,6 +312,7 @@ class Runs:
                 Run(case, side, folder, self.seconds).go()
             except (SystemExit, subprocess.SubprocessError) as failure:
                 print(f"{failure} ({side.name} in {case.name})", file=sys.stderr)
+            trim(folder)
             (folder / "done").touch()
             if time.monotonic() - began >= hold_s:
                 return
