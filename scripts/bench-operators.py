@@ -609,6 +609,8 @@ def write(out, arguments):
     (out / "summary.md").write_text(text, encoding="utf-8")
     (out / "README.md").write_text(README, encoding="utf-8")
     words = ["scripts/bench-operators.py"] + (["--quick"] if arguments.quick else [f"--rounds {arguments.rounds}"])
+    measured = [name for name in EXPERIMENTS if (out / "raw" / name).exists()]
+    words += [] if len(measured) == len(EXPERIMENTS) else ["--only", *measured]
     (out / "command.txt").write_text(" ".join(words) + "\n", encoding="utf-8")
     print("\n".join(lines))
 
