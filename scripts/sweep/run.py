@@ -166,6 +166,7 @@ def go(plan, out, seconds, hold_s):
     for case in missing(plan, out):
         try:
             measure(case, out, seconds)
+            summarize.trim(out / "raw" / case.name)
         except (SystemExit, subprocess.SubprocessError) as failure:
             print(f"{case.name}: {failure}", file=sys.stderr)
             folder = out / "raw" / case.name

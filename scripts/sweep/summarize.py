@@ -42,6 +42,14 @@ newest value of a sensor is, half the sensor's period more than the mean latency
 """
 
 
+def trim(folder):
+    """Takes away the distributions of a run that no figure is read from; their percentiles are in its summaries."""
+    kept = {folder / f"serve/{latency}.hlog" for latency in TWIN_LATENCIES} | {folder / "load/round_trip.hlog"}
+    for path in [*folder.glob("*/*.hlog"), *folder.glob("*/*.hgrm")]:
+        if path not in kept:
+            path.unlink()
+
+
 def figures(case, folder, warm_s, measured_s, tick_hz):
     """One line of the CSV."""
     window = json.loads((folder / "window.json").read_text(encoding="utf-8"))
