@@ -193,7 +193,7 @@ impl SessionLimits {
     /// Limits of a device that sends so many packets a second: it asks for acknowledgements that cost its peer least.
     ///
     /// Packets cost, and most of the cost of small ones is the acknowledgement of every second; so one for
-    /// [`ACK_EVERY`] is asked for. A session whose packets are further apart than the longest that an acknowledgement is held
+    /// 32 of them is asked for. A session whose packets are further apart than the longest that an acknowledgement is held
     /// back gets one for each packet anyhow: asked for at once, it costs the peer no timer and no second visit to a session
     /// that has gone cold.
     #[must_use]
