@@ -210,7 +210,21 @@ impl Scenario {
             let fault = Fault::draw(number, kind, &scenario, &mut chance);
             scenario.faults.push(fault);
         }
+        scenario.heal_us += scenario.given_up_us();
         scenario
+    }
+
+    /// How long a device may keep a session whose address changed in its handshake: nothing is answered then, and QUIC
+    /// waits for three probe timeouts (RFC 9000, section 10.1). A first round trip of two delays makes each of them six (RFC
+    /// 9002, sections 5.3 and 6.2).
+    #[must_use]
+    pub fn given_up_us(&self) -> u64 {
+        let moves = self.faults.iter().any(|fault| fault.kind == Kind::Address);
+        let delays = self.faults.iter().map(|fault| match fault.kind {
+            Kind::Delay(longer_us) if moves => longer_us,
+            _ => 0,
+        });
+        3 * 6 * delays.max().unwrap_or(0)
     }
 
     /// A plant of so many sessions, each with so many sensors at 100 Hz, that runs for a minute without faults.

@@ -66,3 +66,18 @@ fn a_device_whose_hello_came_early_can_be_commanded() {
     assert_eq!(outcome.violation, None);
     assert_eq!(outcome.sessions, 2, "it has called again");
 }
+
+/// Seed 1004892, in which the plant was right and its judge was not. The path delayed the first datagrams of a handshake by 600
+/// ms, and the device had another address before it was done. QUIC lets nobody move in a handshake, so that both ends waited;
+/// for three probe timeouts, which such a round trip makes 11 s. Then the device called again. The time to heal allows for it.
+#[test]
+fn a_session_that_moves_in_its_handshake_is_given_up_and_comes_back() {
+    let faults = [(14_222, 14_223, Kind::Delay(600_000)), (285_779, 285_780, Kind::Address)];
+    let device = DevicePlan { number: 1, t2_every: 3, hello: false, delay_us: 10_000, ..DEVICE };
+    let early = Scenario { seed: 1_004_892, hz: 500, ..scenario(device, &faults) };
+    assert!(run(&early).violation.is_some(), "after four seconds it still waits");
+    let patient = Scenario { heal_us: early.heal_us + early.given_up_us(), ..early };
+    let outcome = run(&patient);
+    assert_eq!(outcome.violation, None);
+    assert_eq!(outcome.sessions, 2, "the first one opened at the device alone");
+}
