@@ -40,7 +40,7 @@ commands obeyed once, the world that of a simple model, everything healed after 
 
 **Read.** A seed draws devices, network, faults, workers, rings and ticks; ARCHITECTURE.md says what is checked at every tick.
 `raw/soak.jsonl` has a line for each slice of seeds, `raw/failed` each seed that failed, with the least scenario that still
-does. Any seed again: `cargo run --release -p sim -- --from SEED --seeds 1 --large --verbose`. The speed is that of one thread, by its
+does; why it did, and that it does no more, is told in `sim/tests/regressions.rs`. Any seed again: `cargo run --release -p sim -- --from SEED --seeds 1 --large --verbose`. The speed is that of one thread, by its
 CPU time: other work of the host does not show in it.
 
 **The speed asked for, 50 times for 100 devices at 100 Hz**, is reached where ten devices stand behind each of ten gateways, and not
