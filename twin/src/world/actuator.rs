@@ -79,6 +79,11 @@ pub struct Actuators {
     ends: CommandEnds,
 }
 
+/// True while the actuator waits for the end of this command, which is then its last one.
+pub(super) fn waits_for(state: &ActuatorState, tag: u32) -> bool {
+    state.tag == tag && ActuatorStatus::of(state) == ActuatorStatus::Pending
+}
+
 impl Actuators {
     /// Nothing on its way; commands have `deadline_ticks` to be answered, and a failed one is repeated no sooner.
     #[must_use]
@@ -198,7 +203,7 @@ impl Actuators {
 
     /// Ends a command without an answer, if it is still the actuator's last one.
     pub fn expire(&mut self, state: &mut ActuatorState, tag: u32) {
-        if state.tag == tag && ActuatorStatus::of(state) == ActuatorStatus::Pending {
+        if waits_for(state, tag) {
             state.status = ActuatorStatus::Expired as u32;
             self.ends.expired += 1;
         }

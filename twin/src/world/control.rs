@@ -8,10 +8,10 @@ use crate::interval::Latency;
 use crate::order::StopSource;
 
 use super::account::Reason;
-use super::actuator::{Moment, Setpoint};
+use super::actuator::{Moment, Setpoint, waits_for};
 use super::automation::Firing;
 use super::command::{Target, answer, is_stop};
-use super::component::{ActuatorState, ActuatorStatus, Link, Live, SensorKey};
+use super::component::{ActuatorStatus, Link, Live, SensorKey};
 use super::ledger::Entries;
 use super::row::RowRef;
 use super::stop::STOP_TAG;
@@ -143,10 +143,7 @@ impl Plant {
             let state = ecs.value_mut(row);
             self.actuators.expire(state, tag);
         }
-        self.actuators.forget_ended(|row, tag| {
-            let state: &ActuatorState = ecs.value(row);
-            state.tag == tag && ActuatorStatus::of(state) == ActuatorStatus::Pending
-        });
+        self.actuators.forget_ended(|row, tag| waits_for(ecs.value(row), tag));
     }
 
     /// Lets the rules look at what has changed, and sends the commands that follow.
