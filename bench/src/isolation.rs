@@ -15,9 +15,9 @@ use anyhow::Context;
 use clap::ValueEnum;
 use hdrhistogram::Histogram;
 use netloop::{
-    AddressLimits, Clock, Engine, HandshakeLimits, Idle, IdleStrategy, Limit, Port, SessionLimits,
-    Socket, SocketOptions, Stop, Worker, WorkerConfig, WorkerStats, pin, rss_bytes, set_niceness,
-    socket_drops, wait_until, wake_line,
+    AddressLimits, Clock, Engine, HandshakeLimits, Idle, IdleStrategy, Limit, Port, SLICE_MIN,
+    SessionLimits, Socket, SocketOptions, Stop, Worker, WorkerConfig, WorkerStats, pin, rss_bytes,
+    set_niceness, set_slice, socket_drops, wait_until, wake_line,
 };
 
 use crate::{
@@ -105,6 +105,10 @@ impl<P: Port + Send + 'static> Running<P> {
         let thread = std::thread::Builder::new().spawn(move || {
             pin(Some(core));
             set_niceness(niceness);
+            if niceness == CALM_FIRST {
+                // As the hot threads of the product.
+                set_slice(SLICE_MIN);
+            }
             worker.run(&until)
         })?;
         Ok(Self { stop, stats, thread })

@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use hdrhistogram::Histogram;
 use netloop::{
-    Clock, Due, Engine, Idle, IdleStrategy, RingPort, SessionLimits, Socket, SocketOptions, Stop,
-    Waker, Worker, WorkerConfig, set_niceness, wait_until, wake_line,
+    Clock, Due, Engine, Idle, IdleStrategy, RingPort, SLICE_MIN, SessionLimits, Socket,
+    SocketOptions, Stop, Waker, Worker, WorkerConfig, set_niceness, set_slice, wait_until,
+    wake_line,
 };
 use twin::args::{Batch, FramesPerPacket, Profile, Rate};
 use twin::config::Effective;
@@ -213,6 +214,7 @@ fn hot(
     let until = stop.clone();
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         set_niceness(HOT);
+        set_slice(SLICE_MIN);
         run(&until);
     })?;
     Ok((stop, thread))

@@ -52,6 +52,7 @@ const BOARD: &[(&str, &str)] = &[
     ("proc/self/status", "CapEff:\t0000000000000000\n"),
     ("proc/self/limits", "Max nice priority         30                   30\n"),
     ("proc/sys/kernel/sched_autogroup_enabled", "0\n"),
+    ("proc/sys/kernel/osrelease", "6.12.34+rpt-rpi-2712\n"),
     ("proc/sys/kernel/nmi_watchdog", "0\n"),
     ("proc/sys/kernel/numa_balancing", "0\n"),
     ("proc/sys/net/core/rmem_max", "4194304\n"),
@@ -80,6 +81,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("isolation.nice", "proc/self/limits", "Max nice priority 0 0"),
     ("kernel.preemption", "sys/kernel/realtime", "0"),
     ("kernel.autogroup", "proc/sys/kernel/sched_autogroup_enabled", "1"),
+    ("kernel.slices", "proc/sys/kernel/osrelease", "6.6.31-v8+"),
     ("kernel.watchdog", "proc/sys/kernel/nmi_watchdog", "1"),
     ("time.clock", "sys/devices/system/clocksource/clocksource0/current_clocksource", "hpet"),
     ("time.sync", "proc/77/comm", "cron"),
@@ -183,6 +185,7 @@ fn nothing_is_asked_of_cores_that_no_thread_is_pinned_to() {
         "isolation.irqbalance",
         "isolation.nice",
         "kernel.autogroup",
+        "kernel.slices",
     ];
     assert_eq!(with(&verdict, "exempt"), exempt);
 }

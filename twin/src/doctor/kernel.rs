@@ -8,6 +8,8 @@ const CLOCK: &str = "sys/devices/system/clocksource/clocksource0/current_clockso
 const QUICK_CLOCKS: [&str; 3] = ["tsc", "arch_sys_counter", "kvm-clock"];
 /// Programs that discipline the clock.
 const TIME_SERVICES: [&str; 5] = ["chronyd", "ntpd", "ptp4l", "phc2sys", "ntpd-rs"];
+/// The first version of Linux that keeps a slice for each thread.
+const SLICES_SINCE: (u32, u32) = (6, 12);
 /// systemd-timesyncd touches it at each adjustment.
 const TIMESYNCD: &str = "run/systemd/timesync/synchronized";
 
@@ -28,6 +30,22 @@ pub(super) fn autogroup(root: &Root, needs: &Needs) -> Reading {
         _ if !needs.ranked => Reading::Exempt("host.priority is normal".to_owned()),
         Some(enabled) => judge(enabled == 0, if enabled == 0 { "off" } else { "on" }),
         None => Reading::Exempt("the kernel has none".to_owned()),
+    }
+}
+
+/// Whether threads may choose their slices, which `netloop::set_slice` asks for.
+pub(super) fn slices(root: &Root, needs: &Needs) -> Reading {
+    if !needs.ranked {
+        return Reading::Exempt("host.priority is normal".to_owned());
+    }
+    let path = "proc/sys/kernel/osrelease";
+    let Some(release) = root.text(path) else { return silent(path) };
+    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+    match (numbers.next(), numbers.next()) {
+        (Some(major), Some(minor)) => {
+            judge((major, minor) >= SLICES_SINCE, format!("Linux {major}.{minor}"))
+        }
+        _ => silent(path),
     }
 }
 

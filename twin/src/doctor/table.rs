@@ -144,6 +144,14 @@ pub const CHECKS: &[Check] = &[
         probe: kernel::autogroup,
     },
     Check {
+        id: "kernel.slices",
+        weight: Advised,
+        wanted: "Linux 6.12 or later",
+        why: "on older ones a thread that wakes waits until others have used up slices of 3 ms",
+        fix: "a newer kernel, or cores of their own for hot threads",
+        probe: kernel::slices,
+    },
+    Check {
         id: "kernel.watchdog",
         weight: Advised,
         wanted: "no watchdog by interrupt",
