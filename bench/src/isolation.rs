@@ -15,9 +15,9 @@ use anyhow::Context;
 use clap::ValueEnum;
 use hdrhistogram::Histogram;
 use netloop::{
-    AddressLimits, Clock, Engine, HandshakeLimits, Idle, IdleStrategy, Limit, Port, SLICE_MIN,
-    SessionLimits, Socket, SocketOptions, Stop, Worker, WorkerConfig, WorkerStats, pin, rss_bytes,
-    set_niceness, set_slice, socket_drops, wait_until, wake_line,
+    AddressLimits, Clock, Engine, HandshakeLimits, Idle, IdleStrategy, Limit, Port, SessionLimits,
+    Socket, SocketOptions, Stop, Worker, WorkerConfig, WorkerStats, pin, rss_bytes, set_niceness,
+    set_slice, socket_drops, wait_until, wake_line,
 };
 
 use crate::{
@@ -106,8 +106,7 @@ impl<P: Port + Send + 'static> Running<P> {
             pin(Some(core));
             set_niceness(niceness);
             if niceness == CALM_FIRST {
-                // As the hot threads of the product.
-                set_slice(SLICE_MIN);
+                set_slice(SLICE);
             }
             worker.run(&until)
         })?;
@@ -134,6 +133,8 @@ const CLIENT_CORE: usize = 1;
 /// Calm devices and what disturbs them share a core, which would be other machines: those that disturb go last there, so
 /// that what a calm record loses it loses at the server.
 const CALM_FIRST: i32 = -10;
+/// As the workers of the product.
+const SLICE: Duration = Duration::from_millis(1);
 const DISTURBED: i32 = 19;
 const RECORDS: u16 = 5;
 const WARM_UP: Duration = Duration::from_secs(1);

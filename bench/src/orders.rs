@@ -185,8 +185,8 @@ fn start(args: &Args, trust: &Trust) -> anyhow::Result<(Twin, Operator, std::net
     let (shared, wakers) = (Arc::clone(&stats), vec![waker.clone()]);
     let tick = TickThread::new(world, lanes, producer, shared, wakers, options, now.instant);
 
-    let worker = hot("net-0", move |stop| drop(worker.run(stop)))?;
-    let tick = hot("tick", move |stop| tick.run(stop))?;
+    let worker = hot("net-0", SLICE_MIN * 10, move |stop| drop(worker.run(stop)))?;
+    let tick = hot("tick", SLICE_MIN, move |stop| tick.run(stop))?;
     let mut population = Population::new(Profile::Industrial, args.devices, SEED);
     let each = population.sensors_per_device();
     let sensors = (0..population.len()).step_by(each);
@@ -208,13 +208,14 @@ fn start(args: &Args, trust: &Trust) -> anyhow::Result<(Twin, Operator, std::net
 
 fn hot(
     name: &str,
+    slice: Duration,
     run: impl FnOnce(&Stop) + Send + 'static,
 ) -> std::io::Result<(Stop, JoinHandle<()>)> {
     let stop = Stop::new();
     let until = stop.clone();
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
         set_niceness(HOT);
-        set_slice(SLICE_MIN);
+        set_slice(slice);
         run(&until);
     })?;
     Ok((stop, thread))

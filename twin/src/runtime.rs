@@ -65,6 +65,7 @@ pub struct Twin {
 #[derive(Debug, Clone)]
 struct Place {
     core: Option<usize>,
+    slice: Duration,
     priority: Priority,
     confine: bool,
     /// Where it tells what it does not get.
@@ -75,6 +76,9 @@ struct Place {
 const HOT_NICENESS: i32 = -10;
 const CAPTURE_NICENESS: i32 = -5;
 const COLD_NICENESS: i32 = 5;
+/// The tick thread has the shortest slices, because it has done its work before one is over. A worker at full load uses all
+/// that it gets, and would only change places with its neighbours more often.
+const WORKER_SLICE: Duration = Duration::from_millis(1);
 
 /// One of the hot threads.
 struct Hot<T> {
@@ -261,8 +265,9 @@ fn start_threads(
     died: Arc<AtomicBool>,
     teller: &Teller,
 ) -> std::io::Result<(Vec<Hot<RingPort>>, Hot<()>)> {
-    let place = |core| Place {
+    let place = |core, slice| Place {
         core,
+        slice,
         priority: config.host.priority,
         confine: config.host.confine,
         teller: teller.clone(),
@@ -270,10 +275,12 @@ fn start_threads(
     let last = Arc::new(RaiseOnDrop(Arc::clone(&died)));
     let start = |(index, worker): (usize, Worker<RingPort>)| {
         let (core, last) = (config.net.core.map(|first| first + index), Arc::clone(&last));
-        Hot::start(&format!("net-{index}"), place(core), last, move |stop| worker.run(stop))
+        Hot::start(&format!("net-{index}"), place(core, WORKER_SLICE), last, move |stop| {
+            worker.run(stop)
+        })
     };
     let workers = workers.into_iter().enumerate().map(start).collect::<Result<_, _>>()?;
-    let place = place(config.tick.core);
+    let place = place(config.tick.core, SLICE_MIN);
     let tick = Hot::start("tick", place, RaiseOnDrop(died), move |stop| tick.run(stop))?;
     Ok((workers, tick))
 }
@@ -300,7 +307,7 @@ impl<T: Send + 'static> Hot<T> {
 impl Place {
     /// Takes the place, on the thread that shall run there.
     fn take(self) {
-        let Self { core, priority, confine: confined, teller } = self;
+        let Self { core, slice, priority, confine: confined, teller } = self;
         let thread = std::thread::current();
         let name = thread.name().unwrap_or("unnamed");
         let pinned = pin(core);
@@ -310,7 +317,7 @@ impl Place {
         let niceness = (priority == Priority::Hot).then(|| set_niceness(HOT_NICENESS));
         if priority == Priority::Hot {
             // Without a wish of its own for the host to fall short of: `doctor` says it where the system is too old.
-            set_slice(SLICE_MIN);
+            set_slice(slice);
         }
         if let Some(niceness) = niceness.filter(|niceness| *niceness > HOT_NICENESS) {
             let why = format!("niceness {niceness} instead of {HOT_NICENESS} (LimitNICE)");
