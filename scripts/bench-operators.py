@@ -59,7 +59,9 @@ setpoints whose session had as many commands open as the device allows but one, 
 histogram, nor are those that a stop refused.
 
 **Doubts.** Generator, twin, viewers and browser share two cores: what viewers take of the CPU is missing to the rest, so
-jitter with a hundred viewers is that of a machine that is busy as well. Viewers have the lowest priority for that reason.
+jitter with a hundred viewers is that of a machine that is busy as well. Viewers have the lowest priority for that reason. A
+core of a virtual machine that has nothing to do wakes later than a busy one, so that ticks may begin later without viewers
+than with them.
 """
 
 # Figure, form, what was aimed at.
@@ -274,13 +276,14 @@ class Watching:
 def quantile(before, after, name, q):
     """From the buckets of a histogram, what was recorded between two scrapes, in seconds."""
     pattern = re.compile(re.escape(name).replace(r"\{", "_bucket{", 1) if "{" in name else re.escape(name) + r"_bucket\{")
-    bounds = []
+    # Of all tiers together: each has the same bounds.
+    counts = {}
     for series, value in after.items():
-        match = pattern.match(series)
         bound = re.search(r'le="([^"]+)"', series)
-        if match and bound:
-            bounds.append((float(bound[1].replace("+Inf", "inf")), value - before.get(series, 0)))
-    bounds.sort()
+        if pattern.match(series) and bound:
+            bound = float(bound[1].replace("+Inf", "inf"))
+            counts[bound] = counts.get(bound, 0) + value - before.get(series, 0)
+    bounds = sorted(counts.items())
     total, last = bounds[-1][1], (0.0, 0.0)
     for bound, count in bounds:
         if total and count >= q * total:

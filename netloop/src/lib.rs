@@ -74,7 +74,7 @@ pub use memory::{LockError, lock_memory, locked_bytes};
 pub use naming::{Naming, Steering, WorkerNumber};
 pub use outbound::{SendError, SendStream};
 pub use path::{PathReport, PathStep};
-pub use pin::{Pinned, pin};
+pub use pin::{Pinned, keep_off, pin};
 pub use port::{Due, Outbound, Port, RingPort};
 pub use priority::set_niceness;
 pub use ring::{Consumer, Gauge, Producer, ring};

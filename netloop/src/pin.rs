@@ -4,6 +4,7 @@
 //! thread from running.
 
 use core_affinity::CoreId;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// Where the thread runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,9 +49,46 @@ pub fn pin(core: Option<usize>) -> Pinned {
     Pinned { requested: core, core: core.filter(|_| bound) }
 }
 
+/// Keeps the calling thread, and those that it starts later, off these cores. Where it may use no others, it gives up the
+/// first of them, and so on: the last core is the last that others come to. Returns how many it keeps off.
+pub fn keep_off(cores: &[usize]) -> usize {
+    let Ok(allowed) = sched_getaffinity(None) else { return 0 };
+    for first in 0..cores.len() {
+        let mut left = allowed;
+        cores[first..]
+            .iter()
+            .filter(|core| **core < CpuSet::MAX_CPU)
+            .for_each(|core| left.unset(*core));
+        if left.count() > 0 && sched_setaffinity(None, &left).is_ok() {
+            return cores.len() - first;
+        }
+    }
+    0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn thread_keeps_off_the_last_cores_as_long_as_others_are_left() {
+        let cores: Vec<_> = core_affinity::get_core_ids().unwrap().iter().map(|id| id.id).collect();
+        let run = |off: Vec<usize>| {
+            let thread = std::thread::spawn(move || {
+                let kept_off = keep_off(&off);
+                let left = core_affinity::get_core_ids().unwrap();
+                (kept_off, left.into_iter().map(|id| id.id).collect::<Vec<_>>())
+            });
+            thread.join().unwrap()
+        };
+        assert_eq!(run(Vec::new()), (0, cores.clone()));
+        let [first, others @ ..] = &cores[..] else { unreachable!("a process has a core") };
+        assert_eq!(run(others.to_vec()), (others.len(), vec![*first]));
+        // All of them: the first one is given up.
+        assert_eq!(run(cores.clone()), (others.len(), vec![*first]));
+        // Cores that nobody has cost none of those that there are.
+        assert_eq!(run(vec![100_000]), (1, cores));
+    }
 
     #[test]
     fn thread_runs_on_the_core_it_was_given() {

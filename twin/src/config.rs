@@ -251,6 +251,15 @@ impl Config {
     pub const fn admits_browsers(&self) -> bool {
         self.http.enabled && self.http.webtransport
     }
+
+    /// The cores that workers and tick thread are pinned to, that of the tick last.
+    #[must_use]
+    pub fn hot_cores(&self) -> Vec<usize> {
+        // The first worker is pinned to `net.core`, the others take those that follow.
+        let first = self.net.core.into_iter();
+        let workers = first.flat_map(|core| core..core + self.net.workers.max(1));
+        workers.chain(self.tick.core).collect()
+    }
 }
 
 /// Keys of `[http]`.

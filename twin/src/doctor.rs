@@ -39,11 +39,8 @@ impl Needs {
     /// What a twin with this configuration asks for.
     #[must_use]
     pub fn of(config: &Config) -> Self {
-        // The first worker is pinned to `net.core`, the others take those that follow.
-        let first = config.net.core.into_iter();
-        let workers = first.flat_map(|core| core..core + config.net.workers.max(1));
         Self {
-            hot_cores: workers.chain(config.tick.core).collect(),
+            hot_cores: config.hot_cores(),
             recv_buffer_bytes: config.net.recv_buffer_bytes as u64,
             send_buffer_bytes: config.net.send_buffer_bytes as u64,
             ranked: config.host.priority == Priority::Hot,

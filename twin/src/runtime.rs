@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context, anyhow, bail};
 use netloop::{
     Clock, Due, IdleStrategy, Now, Renewer, RingPort, SLICE_MIN, Stop, Waker, Worker, confine,
-    lock_memory, pin, ring, set_niceness, set_slice, sharpen_timers,
+    keep_off, lock_memory, pin, ring, set_niceness, set_slice, sharpen_timers,
 };
 
 use crate::capture::{Allowance, Ended as CaptureEnded, Header, Writer, Written, tap};
@@ -137,6 +137,8 @@ impl Twin {
         // Before the threads, so that their stacks are filled too, and after what the start alone needed.
         prepare_host(config, &teller);
         let (workers, tick) = start_threads(config, workers, tick, died, &teller)?;
+        // After them, because they would have inherited it.
+        keep_off(&config.hot_cores());
         drop(teller);
         if let Some(degraded) = lacks.settle(&gauges.degraded) {
             tracing::warn!(degraded, "the host gives less than was asked for");
@@ -446,7 +448,8 @@ fn start_capture(
     let (tap, ring) = tap(options.ring, Arc::clone(stats));
     let header = Header::of_this_build(now.unix_ns, options.keep, config.text.clone());
     let niceness = (config.host.priority == Priority::Hot).then_some(CAPTURE_NICENESS);
-    let allowance = Allowance { bytes_max: options.max_bytes, niceness };
+    let off = config.hot_cores();
+    let allowance = Allowance { bytes_max: options.max_bytes, niceness, off };
     let writer = Writer::start(path, &header, allowance, ring, Arc::clone(stats))?;
     lanes.tap = Some(tap);
     Ok(Some(writer))

@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytemuck::Zeroable;
-use netloop::{Clock, Consumer, Slot, Stop, set_niceness, wait_until};
+use netloop::{Clock, Consumer, Slot, Stop, keep_off, set_niceness, wait_until};
 use thiserror::Error;
 
 use super::file::{Header, PAGE_BYTES, SEGMENT_CELLS_MAX, SegmentHeader, Segments};
@@ -73,19 +73,21 @@ pub struct Written {
 }
 
 /// What the writer may take of the host.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Allowance {
     /// Size of the file at most, in bytes.
     pub bytes_max: u64,
     /// How the thread is ranked, where the host's scheduler is asked at all: a ring lasts for some tenths of a second.
     pub niceness: Option<i32>,
+    /// Cores that it keeps off, as [`netloop::keep_off`] does.
+    pub off: Vec<usize>,
 }
 
 impl Allowance {
     /// A file of so many bytes, and no word to the scheduler.
     #[must_use]
     pub const fn bytes(bytes_max: u64) -> Self {
-        Self { bytes_max, niceness: None }
+        Self { bytes_max, niceness: None, off: Vec::new() }
     }
 }
 
@@ -108,7 +110,7 @@ impl Writer {
         stats: Arc<TwinStats>,
     ) -> Result<Self, StartError> {
         let refused = |reason| StartError { path: path.to_owned(), reason };
-        let Allowance { bytes_max, niceness } = allowance;
+        let Allowance { bytes_max, niceness, off } = allowance;
         let output = Output::create(path, header, bytes_max, stats).map_err(refused)?;
         let follower = match header.keep {
             Keep::First => None,
@@ -119,6 +121,7 @@ impl Writer {
         let until = stop.clone();
         let run = move || {
             niceness.map(set_niceness);
+            keep_off(&off);
             run(ring, output, rounds, &until)
         };
         let thread = std::thread::Builder::new().name("capture".to_owned()).spawn(run);

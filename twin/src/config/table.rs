@@ -269,7 +269,7 @@ const TICK: &[Key] = &[
         "tick.core",
         "none",
         Kind::Core { set: |c, v| c.tick.core = v },
-        "Core that the tick thread is pinned to.",
+        "Core that the tick thread is pinned to. Threads that are not hot keep off these cores, as far as there are others.",
     ),
     key(
         "tick.catch_up",
