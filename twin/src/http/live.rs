@@ -27,6 +27,8 @@ use super::view;
 const VIEWERS_MAX: u64 = 256;
 /// A viewer that takes nothing for so long is given up.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// What a viewer may say at once.
+const SAID_BYTES_MAX: usize = 1024;
 /// Viewers of the field get a picture in turns, so many of them and so far apart: the last one within its period.
 const TURNS: u64 = 7;
 const TURN: Duration = Duration::from_millis(4);
@@ -197,9 +199,10 @@ fn full() -> Problem {
     Problem::busy(format!("{VIEWERS_MAX} viewers watch already"))
 }
 
-/// A viewer has nothing to say that would be long.
+/// A viewer has nothing to say that would be long, and the room for it is cleared whenever somebody looks whether it said
+/// something: with every frame.
 fn plain(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
-    upgrade.protocols(["pollux"]).max_message_size(1024)
+    upgrade.protocols(["pollux"]).max_message_size(SAID_BYTES_MAX).read_buffer_size(SAID_BYTES_MAX)
 }
 
 /// What can be watched.
