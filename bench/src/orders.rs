@@ -16,9 +16,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use hdrhistogram::Histogram;
 use netloop::{
-    Clock, Due, Engine, Idle, IdleStrategy, RingPort, SLICE_MIN, SessionLimits, Socket,
-    SocketOptions, Stop, Waker, Worker, WorkerConfig, set_niceness, set_slice, wait_until,
-    wake_line,
+    Clock, Due, Engine, Idle, IdleStrategy, RingPort, SessionLimits, Socket, SocketOptions, Stop,
+    Waker, Worker, WorkerConfig, set_niceness, set_slice, wait_until, wake_line,
 };
 use twin::args::{Batch, FramesPerPacket, Profile, Rate};
 use twin::config::Effective;
@@ -185,8 +184,8 @@ fn start(args: &Args, trust: &Trust) -> anyhow::Result<(Twin, Operator, std::net
     let (shared, wakers) = (Arc::clone(&stats), vec![waker.clone()]);
     let tick = TickThread::new(world, lanes, producer, shared, wakers, options, now.instant);
 
-    let worker = hot("net-0", SLICE_MIN * 10, move |stop| drop(worker.run(stop)))?;
-    let tick = hot("tick", SLICE_MIN, move |stop| tick.run(stop))?;
+    let worker = hot("net-0", Duration::from_millis(1), move |stop| drop(worker.run(stop)))?;
+    let tick = hot("tick", Duration::from_micros(500), move |stop| tick.run(stop))?;
     let mut population = Population::new(Profile::Industrial, args.devices, SEED);
     let each = population.sensors_per_device();
     let sensors = (0..population.len()).step_by(each);

@@ -82,7 +82,7 @@ pub use sending::StreamPriority;
 pub use session::{EarlyData, Phase};
 pub use sink::{Answer, Sink};
 pub use slab::{Payload, Pool, SLAB_BYTES};
-pub use slice::{SLICE_MIN, set_slice};
+pub use slice::set_slice;
 pub use slot::{NO_HINT, Slot};
 pub use socket::{BindError, RecvDatagram, Socket, SocketCounts, SocketOptions, WouldBlock};
 pub use stats::{BudgetStats, Counter, Stage, StageMark, TierStats, WorkerStats};

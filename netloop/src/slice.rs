@@ -12,9 +12,6 @@ use std::time::Duration;
 
 use nix::libc;
 
-/// The shortest slice that the system grants.
-pub const SLICE_MIN: Duration = Duration::from_micros(100);
-
 /// The class of every thread that asked for none, which libc counts as an `int` and the system as `u32`.
 const ORDINARY: u32 = libc::SCHED_OTHER.unsigned_abs();
 
@@ -73,11 +70,13 @@ fn attributes() -> Option<libc::sched_attr> {
 mod tests {
     use super::*;
 
+    const WANTED: Duration = Duration::from_micros(100);
+
     #[test]
     fn thread_has_the_slice_that_it_asked_for_and_keeps_class_and_rank() {
         let thread = std::thread::spawn(|| {
             let before = attributes().unwrap();
-            let kept = set_slice(SLICE_MIN);
+            let kept = set_slice(WANTED);
             (before, kept, attributes().unwrap())
         });
         let (before, kept, after) = thread.join().unwrap();
@@ -87,7 +86,7 @@ mod tests {
         );
         assert_eq!(Duration::from_nanos(after.sched_runtime), kept);
         // A system older than 6.12 knows no slices, and says so by zero before and after.
-        let granted = if before.sched_runtime == 0 { Duration::ZERO } else { SLICE_MIN };
+        let granted = if before.sched_runtime == 0 { Duration::ZERO } else { WANTED };
         assert_eq!(kept, granted);
     }
 

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, anyhow, bail};
 use netloop::{
-    Clock, Due, IdleStrategy, Now, Renewer, RingPort, SLICE_MIN, Stop, Waker, Worker, confine,
-    keep_off, lock_memory, pin, ring, set_niceness, set_slice, sharpen_timers,
+    Clock, Due, IdleStrategy, Now, Renewer, RingPort, Stop, Waker, Worker, confine, keep_off,
+    lock_memory, pin, ring, set_niceness, set_slice, sharpen_timers,
 };
 
 use crate::capture::{Allowance, Ended as CaptureEnded, Header, Writer, Written, tap};
@@ -76,8 +76,10 @@ struct Place {
 const HOT_NICENESS: i32 = -10;
 const CAPTURE_NICENESS: i32 = -5;
 const COLD_NICENESS: i32 = 5;
-/// The tick thread has the shortest slices, because it has done its work before one is over. A worker at full load uses all
-/// that it gets, and would only change places with its neighbours more often.
+/// Slices of the tick thread: longer than its work in a tick, which would be interrupted otherwise, and shorter than those
+/// of a worker, so that it goes before it. A worker at full load uses all that it gets, and shorter slices would only make it
+/// change places with its neighbours more often.
+const TICK_SLICE: Duration = Duration::from_micros(500);
 const WORKER_SLICE: Duration = Duration::from_millis(1);
 
 /// One of the hot threads.
@@ -282,7 +284,7 @@ fn start_threads(
         })
     };
     let workers = workers.into_iter().enumerate().map(start).collect::<Result<_, _>>()?;
-    let place = place(config.tick.core, SLICE_MIN);
+    let place = place(config.tick.core, TICK_SLICE);
     let tick = Hot::start("tick", place, RaiseOnDrop(died), move |stop| tick.run(stop))?;
     Ok((workers, tick))
 }
