@@ -185,7 +185,7 @@ fn start(args: &Args, trust: &Trust) -> anyhow::Result<(Twin, Operator, std::net
     let tick = TickThread::new(world, lanes, producer, shared, wakers, options, now.instant);
 
     let worker = hot("net-0", Duration::from_millis(1), move |stop| drop(worker.run(stop)))?;
-    let tick = hot("tick", Duration::from_micros(500), move |stop| tick.run(stop))?;
+    let tick = hot("tick", Duration::from_micros(200), move |stop| tick.run(stop))?;
     let mut population = Population::new(Profile::Industrial, args.devices, SEED);
     let each = population.sensors_per_device();
     let sensors = (0..population.len()).step_by(each);

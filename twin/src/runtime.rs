@@ -79,7 +79,7 @@ const COLD_NICENESS: i32 = 5;
 /// Slices of the tick thread: longer than its work in a tick, which would be interrupted otherwise, and shorter than those
 /// of a worker, so that it goes before it. A worker at full load uses all that it gets, and shorter slices would only make it
 /// change places with its neighbours more often.
-const TICK_SLICE: Duration = Duration::from_micros(500);
+const TICK_SLICE: Duration = Duration::from_micros(200);
 const WORKER_SLICE: Duration = Duration::from_millis(1);
 
 /// One of the hot threads.
