@@ -193,13 +193,14 @@ impl SessionLimits {
     /// Limits of a device that sends so many packets a second: it asks for acknowledgements that cost its peer least.
     ///
     /// Packets cost, and most of the cost of small ones is the acknowledgement of every second; so one for
-    /// 32 of them is asked for. A session whose packets are further apart than the longest that an acknowledgement is held
-    /// back gets one for each packet anyhow: asked for at once, it costs the peer no timer and no second visit to a session
-    /// that has gone cold.
+    /// 32 of them is asked for. Where fewer come in the longest time that an acknowledgement is held back, it is asked for
+    /// with the last packet that comes well before the end of that time: it costs the peer no timer, and no second visit to
+    /// a session that has gone cold.
     #[must_use]
     pub fn sending_at(self, packets_hz: f64) -> Self {
-        let apart = packets_hz * self.ack_delay.as_secs_f64() < 2.0;
-        Self { ack_every: Some(if apart { 0 } else { ACK_EVERY }), ..self }
+        // Packets that follow the first one in four fifths of that time; the cast rounds down, and nothing to zero.
+        let following = (packets_hz * self.ack_delay.as_secs_f64() * 0.8) as u32;
+        Self { ack_every: Some(following.min(ACK_EVERY)), ..self }
     }
 
     /// An initial window that leaves room for a full flight at any datagram size: a window that one datagram fills would
@@ -216,11 +217,13 @@ mod tests {
     use super::{ACK_EVERY, SessionLimits};
 
     #[test]
-    fn packets_that_are_far_apart_are_acknowledged_at_once() {
+    fn acknowledgement_goes_with_the_last_packet_before_its_timer_and_with_every_33rd_at_most() {
         let asked = |packets_hz| SessionLimits::default().sending_at(packets_hz).ack_every;
-        assert_eq!(asked(20.0), Some(0));
-        assert_eq!(asked(79.0), Some(0), "two of them do not fit into 25 ms");
-        assert_eq!(asked(80.0), Some(ACK_EVERY));
+        assert_eq!(asked(20.0), Some(0), "50 ms apart: each at once");
+        assert_eq!(asked(50.0), Some(1), "with the second one, after 20 ms");
+        assert_eq!(asked(100.0), Some(2), "with the third one, after 20 ms");
+        assert_eq!(asked(1_590.0), Some(31));
+        assert_eq!(asked(100_000.0), Some(ACK_EVERY));
         assert_eq!(asked(f64::INFINITY), Some(ACK_EVERY));
     }
 }
