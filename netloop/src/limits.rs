@@ -90,7 +90,8 @@ pub struct SessionLimits {
     /// Bytes sent and not yet acknowledged that a session may hold.
     pub send_window_bytes: u32,
     /// Bytes in flight that single losses never forbid a session, so that T1 does not wait on a link that loses; signs of
-    /// true congestion do. The default holds two full-size datagrams a millisecond over a round trip of 20 ms. 0 is no
+    /// true congestion do. The default holds two full-size datagrams a millisecond over a round trip of 20 ms and an
+    /// acknowledgement that is held back for 25 ms. 0 is no
     /// floor; BBR has none.
     pub congestion_floor_bytes: u64,
     /// What decides how much may be in flight.
@@ -127,7 +128,7 @@ impl Default for SessionLimits {
             stream_window_bytes: 256 << 10,
             receive_window_bytes: 1 << 20,
             send_window_bytes: 1 << 20,
-            congestion_floor_bytes: 64 << 10,
+            congestion_floor_bytes: 128 << 10,
             congestion: Congestion::default(),
             key_update: Some(Duration::from_secs(3600)),
             datagram_buffer_bytes: 512 << 10,
