@@ -216,9 +216,13 @@ impl Engine {
         }
         let (handle, connection) =
             self.endpoint.connect(now.instant, client.config.clone(), remote, name)?;
-        let session = self.insert(now, handle, connection);
-        self.begin_early(session);
-        Ok(session)
+        let id = self.insert(now, handle, connection);
+        let until = now.instant + self.limits.call_timeout;
+        if let Some(session) = self.session(id) {
+            session.called_until = Some(until);
+        }
+        self.begin_early(id);
+        Ok(id)
     }
 
     /// From now on a client calls with `crypto`, which remembers no server: its next session resumes none.
@@ -441,9 +445,13 @@ impl Engine {
                 self.prefetch_session(next);
             }
             let Some(session) = self.session_at(place) else { continue };
-            match session.connection.poll_timeout() {
+            match session.poll_timeout() {
                 // The wheel keeps the earliest deadline ever asked for; the true one may have moved on since.
                 Some(deadline) if deadline > now.instant => self.wheel.arm(place, deadline),
+                Some(_) if session.is_called_in_vain(now.instant) => {
+                    let id = session.id;
+                    self.end(now, id, CloseCode::Done, CloseReason::Idle);
+                }
                 Some(_) => {
                     session.connection.handle_timeout(now.instant);
                     self.service(now, place, sink);
@@ -559,11 +567,16 @@ impl Engine {
 
     /// Closes a session at once with a reason that the peer is told.
     pub fn close(&mut self, now: Now, session: SessionId, code: CloseCode) {
+        self.end(now, session, code, CloseReason::Local(code));
+    }
+
+    /// Ends a session: the peer is told the code, and this side the reason.
+    fn end(&mut self, now: Now, session: SessionId, code: CloseCode, reason: CloseReason) {
         let Some(open) = self.session(session) else { return };
-        let reason = Bytes::from_static(code.name().as_bytes());
-        open.connection.close(now.instant, VarInt::from_u32(code as u32), reason);
+        let name = Bytes::from_static(code.name().as_bytes());
+        open.connection.close(now.instant, VarInt::from_u32(code as u32), name);
         let place = self.own_place(session);
-        self.handle_closed(now, place, CloseReason::Local(code));
+        self.handle_closed(now, place, reason);
         self.mark_dirty(place);
     }
 

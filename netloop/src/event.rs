@@ -39,7 +39,7 @@ pub enum CloseReason {
     Peer(Option<CloseCode>),
     /// Closed here.
     Local(CloseCode),
-    /// Nothing was heard for the idle timeout.
+    /// Nothing was heard for the idle timeout, or a call did not become a session in time.
     Idle,
     /// The peer no longer knows the session.
     Reset,

@@ -152,7 +152,7 @@ impl Engine {
         if session.connection.is_drained() {
             self.sessions[place as usize] = None;
             self.arrivals.forget(place);
-        } else if let Some(deadline) = session.connection.poll_timeout() {
+        } else if let Some(deadline) = session.poll_timeout() {
             self.wheel.arm(place, deadline);
         }
     }

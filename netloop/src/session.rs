@@ -121,6 +121,8 @@ pub(crate) struct Session {
     pub(crate) viewer: Option<Box<Viewer>>,
     /// The authorities have changed since its handshake began.
     pub(crate) verifies_late: bool,
+    /// When a call of this side is given up, if it is no session by then.
+    pub(crate) called_until: Option<Instant>,
     /// When the handshake was done, in unix nanoseconds.
     pub(crate) opened_ns: u64,
     pub(crate) inbound: Streams,
@@ -181,6 +183,7 @@ impl Session {
             proof: Proof::default(),
             viewer: None,
             verifies_late: false,
+            called_until: None,
             opened_ns: 0,
             inbound: Streams::new(seed),
             open_commands: Vec::new(),
@@ -209,6 +212,20 @@ impl Session {
             bad_control: 0,
             forbidden: [0; Tier::COUNT],
         }
+    }
+
+    /// When it next has something to do by itself.
+    pub(crate) fn poll_timeout(&mut self) -> Option<Instant> {
+        let timeout = self.connection.poll_timeout();
+        match self.called_until.filter(|_| self.phase == Phase::Handshake) {
+            Some(until) => Some(timeout.map_or(until, |timeout| timeout.min(until))),
+            None => timeout,
+        }
+    }
+
+    /// Whether it is a call that has not become a session in time.
+    pub(crate) fn is_called_in_vain(&self, now: Instant) -> bool {
+        self.phase == Phase::Handshake && self.called_until.is_some_and(|until| until <= now)
     }
 
     pub(crate) fn remote(&self) -> SocketAddr {

@@ -193,6 +193,35 @@ fn keep_alive_holds_an_idle_session_open() {
 }
 
 #[test]
+fn call_that_nobody_answers_is_given_up_in_time_and_another_one_succeeds() {
+    let limits = netloop::SessionLimits {
+        call_timeout: Duration::from_secs(3),
+        idle_timeout: Duration::from_secs(60),
+        ..Default::default()
+    };
+    let silent = Weather { loss: 1.0, ..Weather::CALM };
+    let mut pair = Pair::with_limits(6, silent, limits.clone(), limits);
+    let begin = pair.now.instant;
+    let call = pair.client.engine.connect(pair.now, pair.server.address, "localhost").unwrap();
+    let reason = |pair: &Pair| {
+        pair.client.sink.events.iter().find_map(|event| match event {
+            SessionEvent::Failed { session, reason } if *session == call => Some(*reason),
+            _ => None,
+        })
+    };
+    pair.run_until("the end of the call", LIMIT, |pair| reason(pair).is_some());
+    assert_eq!(reason(&pair), Some(netloop::CloseReason::Idle));
+    let passed = pair.now.instant - begin;
+    assert!((3.0..3.1).contains(&passed.as_secs_f64()), "after {passed:?}");
+    assert_eq!(pair.client.engine.tally().handshakes_timeout, 1);
+    pair.weather = Weather::CALM;
+    pair.connect();
+    // Time in which a call would be given up that is a session already.
+    pair.run_for(Duration::from_secs(10));
+    assert_eq!(pair.server.engine.open_sessions(), 1);
+}
+
+#[test]
 fn session_beyond_the_limit_is_refused() {
     let limits = netloop::SessionLimits { sessions_max: 1, ..Default::default() };
     let mut pair = Pair::with_limits(2, Weather::CALM, limits, Default::default());

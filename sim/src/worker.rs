@@ -112,10 +112,11 @@ impl Worker {
     }
 }
 
-/// Those of a twin, with an idle timeout that a short run can wait for.
+/// Those of a twin and its devices, with timeouts that a short run can wait for.
 pub(crate) fn limits() -> SessionLimits {
     SessionLimits {
         idle_timeout: std::time::Duration::from_millis(1_000),
+        call_timeout: std::time::Duration::from_millis(3_000),
         keep_alive: Some(std::time::Duration::from_millis(300)),
         ..SessionLimits::default()
     }

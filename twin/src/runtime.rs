@@ -319,13 +319,13 @@ impl Place {
             teller.tell(Wish::Pinning, format!("{name} is not on core {core}"));
         }
         let niceness = (priority == Priority::Hot).then(|| set_niceness(HOT_NICENESS));
-        if priority == Priority::Hot {
-            // Without a wish of its own for the host to fall short of: `doctor` says it where the system is too old.
-            set_slice(slice);
-        }
         if let Some(niceness) = niceness.filter(|niceness| *niceness > HOT_NICENESS) {
             let why = format!("niceness {niceness} instead of {HOT_NICENESS} (LimitNICE)");
             teller.tell(Wish::Priority, why);
+        }
+        if priority == Priority::Hot {
+            // No wish of its own: `doctor` says where the system is too old for it.
+            set_slice(slice);
         }
         if !sharpen_timers() {
             teller.tell(Wish::Timers, "sleeps end up to 50 us late".to_owned());
