@@ -19,6 +19,7 @@ use netloop::{
     Socket, SocketOptions, Stop, Worker, WorkerConfig, WorkerStats, pin, rss_bytes, set_niceness,
     set_slice, socket_drops, wait_until, wake_line,
 };
+use twin::runtime::{HOT_NICENESS, WORKER_SLICE};
 
 use crate::{
     callers::{self, Callers, caller_limits},
@@ -106,7 +107,7 @@ impl<P: Port + Send + 'static> Running<P> {
             pin(Some(core));
             set_niceness(niceness);
             if niceness == CALM_FIRST {
-                set_slice(SLICE);
+                set_slice(WORKER_SLICE);
             }
             worker.run(&until)
         })?;
@@ -132,9 +133,7 @@ const SERVER_CORE: usize = 0;
 const CLIENT_CORE: usize = 1;
 /// Calm devices and what disturbs them share a core, which would be other machines: those that disturb go last there, so
 /// that what a calm record loses it loses at the server.
-const CALM_FIRST: i32 = -10;
-/// As the workers of the product.
-const SLICE: Duration = Duration::from_millis(1);
+const CALM_FIRST: i32 = HOT_NICENESS;
 const DISTURBED: i32 = 19;
 const RECORDS: u16 = 5;
 const WARM_UP: Duration = Duration::from_secs(1);

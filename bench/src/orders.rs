@@ -23,7 +23,7 @@ use twin::args::{Batch, FramesPerPacket, Profile, Rate};
 use twin::config::Effective;
 use twin::interval::{IntervalConsumer, Latency, exchange, histogram};
 use twin::order::{ORDERS_MAX, Order, OrderDesk, Outcome, orders};
-use twin::runtime::usage;
+use twin::runtime::{COLD_NICENESS, HOT_NICENESS, TICK_SLICE, WORKER_SLICE, usage};
 use twin::simulate::{Generator, LoadTls, Plan, Population};
 use twin::stats::TwinStats;
 use twin::tick::{TickOptions, TickThread};
@@ -59,9 +59,6 @@ pub(crate) struct Args {
 const HZ: u32 = 1000;
 /// What is not measured at the beginning.
 const WARM_UP: Duration = Duration::from_secs(2);
-/// Threads of the twin are ranked as `host.priority=hot` ranks them; the desk is where the cold thread is.
-const HOT: i32 = -10;
-const COLD: i32 = 5;
 /// How often it is looked whether all sessions have answered a stop.
 const LOOK: Duration = Duration::from_micros(100);
 /// Everything that is waited for comes within this.
@@ -114,7 +111,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         MTU_BYTES,
         None,
     )?;
-    set_niceness(COLD);
+    // The desk is where the cold thread is.
+    set_niceness(COLD_NICENESS);
     let told = operator.work(args);
     load.stop();
     let load = load.finish(usage)?;
@@ -184,8 +182,8 @@ fn start(args: &Args, trust: &Trust) -> anyhow::Result<(Twin, Operator, std::net
     let (shared, wakers) = (Arc::clone(&stats), vec![waker.clone()]);
     let tick = TickThread::new(world, lanes, producer, shared, wakers, options, now.instant);
 
-    let worker = hot("net-0", Duration::from_millis(1), move |stop| drop(worker.run(stop)))?;
-    let tick = hot("tick", Duration::from_micros(200), move |stop| tick.run(stop))?;
+    let worker = hot("net-0", WORKER_SLICE, move |stop| drop(worker.run(stop)))?;
+    let tick = hot("tick", TICK_SLICE, move |stop| tick.run(stop))?;
     let mut population = Population::new(Profile::Industrial, args.devices, SEED);
     let each = population.sensors_per_device();
     let sensors = (0..population.len()).step_by(each);
@@ -213,7 +211,8 @@ fn hot(
     let stop = Stop::new();
     let until = stop.clone();
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-        set_niceness(HOT);
+        // As `host.priority = hot` ranks it.
+        set_niceness(HOT_NICENESS);
         set_slice(slice);
         run(&until);
     })?;

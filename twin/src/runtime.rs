@@ -72,15 +72,17 @@ struct Place {
     teller: Teller,
 }
 
-/// Hot threads are ranked so, that of the capture so, and the cold one so, where the host's scheduler is asked at all.
-const HOT_NICENESS: i32 = -10;
+/// The niceness of hot threads, where the host's scheduler is asked at all.
+pub const HOT_NICENESS: i32 = -10;
 const CAPTURE_NICENESS: i32 = -5;
-const COLD_NICENESS: i32 = 5;
+/// The niceness of the cold thread.
+pub const COLD_NICENESS: i32 = 5;
 /// Slices of the tick thread: longer than its work in a tick, which would be interrupted otherwise, and shorter than those
-/// of a worker, so that it goes before it. A worker at full load uses all that it gets, and shorter slices would only make it
-/// change places with its neighbours more often.
-const TICK_SLICE: Duration = Duration::from_micros(200);
-const WORKER_SLICE: Duration = Duration::from_millis(1);
+/// of a worker, so that it goes before it.
+pub const TICK_SLICE: Duration = Duration::from_micros(200);
+/// Slices of a worker. At full load it uses all that it gets, and shorter ones would only make it change places with its
+/// neighbours more often.
+pub const WORKER_SLICE: Duration = Duration::from_millis(1);
 
 /// One of the hot threads.
 struct Hot<T> {
