@@ -113,6 +113,9 @@ impl Port for Asker {
         self.asked_ns = Some(self.clock.now().unix_ns);
         engine.open_command(session, request(), 0).is_ok()
     }
+    fn is_awaited(&self) -> bool {
+        self.asked_ns.is_some()
+    }
     fn handle_event(&mut self, event: SessionEvent) -> Result<(), SessionEvent> {
         match event {
             SessionEvent::Opened { session, .. } => self.session = Some(session),

@@ -2,7 +2,7 @@
 //!
 //! A worker calls [`Idle::idle`] after an empty turn and [`Idle::busy`] after a busy one. Another thread that has put
 //! something into a worker's ring calls [`Waker::wake`]; that costs a system call only when the worker sleeps, and a
-//! wake is never lost. The tick thread waits for a moment instead of an event: [`wait_until`].
+//! wake is never lost. The tick thread waits for moments instead of events: [`Punctual`].
 
 use std::fmt;
 use std::num::NonZeroU64;
@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::thread::{ClockId, clock_nanosleep_absolute, set_current_timer_slack};
 use rustix::time::{Timespec, clock_gettime};
+
+use crate::quantile::Quantile;
 
 /// How a thread passes the time between two pieces of work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -305,6 +307,41 @@ pub fn wait_until(deadline: Instant, spin: Duration) -> Instant {
         let wake_at = clock_gettime(ClockId::Monotonic) + timespec(ahead - spin);
         // A signal ends the sleep early; the loop then sleeps the rest.
         let _ = clock_nanosleep_absolute(ClockId::Monotonic, &wake_at);
+    }
+}
+
+/// Waits for moments that come again and again, and returns at them instead of after them.
+///
+/// A sleep ends some time after it was to end, on a virtual machine tens of microseconds. A [`Punctual`] learns how late
+/// the earlier quarter of this thread's sleeps ends, sleeps so much shorter, and spins what is left when it was early.
+#[derive(Debug, Clone)]
+pub struct Punctual {
+    late: Quantile,
+}
+
+/// Of 64 sleeps, so many end before the moment: those spin, a few microseconds each.
+const EARLY: u64 = 16;
+/// No sleep is shortened by more, so that a host under load does not make its threads spin.
+const EARLY_NS_MAX: u64 = 100_000;
+
+impl Default for Punctual {
+    fn default() -> Self {
+        Self { late: Quantile::new(0, EARLY, EARLY_NS_MAX) }
+    }
+}
+
+impl Punctual {
+    /// Waits as [`wait_until`], which this calls for the sleep.
+    #[expect(clippy::disallowed_methods, reason = "waiting for a moment needs to know when it is")]
+    pub fn wait_until(&mut self, deadline: Instant, spin: Duration) -> Instant {
+        let early = Duration::from_nanos(self.late.ns());
+        let sleep_end = deadline.checked_sub(spin + early).unwrap_or(deadline);
+        if Instant::now() < sleep_end {
+            let woken = wait_until(sleep_end, Duration::ZERO);
+            let late = woken.saturating_duration_since(sleep_end);
+            self.late.learn(u64::try_from(late.as_nanos()).unwrap_or(u64::MAX));
+        }
+        wait_until(deadline, Duration::MAX)
     }
 }
 

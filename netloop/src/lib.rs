@@ -30,6 +30,7 @@ mod pin;
 mod port;
 mod prefetch;
 mod priority;
+mod quantile;
 mod rate;
 mod rest;
 mod ring;
@@ -65,8 +66,8 @@ pub use health::Health;
 pub use heap::{LARGE_BLOCK_BYTES, map_large_blocks};
 pub use identity::{Refusal, certificate_not_after_s, certificate_sha256};
 pub use idle::{
-    Idle, IdleStrategy, Pause, Sleeper, UnknownIdleStrategy, Waker, sharpen_timers, wait_until,
-    wake_line,
+    Idle, IdleStrategy, Pause, Punctual, Sleeper, UnknownIdleStrategy, Waker, sharpen_timers,
+    wait_until, wake_line,
 };
 pub use ledger::{GapCause, Gaps, Ledger};
 pub use limits::{AddressLimits, HandshakeLimits, SessionLimits};

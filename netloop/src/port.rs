@@ -34,6 +34,11 @@ pub trait Port: Sink {
         None
     }
 
+    /// True while somebody waits for what comes next, such as the answer to a command: the worker does not rest then.
+    fn is_awaited(&self) -> bool {
+        false
+    }
+
     /// True while the port has something to finish before its sessions may be closed, after the end was asked for.
     fn is_draining(&self) -> bool {
         false

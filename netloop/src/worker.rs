@@ -220,7 +220,8 @@ impl<P: Port> Worker<P> {
         let absent = self.handover.as_ref().is_some_and(Handover::stands_in);
         let backlog = backlog.or(absent.then(|| now.instant + ABSENT_RETRY));
         let port = [self.port.poll_timeout(), backlog].into_iter().flatten().min();
-        let pause = if std::mem::take(&mut self.rest_due) && self.rest.is_allowed() {
+        let rests = self.rest.is_allowed() && !self.port.is_awaited();
+        let pause = if std::mem::take(&mut self.rest_due) && rests {
             let length = self.rest.begin(now.unix_ns, self.port.due());
             let until = now.instant + length;
             let until = port.map_or(until, |deadline| deadline.min(until));
@@ -242,9 +243,7 @@ impl<P: Port> Worker<P> {
         let now = self.clock.now();
         self.stats.stage.set(Stage::Moving);
         self.engine.poll(now, &mut self.port);
-        if received {
-            self.rest.learn_intake(self.clock.now().unix_ns - start.unix_ns);
-        }
+        self.rest.learn(received.then(|| self.clock.now().unix_ns));
         self.stats.stage.set(Stage::Timers);
         self.engine.handle_timeouts(now, &mut self.port);
         self.stats.stage.set(Stage::Commands);

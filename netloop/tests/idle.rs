@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use netloop::{
-    Clock, Idle, IdleStrategy, Pause, Socket, SocketOptions, ring, wait_until, wake_line,
+    Clock, Idle, IdleStrategy, Pause, Punctual, Socket, SocketOptions, ring, wait_until, wake_line,
 };
 
 fn now() -> Instant {
@@ -132,6 +132,20 @@ fn wait_until_returns_at_the_deadline_and_not_before() {
     }
     let before = now();
     assert!(wait_until(before, Duration::ZERO) >= before);
+}
+
+#[test]
+fn punctual_waits_return_at_their_moments_and_never_before() {
+    let mut punctual = Punctual::default();
+    let mut deadline = now();
+    for wait in 0..300 {
+        deadline += Duration::from_micros(200);
+        let spin = Duration::from_micros(if wait % 3 == 0 { 50 } else { 0 });
+        let returned = punctual.wait_until(deadline, spin);
+        assert!(returned >= deadline, "wait {wait} is {:?} early", deadline - returned);
+    }
+    let before = now();
+    assert!(punctual.wait_until(before, Duration::ZERO) >= before);
 }
 
 #[test]

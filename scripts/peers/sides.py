@@ -109,6 +109,19 @@ class Pollux(Side):
                 "--duration-s", seconds, "--report", report, "-o", "json"]  # fmt: skip
 
 
+class PolluxEager(Pollux):
+    """The product with a worker that never rests: every packet at once, for more CPU."""
+
+    name = "pollux-eager"
+
+    def serve(self, address, report, certs, seconds):
+        return [*super().serve(address, report, certs, seconds), "--set", "idle.rest_us=0"]
+
+    def takes(self, case):
+        # A worker that has no time to rest is the same worker.
+        return super().takes(case) and case.name.startswith("paced")
+
+
 class QuinnBevy(Pollux):
     """The ordinary build of the same job, in one of its wire modes."""
 
@@ -231,6 +244,7 @@ def broker_command(name, address, folder):
 
 SIDES = (
     Pollux(),
+    PolluxEager(),
     QuinnBevy("batched"),
     QuinnBevy("coalesced"),
     QuinnBevy("single"),

@@ -17,7 +17,8 @@ Latency runs from the intended send time to the write into the world and contain
 at the mean. At full rate it is the length of somebody's queue and is not shown.
 
 **Fair.** Every client coalesces as its library does; `percall` hands over one record a call, `batched` what is due
-together, at most 36 (28 where a datagram of Zenoh holds no more). A broker is a hop more and does more: it keeps
+together, at most 36 (28 where a datagram of Zenoh holds no more). `pollux-eager` is Pollux with `idle.rest_us = 0`: its worker
+takes every packet when it comes, as the peers do, instead of once for each tick, which costs a wake-up for each. A broker is a hop more and does more: it keeps
 subscriptions, fans out, decouples. What is encrypted is in the table: NATS, MQTT, TCP and two links of Zenoh are not.
 Versions are those of the lock files and of the brokers in `versions.txt`. Cases where a peer is ahead are shown like the
 others.
@@ -141,7 +142,9 @@ def targets(cases):
         ratio = pair[1] / pair[0]
         yield {"what": what, "pollux": round(pair[0], 1), "peer": round(pair[1], 1), "ratio": round(ratio, 2),
                "wanted": times, "met": ratio >= times}  # fmt: skip
-    yield from ahead(cases, "paced-percall", "p50_us", "one call a record, 100,000 a second: p50 ahead of every peer")
+    each = "one call a record, 100,000 a second: p50 ahead of every peer"
+    yield from ahead(cases, "paced-percall", "p50_us", each)
+    yield from ahead(cases, "paced-percall", "p50_us", f"{each}, with `idle.rest_us = 0`", ours="pollux-eager")
     reliable = ("tcp", "tls", "nats", "mqtt0", "mqtt1", "zenoh-tcp", "zenoh-quic")
     for rtt in ROUND_TRIPS_MS:
         ours = {"pollux": cases.get(f"loss5-rtt{rtt}", {}).get("pollux")}
@@ -189,19 +192,20 @@ def isolation_table(cases):
     yield ""
 
 
-def ahead(cases, case, figure, what, among=None):
-    """Whether Pollux is least of all sides in a figure."""
+def ahead(cases, case, figure, what, among=None, ours="pollux"):
+    """Whether Pollux, as one of its settings has it, is less than every peer in a figure."""
     medians = {
         name: side["median"][figure]
         for name, side in cases.get(case, {}).items()
-        if side and side["median"][figure] is not None and (among is None or name in among or name == "pollux")
+        if side and side["median"][figure] is not None and (among is None or name in among or name == ours)
     }
-    ours = medians.pop("pollux", None)
-    if ours is None or not medians:
+    own = medians.pop(ours, None)
+    medians = {name: median for name, median in medians.items() if not name.startswith("pollux")}
+    if own is None or not medians:
         return
     best = min(medians, key=medians.get)
-    yield {"what": f"{what} (best peer: {best})", "pollux": round(ours, 1), "peer": round(medians[best], 1),
-           "ratio": round(medians[best] / ours, 2), "wanted": 1, "met": ours <= medians[best]}  # fmt: skip
+    yield {"what": f"{what} (best peer: {best})", "pollux": round(own, 1), "peer": round(medians[best], 1),
+           "ratio": round(medians[best] / own, 2), "wanted": 1, "met": own <= medians[best]}  # fmt: skip
 
 
 def rows(cases):

@@ -39,6 +39,11 @@ impl Waiting {
         }
     }
 
+    /// True when no command waits.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.free.len() == self.places.len()
+    }
+
     /// The command that `end` ends, once.
     pub(super) fn remove(&mut self, end: &Slot) -> Option<Sent> {
         let sent = self.places.get_mut(end.hint as usize)?.take()?;
@@ -72,6 +77,9 @@ mod tests {
         waiting.insert(tag, sent(7));
         assert_eq!(waiting.remove(&end(1)), Some(sent(7)));
         assert_eq!(waiting.remove(&end(9)), None);
+        assert!(!waiting.is_empty());
+        assert!([0, 2].into_iter().all(|tag| waiting.remove(&end(tag)).is_some()));
+        assert!(waiting.is_empty());
     }
 
     #[test]

@@ -317,6 +317,11 @@ impl Port for Fleet {
         self.begun.map(|begun| begun + Duration::from_nanos(next_ns.min(self.at.ns + PUBLISH_NS)))
     }
 
+    /// The answer to a command is read when it comes: what it took is what it is measured for.
+    fn is_awaited(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     fn is_draining(&self) -> bool {
         self.stage != Stage::Done
     }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use netloop::{Clock, Now, Stop, ThreadUsage, Waker, sharpen_timers, thread_cpu_ns, wait_until};
+use netloop::{Clock, Now, Punctual, Stop, ThreadUsage, Waker, sharpen_timers, thread_cpu_ns};
 
 use crate::interval::{IntervalProducer, Latency};
 use crate::stats::TwinStats;
@@ -77,15 +77,16 @@ impl TickThread {
         sharpen_timers();
         self.usage = ThreadUsage::of_this_thread();
         let mut pace = Pace::new(self.clock.now().instant, self.options.hz, self.options.catch_up);
+        let mut timer = Punctual::default();
         while !stop.is_draining() {
-            wait_until(pace.next_start(), self.options.spin);
+            timer.wait_until(pace.next_start(), self.options.spin);
             self.tick(&mut pace);
         }
         for _ in 0..DRAIN_TICKS_MAX {
             if self.lanes.is_empty() {
                 break;
             }
-            wait_until(pace.next_start(), self.options.spin);
+            timer.wait_until(pace.next_start(), self.options.spin);
             self.tick(&mut pace);
         }
         self.finish();
