@@ -152,8 +152,15 @@ fn server_limits(args: &Args) -> SessionLimits {
             handshakes_max: args.sessions as usize + args.callers,
             ..AddressLimits::default()
         },
-        ..SessionLimits::default()
+        ..if args.disturb == Disturbance::Idle { silent() } else { SessionLimits::default() }
     }
+}
+
+/// Limits under which idle sessions say nothing for the length of a run. What their keep-alives cost is another question,
+/// which sessions that are held answer; here it is what their mere presence costs the active one.
+fn silent() -> SessionLimits {
+    let idle_timeout = Duration::from_secs(600);
+    SessionLimits { keep_alive: None, idle_timeout, ..SessionLimits::default() }
 }
 
 fn fleet(
@@ -204,7 +211,10 @@ fn disturb(args: &Args, trust: &Trust, remote: SocketAddr) -> anyhow::Result<Bes
     };
     let callers = |storm| -> anyhow::Result<Beside> {
         let now = Clock::new().now();
-        let limits = caller_limits(args.callers);
+        let limits = SessionLimits {
+            sessions_max: 2 * args.callers + 1024,
+            ..if storm { caller_limits(args.callers) } else { silent() }
+        };
         let engine = Engine::client(Arc::clone(&trust.client), None, limits, now, [5; 32]);
         let (count, stop) = (args.callers, Stop::new());
         let plan = callers::Plan { remote, count, at_once: 64, storm, length: None };
