@@ -14,12 +14,10 @@ and the same build. Exit codes: 0 done, 1 a build or a run failed, 2 wrong usage
 import argparse
 import base64
 import contextlib
-import datetime
 import http.client
 import json
 import os
 import pathlib
-import platform
 import re
 import select
 import selectors
@@ -31,6 +29,7 @@ import subprocess
 import sys
 import time
 
+import result
 import verdict
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -93,13 +92,13 @@ class Twin:
         folder.mkdir(parents=True)
         self.folder = folder
         command = [POLLUX, "serve", "-o", "json"]
-        for setting in ["net.addr=127.0.0.1:0", "http.addr=127.0.0.1:0", "host.priority=hot", *CERTIFICATES]:
+        for setting in ["net.addr=127.0.0.1:0", "http.addr=127.0.0.1:0", "host.priority=hot", *CERTIFICATES.settings]:
             command += ["--set", setting]
         self.serve = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=open(folder / "serve.log", "w"))
         self.load = None
         try:
             self.quic, self.http = self.addresses()
-            command = [POLLUX, "simulate", "--addr", self.quic, "--ca", AUTHORITY, *GATEWAY, "-o", "json", "--duration-s", "3600"]
+            command = [POLLUX, "simulate", "--addr", self.quic, *CERTIFICATES.client, "-o", "json", "--duration-s", "3600"]
             quiet = {"stdout": subprocess.DEVNULL, "stderr": open(folder / "simulate.log", "w")}
             self.load = subprocess.Popen(command + load.split(), **quiet)
             self.client = Client(self.http)
@@ -551,7 +550,7 @@ def built_from():
 
 
 def main():
-    global AUTHORITY, BENCH, CERTIFICATES, GATEWAY, POLLUX
+    global BENCH, CERTIFICATES, POLLUX
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one short round of each")
     parser.add_argument("--rounds", type=int, default=3, metavar="N")
@@ -559,8 +558,7 @@ def main():
     parser.add_argument("--binary", type=pathlib.Path, metavar="FILE", help="measures this one, and `bench` beside it, and builds none")
     parser.add_argument("--out", type=pathlib.Path, metavar="DIR")
     arguments = parser.parse_args()
-    name = f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}-{platform.node()}-operators"
-    out = arguments.out or (ROOT / ("target/bench-operators-quick" if arguments.quick else f"results/{name}"))
+    out = arguments.out or (ROOT / "target/bench-operators-quick" if arguments.quick else result.folder_of("operators"))
     if arguments.quick and arguments.out is None:
         shutil.rmtree(out, ignore_errors=True)
     there = [name for name in arguments.only if (out / "raw" / name).exists()]
@@ -571,24 +569,14 @@ def main():
     else:
         POLLUX, BENCH = arguments.binary, arguments.binary.with_name("bench")
     out.mkdir(parents=True, exist_ok=True)
-    describe = [sys.executable, ROOT / "scripts/describe-host.py"]
-    environment = {**os.environ, "POLLUX": str(POLLUX)}
-    host = json.loads(subprocess.run(describe, env=environment, capture_output=True, text=True, check=True).stdout)
-    host |= built_from()
+    host = result.host_of(POLLUX) | built_from()
     if (out / "host.json").exists():
         before = json.loads((out / "host.json").read_text(encoding="utf-8"))
         if before["revision"] != host["revision"]:
             parser.error(f"{out} is of another commit")
     else:
-        (out / "host.json").write_text(json.dumps(host, indent=2) + "\n", encoding="utf-8")
-    certificates = ROOT / "target/bench-operators-certs"
-    shutil.rmtree(certificates, ignore_errors=True)
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    subprocess.run([POLLUX, "certs", "init", "--dir", certificates, "--gateway", "bench"], check=True, **quiet)
-    AUTHORITY = certificates / "ca.pem"
-    files = {"cert": "server.pem", "key": "server.key", "ca": "ca.pem", "crl": "crl.pem"}
-    CERTIFICATES = [f"tls.{key}={certificates}/{name}" for key, name in files.items()]
-    GATEWAY = ["--cert", certificates / "gateway-bench.pem", "--key", certificates / "gateway-bench.key"]
+        result.write_host(out, host)
+    CERTIFICATES = result.Certificates.made(POLLUX, ROOT / "target/bench-operators-certs")
     rounds, seconds = (1, 3) if arguments.quick else (arguments.rounds, 5)
     for name in arguments.only:
         print(f"[{name}] {EXPERIMENTS[name].__doc__.splitlines()[0]}", file=sys.stderr)

@@ -11,11 +11,9 @@ target/ and removed. Exit codes: 0 done, 1 a build or a run failed, 2 wrong usag
 """
 
 import argparse
-import datetime
 import json
 import os
 import pathlib
-import platform
 import re
 import shutil
 import signal
@@ -24,6 +22,7 @@ import subprocess
 import sys
 import time
 
+import result
 import verdict
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -54,32 +53,19 @@ def fail(message):
     sys.exit(f"bench-replay: {message}")
 
 
-class Certificates:
-    """Those of a gateway, made once."""
-
-    def __init__(self):
-        folder = WORK / "certs"
-        if not folder.exists():
-            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-            subprocess.run([POLLUX, "certs", "init", "--dir", folder, "--gateway", "bench"], check=True, **quiet)
-        files = {"cert": "server.pem", "key": "server.key", "ca": "ca.pem", "crl": "crl.pem"}
-        self.serve = [f"tls.{key}={folder}/{name}" for key, name in files.items()]
-        self.load = ["--ca", folder / "ca.pem", "--cert", folder / "gateway-bench.pem", "--key", folder / "gateway-bench.key"]
-
-
 def serve(certificates, folder, seconds, capture):
     """One run; the summary of the twin."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     command = [POLLUX, "serve", "-o", "json", "--report", folder / "serve"]
-    for setting in ["net.addr=127.0.0.1:0", "http.enabled=false", *certificates.serve]:
+    for setting in ["net.addr=127.0.0.1:0", "http.enabled=false", *certificates.settings]:
         command += ["--set", setting]
     if capture is not None:
         command += ["--capture", capture, "--set", f"capture.max_bytes={1 << 36}", "--set", f"capture.ring={1 << 20}"]
     with open(folder / "serve.log", "w", encoding="utf-8") as log:
         server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
     try:
-        load = [POLLUX, "simulate", "--addr", address(folder / "serve.log", server), *certificates.load, "-o", "json"]
+        load = [POLLUX, "simulate", "--addr", address(folder / "serve.log", server), *certificates.client, "-o", "json"]
         with open(folder / "simulate.json", "w", encoding="utf-8") as out, open(folder / "simulate.log", "w", encoding="utf-8") as log:
             subprocess.run([*load, "--duration-s", str(seconds), *LOAD], stdout=out, stderr=log, check=True)
     finally:
@@ -137,7 +123,7 @@ def lines(path):
 
 def captures(raw, arguments):
     path = raw / "pairs.jsonl"
-    certificates = Certificates()
+    certificates = result.Certificates.made(POLLUX, WORK / "certs")
     for number in range(len(lines(path)), arguments.pairs):
         done = pair(number, certificates, arguments.seconds, raw)
         with open(path, "a", encoding="utf-8") as file:
@@ -206,8 +192,7 @@ def main():
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--part", choices=("capture", "kill", "summary"))
     arguments = parser.parse_args()
-    name = f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}-{platform.node()}-replay"
-    out = arguments.out or ROOT / f"results/{name}"
+    out = arguments.out or result.folder_of("replay")
     if out.exists() and not arguments.resume:
         parser.error(f"{out} exists; a result is never replaced (--resume goes on with one)")
     if not out.exists():
@@ -215,8 +200,7 @@ def main():
         WORK.mkdir(parents=True, exist_ok=True)
         shutil.copy2(BUILT, POLLUX)
         (out / "raw").mkdir(parents=True)
-        host = subprocess.run([sys.executable, ROOT / "scripts/describe-host.py"], capture_output=True, text=True, check=True)
-        (out / "host.json").write_text(host.stdout, encoding="utf-8")
+        result.write_host(out, result.host_of(POLLUX))
     WORK.mkdir(parents=True, exist_ok=True)
     if arguments.part in (None, "capture"):
         captures(out / "raw", arguments)

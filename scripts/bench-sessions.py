@@ -10,10 +10,8 @@ time and runs without. Exit codes: 0 done, 1 a build or a run failed, 2 wrong us
 """
 
 import argparse
-import datetime
 import json
 import pathlib
-import platform
 import re
 import shlex
 import shutil
@@ -24,6 +22,7 @@ import sys
 import time
 import urllib.request
 
+import result
 import verdict
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -31,6 +30,7 @@ POLLUX = ROOT / "target/release/pollux"
 BENCH = ROOT / "target/release/bench"
 # quinn itself, in the same experiment as our throughput.
 QUINN = ROOT / "target/release/quinn-throughput"
+CERTIFICATES = result.Certificates(ROOT / "target/bench-sessions-certs")
 DISTURBANCES = ["none", "elsewhere", "initials", "garbage", "loud", "storm"]
 
 README = """# Sessions: what they cost, and what a disturbance costs those that are there
@@ -184,8 +184,7 @@ def handshake(raw, run, quick):
 
 def of_server(address, auth):
     """The server of an experiment, and what is shown to it."""
-    shown = ["--cert", certificates() / "gateway-plant.pem", "--key", certificates() / "gateway-plant.key"]
-    return ["--addr", address, "--ca", certificates() / "ca.pem", *(shown if auth == "required" else [])]
+    return ["--addr", address, *(CERTIFICATES.client if auth == "required" else CERTIFICATES.trust)]
 
 
 def worker_cpu(pid):
@@ -240,20 +239,10 @@ PARTS = {
 }
 
 
-def certificates():
-    folder = ROOT / "target/bench-sessions-certs"
-    if not folder.exists():
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        subprocess.run([POLLUX, "certs", "init", "--dir", folder, "--gateway", "plant"], check=True, **quiet)
-    return folder
-
-
 def serve(folder, settings):
     """A twin on free ports, and where it listens."""
     folder.mkdir(parents=True)
-    settings = ["net.addr=127.0.0.1:0", "http.addr=127.0.0.1:0", "net.max_sessions=16384", *settings]
-    for part, name in [("cert", "server.pem"), ("key", "server.key"), ("ca", "ca.pem"), ("crl", "crl.pem")]:
-        settings.append(f"tls.{part}={certificates()}/{name}")
+    settings = ["net.addr=127.0.0.1:0", "http.addr=127.0.0.1:0", "net.max_sessions=16384", *settings, *CERTIFICATES.settings]
     command = [POLLUX, "serve", "-o", "json", *(part for setting in settings for part in ("--set", setting))]
     log = folder / "serve.log"
     with open(log, "w", encoding="utf-8") as file:
@@ -283,8 +272,7 @@ def idle(raw, seconds, count):
     """Sessions that are held and say nothing."""
     server, address, _ = serve(raw / "idle", ["net.accept_rate=0", "net.idle_timeout_ms=30000", "host.lock_memory=false"])
     before = most = resident_bytes(server.pid)
-    command = [BENCH, "hold", "--addr", address, "--ca", certificates() / "ca.pem"]
-    command += ["--cert", certificates() / "gateway-plant.pem", "--key", certificates() / "gateway-plant.key"]
+    command = [BENCH, "hold", "--addr", address, *CERTIFICATES.client]
     command += ["--count", str(count), "--duration-s", str(seconds)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as hold:
         # All are open within seconds; the rest of the time is what keeping them costs.
@@ -404,8 +392,7 @@ def main():
     if arguments.part:
         figures = PARTS[arguments.part](arguments.out / "raw", arguments.run, arguments.quick)
         return print(json.dumps(figures))
-    name = f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}-{platform.node()}-sessions"
-    out = arguments.out or ROOT / ("target/bench-sessions-quick" if arguments.quick else f"results/{name}")
+    out = arguments.out or (ROOT / "target/bench-sessions-quick" if arguments.quick else result.folder_of("sessions"))
     if arguments.quick:
         arguments.runs = 1
         if arguments.out is None:
@@ -416,11 +403,9 @@ def main():
     subprocess.run([*build, "-p", "twin", "-p", "bench"], cwd=ROOT, check=True)
     peer = ROOT / "bench/peers/quinn-bevy/Cargo.toml"
     subprocess.run([*build, "--manifest-path", peer, "--target-dir", ROOT / "target", "--bin", QUINN.name], check=True)
-    shutil.rmtree(ROOT / "target/bench-sessions-certs", ignore_errors=True)
+    result.Certificates.made(POLLUX, CERTIFICATES.folder)
     (out / "raw").mkdir(parents=True)
-    host = [sys.executable, ROOT / "scripts/describe-host.py"]
-    told = subprocess.run(host, capture_output=True, text=True, check=True)
-    (out / "host.json").write_text(told.stdout, encoding="utf-8")
+    result.write_host(out, result.host_of(POLLUX))
     held = idle(out / "raw", 2 if arguments.quick else arguments.held_s, 500 if arguments.quick else 10_000)
     figures = {figure: [value] for figure, value in held.items()}
     run_parts(out, arguments, figures)

@@ -11,16 +11,15 @@ and summary.md. It goes in slices: one that is interrupted is not counted, and -
 
 import argparse
 import concurrent.futures
-import datetime
 import json
 import os
 import pathlib
-import platform
 import shutil
 import statistics
 import subprocess
 import sys
 
+import result
 import verdict
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -151,8 +150,7 @@ def main():
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--part", choices=("soak", "speed", "summary"))
     arguments = parser.parse_args()
-    name = f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}-{platform.node()}-sim"
-    out = arguments.out or ROOT / f"results/{name}"
+    out = arguments.out or result.folder_of("sim")
     if out.exists() and not arguments.resume:
         parser.error(f"{out} exists; a result is never replaced (--resume goes on with one)")
     if not out.exists():
@@ -160,8 +158,7 @@ def main():
         SIM.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(BUILT, SIM)
         (out / "raw").mkdir(parents=True)
-        host = subprocess.run([sys.executable, ROOT / "scripts/describe-host.py"], capture_output=True, text=True, check=True)
-        (out / "host.json").write_text(host.stdout, encoding="utf-8")
+        result.write_host(out, result.host_of(ROOT / "target/release/pollux"))
     if arguments.part in (None, "soak"):
         soak(out / "raw", arguments)
     if arguments.part in (None, "speed"):

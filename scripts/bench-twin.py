@@ -9,10 +9,8 @@ target/. Exit codes: 0 done, 1 a build or a run failed, 2 wrong usage.
 """
 
 import argparse
-import datetime
 import json
 import pathlib
-import platform
 import shutil
 import signal
 import statistics
@@ -20,6 +18,7 @@ import subprocess
 import sys
 import time
 
+import result
 import verdict
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -47,7 +46,7 @@ class Run:
         folder.mkdir(parents=True)
         self.folder = folder
         command = [POLLUX, "serve", "-o", "json", "--report", folder / "serve"]
-        for setting in ["net.addr=127.0.0.1:0", "http.addr=127.0.0.1:0", *CERTIFICATES, *settings]:
+        for setting in ["net.addr=127.0.0.1:0", "http.addr=127.0.0.1:0", *CERTIFICATES.settings, *settings]:
             command += ["--set", setting]
         with open(folder / "serve.log", "w", encoding="utf-8") as log:
             began = time.monotonic()
@@ -73,7 +72,7 @@ class Run:
             time.sleep(0.001)
 
     def simulate(self, load, seconds):
-        command = [POLLUX, "simulate", "--addr", self.address, "--ca", AUTHORITY, *GATEWAY, "-o", "json"]
+        command = [POLLUX, "simulate", "--addr", self.address, *CERTIFICATES.client, "-o", "json"]
         command += ["--report", self.folder / "simulate", "--duration-s", str(seconds), *load]
         with open(self.folder / "simulate.log", "w", encoding="utf-8") as log:
             subprocess.run(command, stdout=subprocess.DEVNULL, stderr=log, check=True)
@@ -154,15 +153,13 @@ EXPERIMENTS = [start, memory, reaction, command, scale]
 
 
 def main():
-    global AUTHORITY, CERTIFICATES, GATEWAY
+    global CERTIFICATES
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one short run of each")
     parser.add_argument("--runs", type=int, default=5, metavar="N")
     parser.add_argument("--out", type=pathlib.Path, metavar="DIR")
     arguments = parser.parse_args()
-    name = f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}-{platform.node()}-twin"
-    default = ROOT / ("target/bench-twin-quick" if arguments.quick else f"results/{name}")
-    out = arguments.out or default
+    out = arguments.out or (ROOT / "target/bench-twin-quick" if arguments.quick else result.folder_of("twin"))
     if arguments.quick and arguments.out is None:
         shutil.rmtree(out, ignore_errors=True)
     if out.exists():
@@ -170,18 +167,8 @@ def main():
     build = "cargo build --release --locked -p twin -p bench".split()
     subprocess.run(build, cwd=ROOT, check=True)
     out.mkdir(parents=True)
-    host = subprocess.run(
-        [sys.executable, ROOT / "scripts/describe-host.py"], capture_output=True, text=True, check=True
-    )
-    (out / "host.json").write_text(host.stdout, encoding="utf-8")
-    certificates = ROOT / "target/bench-twin-certs"
-    shutil.rmtree(certificates, ignore_errors=True)
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    subprocess.run([POLLUX, "certs", "init", "--dir", certificates, "--gateway", "bench"], check=True, **quiet)
-    AUTHORITY = certificates / "ca.pem"
-    files = {"cert": "server.pem", "key": "server.key", "ca": "ca.pem", "crl": "crl.pem"}
-    CERTIFICATES = [f"tls.{key}={certificates}/{name}" for key, name in files.items()]
-    GATEWAY = ["--cert", certificates / "gateway-bench.pem", "--key", certificates / "gateway-bench.key"]
+    result.write_host(out, result.host_of(POLLUX))
+    CERTIFICATES = result.Certificates.made(POLLUX, ROOT / "target/bench-twin-certs")
     write(out, arguments, measure(out, arguments))
 
 

@@ -2,8 +2,8 @@
 //!
 //! DATAGRAM frames wait for the congestion window like everything else, and on a link that loses a few per cent Cubic keeps
 //! the window at a handful of packets, so that telemetry of a constant and moderate rate would wait for round trips.
-//! Below the floor a loss alone does not shrink the window. The floor is earned: it grows with the bytes that the path has
-//! acknowledged, and it is taken away by what means congestion and not weather, which is a congestion mark or a time in
+//! Below the floor a loss alone does not shrink the window. The floor begins with the initial window, which is sent before
+//! anything is known of the path; beyond that it is earned: it grows with the bytes that the path has acknowledged, and it is taken away by what means congestion and not weather, which is a congestion mark or a time in
 //! which nothing came through at all. BBR models the path instead of counting losses, and has no floor.
 
 use std::{any::Any, str::FromStr, sync::Arc, time::Instant};
@@ -83,12 +83,9 @@ struct FloorConfig<F> {
 
 impl<F: ControllerFactory + Send + Sync> FloorConfig<F> {
     fn controller(&self, now: Instant, mtu_bytes: u16) -> Floor {
-        Floor {
-            inner: Arc::clone(&self.inner).build(now, mtu_bytes),
-            floor_bytes_max: self.floor_bytes_max,
-            floor_bytes: 0,
-            congested: None,
-        }
+        let inner = Arc::clone(&self.inner).build(now, mtu_bytes);
+        let floor_bytes = inner.initial_window().min(self.floor_bytes_max);
+        Floor { inner, floor_bytes_max: self.floor_bytes_max, floor_bytes, congested: None }
     }
 }
 
@@ -211,12 +208,14 @@ mod tests {
     }
 
     #[test]
-    fn losses_do_not_go_below_what_was_acknowledged() {
+    fn losses_do_not_go_below_the_first_window_and_what_was_acknowledged() {
         let (mut controller, now) = controller();
+        assert_eq!(controller.window(), INITIAL);
+        let now = lose(&mut controller, now);
         assert_eq!(controller.window(), INITIAL);
         controller.earn(now, 30_000);
         let now = lose(&mut controller, now);
-        assert_eq!(controller.window(), 30_000);
+        assert_eq!(controller.window(), INITIAL + 30_000);
         controller.earn(now, 1 << 30);
         lose(&mut controller, now);
         assert_eq!(controller.window(), FLOOR);

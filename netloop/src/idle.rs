@@ -331,17 +331,26 @@ impl Default for Punctual {
 }
 
 impl Punctual {
-    /// Waits as [`wait_until`], which this calls for the sleep.
+    /// Waits until `deadline`, the last `spin` of it without sleeping, and returns the moment at which it returns.
+    ///
+    /// At least half of the time before `spin` is slept, also when sleeps end later than that: a thread whose moments are
+    /// closer than the host can tell apart comes late, and does not take a core for itself.
     #[expect(clippy::disallowed_methods, reason = "waiting for a moment needs to know when it is")]
     pub fn wait_until(&mut self, deadline: Instant, spin: Duration) -> Instant {
-        let early = Duration::from_nanos(self.late.ns());
-        let sleep_end = deadline.checked_sub(spin + early).unwrap_or(deadline);
-        if Instant::now() < sleep_end {
+        let now = Instant::now();
+        let ahead = deadline.saturating_duration_since(now).saturating_sub(spin);
+        if !ahead.is_zero() {
+            let sleep_end = now + self.sleep(ahead);
             let woken = wait_until(sleep_end, Duration::ZERO);
             let late = woken.saturating_duration_since(sleep_end);
             self.late.learn(u64::try_from(late.as_nanos()).unwrap_or(u64::MAX));
         }
         wait_until(deadline, Duration::MAX)
+    }
+
+    /// How long to sleep where the moment is `ahead`.
+    fn sleep(&self, ahead: Duration) -> Duration {
+        ahead - Duration::from_nanos(self.late.ns()).min(ahead / 2)
     }
 }
 
@@ -355,5 +364,23 @@ fn timespec(duration: Duration) -> Timespec {
     Timespec {
         tv_sec: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: i64::from(duration.subsec_nanos()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sleep_is_shorter_by_what_sleeps_are_late_and_at_least_half_the_time() {
+        let mut punctual = Punctual::default();
+        let micros = Duration::from_micros;
+        assert_eq!(punctual.sleep(micros(1_000)), micros(1_000));
+        for _ in 0..1_000_000 {
+            punctual.late.learn(60_000);
+        }
+        assert_eq!(punctual.sleep(micros(1_000)), micros(940));
+        assert_eq!(punctual.sleep(micros(50)), micros(25));
+        assert_eq!(punctual.sleep(Duration::ZERO), Duration::ZERO);
     }
 }

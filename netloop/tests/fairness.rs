@@ -176,13 +176,15 @@ fn sessions_with_bulk_send_in_turns() {
 
 #[test]
 fn streams_leave_by_their_priority() {
+    /// More than the first flight of a session.
+    const RECORDS: usize = 1500;
     let mut pair = Pair::new(5, Weather::CALM);
     let session = pair.connect();
     let mut write = |priority, seq| {
         let stream = pair.client.engine.open_stream(session, priority).unwrap();
-        let bytes = payload(&vec![numbered(seq); 1000]);
+        let bytes = payload(&vec![numbered(seq); RECORDS]);
         let written = pair.client.engine.write_stream(session, stream, &bytes);
-        assert_eq!(written, Ok(1000 * RECORD_BYTES), "the windows hold it");
+        assert_eq!(written, Ok(RECORDS * RECORD_BYTES), "the windows hold it");
         pair.client.engine.finish_stream(session, stream);
     };
     write(StreamPriority::Background, 1);
@@ -191,8 +193,8 @@ fn streams_leave_by_their_priority() {
     ask(&mut pair, session, 9);
     pair.run_until("the command", LIMIT, |pair| !pair.server.sink.t3.is_empty());
     let before = pair.server.sink.t2.len();
-    assert!(before < 1000, "{before} records went before the command");
-    pair.run_until("all records", LIMIT, |pair| pair.server.sink.t2.len() == 3000);
+    assert!(before < RECORDS, "{before} records went before the command");
+    pair.run_until("all records", LIMIT, |pair| pair.server.sink.t2.len() == 3 * RECORDS);
     let order = values(&pair.server.sink.t2);
     assert!(order.is_sorted_by(|a, b| a >= b), "normal, then low, then background");
 }

@@ -153,7 +153,7 @@ fn loss_does_not_delay_t1_beside_the_reliable_tiers() {
 }
 
 /// 99 of 100 T1 records take at most so long one way, in nanoseconds, where a device sends 20,000 a second in packets of 1 ms
-/// and asks for acknowledgements as devices do. Its first second is left out, in which it has to find its window.
+/// and asks for acknowledgements as devices do, from its first record on.
 fn telemetry_p99_ns(seed: u64, weather: Weather, limits: &SessionLimits) -> u64 {
     let calm = Weather { loss: 0.0, ..weather };
     let asked = limits.clone().sending_at(1_000.0);
@@ -161,7 +161,7 @@ fn telemetry_p99_ns(seed: u64, weather: Weather, limits: &SessionLimits) -> u64 
     let session = pair.connect();
     pair.weather = weather;
     let begin = pair.now.instant;
-    for period in 0..4_000 {
+    for period in 0..2_000 {
         let ts_us = pair.now.unix_ns / 1000;
         for sensor_id in 0..20 {
             let (device, value, sensor_type) = (DEVICE, 1.0, SensorType::Generic);
@@ -173,10 +173,10 @@ fn telemetry_p99_ns(seed: u64, weather: Weather, limits: &SessionLimits) -> u64 
         pair.run_to(begin + PERIOD * (period + 1));
     }
     let slots = pair.server.sink.t1.iter().map(record);
-    let settled = pair.server.sink.t1.iter().zip(slots).filter(|(_, record)| record.seq() >= 1_000);
+    let arrived = pair.server.sink.t1.iter().zip(slots);
     let mut ascending: Vec<u64> =
-        settled.map(|(slot, record)| slot.recv_ns - record.ts_us() * 1000).collect();
-    assert!(ascending.len() > 50_000, "seed {seed}: {} of 60,000 arrived", ascending.len());
+        arrived.map(|(slot, record)| slot.recv_ns - record.ts_us() * 1000).collect();
+    assert!(ascending.len() > 36_000, "seed {seed}: {} of 40,000 arrived", ascending.len());
     ascending.sort_unstable();
     ascending[ascending.len() * 99 / 100]
 }
@@ -191,6 +191,9 @@ fn loss_does_not_delay_steady_telemetry_over_a_country() {
             let (calm_ns, lossy_ns) = (p99_ns(0.0), p99_ns(0.05));
             let told = format!("seed {seed} delay {delay:?}: p99 {calm_ns} ns, {lossy_ns} ns");
             assert!(lossy_ns * 10 <= calm_ns * 11, "{told} with loss");
+            // A first window that is smaller than the flight would show here, with loss and without.
+            let path_ns = u64::try_from(delay.as_nanos()).unwrap();
+            assert!(lossy_ns <= path_ns + 2_000_000, "{told}: records wait at the device");
         }
     }
 }

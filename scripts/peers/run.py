@@ -11,11 +11,9 @@ begin within POLLUX_TIMED_HOLD_S seconds (default 0: one).
 """
 
 import argparse
-import datetime
 import json
 import os
 import pathlib
-import platform
 import shlex
 import shutil
 import socket
@@ -27,6 +25,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "sweep"), str(HERE.parent)]
 
 import places  # noqa: E402 - found by the line above
+import result  # noqa: E402
 import sides  # noqa: E402
 import tables  # noqa: E402
 
@@ -236,9 +235,7 @@ def prepare(out):
     subprocess.run([pollux, "certs", "init", "--dir", certs], check=True, **quiet)
     out.mkdir(parents=True, exist_ok=True)
     if not (out / "host.json").exists():
-        host = subprocess.run([sys.executable, ROOT / "scripts/describe-host.py"], capture_output=True, text=True, check=True,
-                              cwd=ROOT, env={**os.environ, "POLLUX": str(pollux)})  # fmt: skip
-        (out / "host.json").write_text(host.stdout, encoding="utf-8")
+        result.write_host(out, result.host_of(pollux))
     with open(out / "command.txt", "a", encoding="utf-8") as commands:
         commands.write(" ".join(["scripts/bench-peers.sh", *sys.argv[1:]]) + "\n")
     (out / "versions.txt").write_text("\n".join(sides.versions()) + "\n", encoding="utf-8")
@@ -248,8 +245,7 @@ def main():
     """Runs what is missing, round by round, then sums up."""
     known = sides.cases()
     chosen = options(known)
-    stamp = f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}-{platform.node()}-peers"
-    out = places.absolute(chosen.out or ROOT / ("target/bench-peers/quick" if chosen.quick else f"results/{stamp}"))
+    out = places.absolute(chosen.out or (ROOT / "target/bench-peers/quick" if chosen.quick else result.folder_of("peers")))
     if chosen.quick and chosen.out is None and chosen.slice is None:
         shutil.rmtree(out, ignore_errors=True)
     if "POLLUX" not in os.environ and chosen.slice is None:

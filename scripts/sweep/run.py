@@ -12,11 +12,9 @@ within POLLUX_TIMED_HOLD_S seconds (default 0: one).
 
 import argparse
 import contextlib
-import datetime
 import json
 import os
 import pathlib
-import platform
 import shlex
 import shutil
 import subprocess
@@ -27,6 +25,7 @@ sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent), str(pathlib.Path(_
 
 import cases  # noqa: E402 - found by the line above
 import places  # noqa: E402
+import result  # noqa: E402
 import summarize  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -206,8 +205,7 @@ def main():
     """Runs what is missing, then sums up."""
     chosen = options()
     seconds = -(-(WARM_UP_TICKS + MEASURED_TICKS) // TICK_HZ) + TAIL_S
-    name = f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}-{platform.node()}-sweep"
-    out = places.absolute(chosen.out or ROOT / ("target/bench-sweep/quick" if chosen.quick else f"results/{name}"))
+    out = places.absolute(chosen.out or (ROOT / "target/bench-sweep/quick" if chosen.quick else result.folder_of("sweep")))
     plan = list(cases.all_cases(chosen.entities, chosen.loss, chosen.where, chosen.loads))
     if chosen.slice is not None:
         go(plan, out, seconds, chosen.slice)
@@ -219,10 +217,7 @@ def main():
         subprocess.run(build, cwd=ROOT, check=True)
     out.mkdir(parents=True, exist_ok=True)
     if not (out / "host.json").exists():
-        environment = {**os.environ, "POLLUX": str(pollux_of(places.Local()))}
-        host = subprocess.run([sys.executable, ROOT / "scripts/describe-host.py"], capture_output=True, text=True,
-                              check=True, cwd=ROOT, env=environment)  # fmt: skip
-        (out / "host.json").write_text(host.stdout, encoding="utf-8")
+        result.write_host(out, result.host_of(pollux_of(places.Local())))
         words = " ".join(["scripts/bench-sweep.sh", *sys.argv[1:]])
         (out / "command.txt").write_text(words + "\n", encoding="utf-8")
     for case in plan:
