@@ -93,7 +93,7 @@ def table(folders):
         return
     hosts = "; ".join(dict.fromkeys(host_of(folder) for folder in folders))
     yield f"Medians, server and load on one machine over loopback QUIC with TLS: {hosts}."
-    yield from dict.fromkeys(verdict.of_folder(folder) for folder in folders)
+    yield verdict.of_folders(folders)
 
 
 def split(text):

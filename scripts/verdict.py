@@ -18,4 +18,20 @@ def of_host(host):
 
 def of_folder(folder):
     """The sentence for the folder of a result."""
-    return of_host(json.loads(pathlib.Path(folder, "host.json").read_text(encoding="utf-8")))
+    return of_host(host_of(folder))
+
+
+def of_folders(folders):
+    """The sentence for figures of several folders, which holds all that was said of any."""
+    doctors = [host_of(folder).get("doctor") for folder in folders]
+    if None in doctors:
+        return of_host({})
+    reasons = dict.fromkeys(name for doctor in doctors for name in doctor["disqualified_by"])
+    unknown = dict.fromkeys(name for doctor in doctors for name in doctor["unknown"])
+    qualifies = all(doctor["qualifies"] for doctor in doctors)
+    return of_host({"doctor": {"qualifies": qualifies, "disqualified_by": list(reasons), "unknown": list(unknown)}})
+
+
+def host_of(folder):
+    """The object of its host.json."""
+    return json.loads(pathlib.Path(folder, "host.json").read_text(encoding="utf-8"))
