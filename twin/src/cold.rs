@@ -8,6 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Acquire};
 use std::time::{Duration, Instant};
 
 use netloop::Clock;
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    flag,
+};
 use thiserror::Error;
 use tokio::net::UnixStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -66,6 +70,8 @@ pub struct Cold {
     bell: Option<std::os::unix::net::UnixStream>,
     door: Option<Arc<DoorTls>>,
     path_log: Option<PathLog>,
+    /// A signal came before [`Cold::run`] could hear it.
+    signalled: Arc<AtomicBool>,
 }
 
 impl Cold {
@@ -94,7 +100,20 @@ impl Cold {
             bell: None,
             door: None,
             path_log: None,
+            signalled: Arc::default(),
         }
+    }
+
+    /// Heeds the signals that end a run from now on: one that comes before [`Cold::run`], when others have read that the twin is
+    /// ready, ends it in order too.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn heed_signals(&self) -> std::io::Result<()> {
+        for signal in [SIGINT, SIGTERM] {
+            flag::register(signal, Arc::clone(&self.signalled))?;
+        }
+        Ok(())
     }
 
     /// Also logs what the paths of sessions do.
@@ -140,6 +159,9 @@ impl Cold {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
             let signals = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+            if self.signalled.load(Acquire) {
+                return Ok(Ended::Signal);
+            }
             if let Some(door) = door {
                 let surface = Arc::clone(&self.surface);
                 self.door = door.tls();

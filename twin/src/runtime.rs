@@ -373,7 +373,7 @@ fn rss_bytes() -> u64 {
     netloop::rss_bytes().unwrap_or_default()
 }
 
-/// Lets operators see the world and command it. Without a surface nobody looks, and nothing is shown.
+/// Lets operators see the world, command it and end it. Without a surface nobody looks, and nothing is shown.
 fn show(
     config: &Config,
     world: &mut World,
@@ -385,6 +385,7 @@ fn show(
     heard.set_nonblocking(true)?;
     world.command(orders.ringing(bell));
     cold.hearing(heard);
+    cold.heed_signals().context("the signals that end a run")?;
     if config.http.enabled {
         let (pictures, looks) = pictures();
         world.attach(Watch::new(pictures, config.tick.hz, config.net.max_sessions));
