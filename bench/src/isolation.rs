@@ -144,7 +144,7 @@ fn bind() -> anyhow::Result<Socket> {
 }
 
 fn server_limits(args: &Args) -> SessionLimits {
-    SessionLimits {
+    let limits = SessionLimits {
         sessions_max: 16_384,
         handshakes: HandshakeLimits { per_s: args.accept_rate, ..HandshakeLimits::default() },
         // All of them come from one address, and at once.
@@ -152,15 +152,15 @@ fn server_limits(args: &Args) -> SessionLimits {
             handshakes_max: args.sessions as usize + args.callers,
             ..AddressLimits::default()
         },
-        ..if args.disturb == Disturbance::Idle { silent() } else { SessionLimits::default() }
-    }
+        ..SessionLimits::default()
+    };
+    if args.disturb == Disturbance::Idle { silent(limits) } else { limits }
 }
 
-/// Limits under which idle sessions say nothing for the length of a run. What their keep-alives cost is another question,
-/// which sessions that are held answer; here it is what their mere presence costs the active one.
-fn silent() -> SessionLimits {
-    let idle_timeout = Duration::from_secs(600);
-    SessionLimits { keep_alive: None, idle_timeout, ..SessionLimits::default() }
+/// The same limits under which idle sessions say nothing for the length of a run. What their keep-alives cost is another
+/// question, which sessions that are held answer; here it is what their mere presence costs the active one.
+fn silent(limits: SessionLimits) -> SessionLimits {
+    SessionLimits { keep_alive: None, idle_timeout: Duration::from_secs(600), ..limits }
 }
 
 fn fleet(
@@ -211,10 +211,8 @@ fn disturb(args: &Args, trust: &Trust, remote: SocketAddr) -> anyhow::Result<Bes
     };
     let callers = |storm| -> anyhow::Result<Beside> {
         let now = Clock::new().now();
-        let limits = SessionLimits {
-            sessions_max: 2 * args.callers + 1024,
-            ..if storm { caller_limits(args.callers) } else { silent() }
-        };
+        let limits = caller_limits(args.callers);
+        let limits = if storm { limits } else { silent(limits) };
         let engine = Engine::client(Arc::clone(&trust.client), None, limits, now, [5; 32]);
         let (count, stop) = (args.callers, Stop::new());
         let plan = callers::Plan { remote, count, at_once: 64, storm, length: None };

@@ -3,8 +3,9 @@
 //! DATAGRAM frames wait for the congestion window like everything else, and on a link that loses a few per cent Cubic keeps
 //! the window at a handful of packets, so that telemetry of a constant and moderate rate would wait for round trips.
 //! Below the floor a loss alone does not shrink the window. The floor begins with the initial window, which is sent before
-//! anything is known of the path; beyond that it is earned: it grows with the bytes that the path has acknowledged, and it is taken away by what means congestion and not weather, which is a congestion mark or a time in
-//! which nothing came through at all. BBR models the path instead of counting losses, and has no floor.
+//! anything is known of the path; beyond that it is earned: it grows with the bytes that the path has acknowledged, and it
+//! is taken away by what means congestion and not weather, which is a congestion mark or a time in which nothing came
+//! through at all. BBR models the path instead of counting losses, and has no floor.
 
 use std::{any::Any, str::FromStr, sync::Arc, time::Instant};
 
