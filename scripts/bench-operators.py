@@ -571,7 +571,7 @@ def main():
     out.mkdir(parents=True, exist_ok=True)
     host = result.host_of(POLLUX) | built_from()
     if (out / "host.json").exists():
-        before = json.loads((out / "host.json").read_text(encoding="utf-8"))
+        before = result.read_host(out)
         if before["revision"] != host["revision"]:
             parser.error(f"{out} is of another commit")
     else:

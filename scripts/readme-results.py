@@ -14,6 +14,7 @@ import pathlib
 import re
 import sys
 
+import result
 import verdict
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -73,7 +74,7 @@ def rows_of(folder):
 
 def host_of(folder):
     """One sentence about the machine."""
-    host = json.loads((folder / "host.json").read_text(encoding="utf-8"))
+    host = result.read_host(folder)
     gigabytes = round((host.get("memory_bytes") or 0) / 1e9)
     return f"{host['cpu']}, {host['cores']} cores, {gigabytes} GB, Linux {host['kernel']}"
 

@@ -29,6 +29,11 @@ def write_host(out, host):
     (out / "host.json").write_text(json.dumps(host, indent=2) + "\n", encoding="utf-8")
 
 
+def read_host(out):
+    """What was kept."""
+    return json.loads(pathlib.Path(out, "host.json").read_text(encoding="utf-8"))
+
+
 class Certificates:
     """Those of a twin on localhost and of a gateway that may speak for every device."""
 

@@ -1,7 +1,6 @@
 """What `pollux doctor` said of the host of a result, as one sentence that stands beside its figures."""
 
-import json
-import pathlib
+import result
 
 
 def of_host(host):
@@ -18,20 +17,15 @@ def of_host(host):
 
 def of_folder(folder):
     """The sentence for the folder of a result."""
-    return of_host(host_of(folder))
+    return of_host(result.read_host(folder))
 
 
 def of_folders(folders):
     """The sentence for figures of several folders, which holds all that was said of any."""
-    doctors = [host_of(folder).get("doctor") for folder in folders]
+    doctors = [result.read_host(folder).get("doctor") for folder in folders]
     if None in doctors:
         return of_host({})
     reasons = dict.fromkeys(name for doctor in doctors for name in doctor["disqualified_by"])
     unknown = dict.fromkeys(name for doctor in doctors for name in doctor["unknown"])
     qualifies = all(doctor["qualifies"] for doctor in doctors)
     return of_host({"doctor": {"qualifies": qualifies, "disqualified_by": list(reasons), "unknown": list(unknown)}})
-
-
-def host_of(folder):
-    """The object of its host.json."""
-    return json.loads(pathlib.Path(folder, "host.json").read_text(encoding="utf-8"))

@@ -16,7 +16,8 @@ import sys
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "sweep")]
 
-import verdict  # noqa: E402 - found by the line above
+import result  # noqa: E402 - found by the line above
+import verdict  # noqa: E402
 
 ROOT = HERE.parent.parent
 PAPER, OUT = ROOT / "paper", ROOT / "target/paper"
@@ -132,7 +133,7 @@ def sweep_table(summary, folder):
 
 def host_table(folder):
     """The host of a folder."""
-    host = json.loads((ROOT / "results" / folder / "host.json").read_text(encoding="utf-8"))
+    host = result.read_host(ROOT / "results" / folder)
     doctor = host.get("doctor") or {"qualifies": False, "disqualified_by": ["not examined"]}
     rows = [
         ["processor", f"{host['cpu']}, {host['cores']} cores, {host['arch']}"],
