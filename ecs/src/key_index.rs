@@ -65,13 +65,12 @@ const RUN_SENSORS: u16 = 11;
 
 const _: () = assert!(size_of::<Run<u32>>() == 64, "a run of 4-byte values is one cache line");
 
-/// Records between the steps of a search: each asks for the memory of the next one, which has come after so many.
-const STEP_RECORDS: usize = 8;
+/// Records that take a step of their search together. Each asks for the memory of its next step, which comes while the other
+/// blocks take theirs; loops of one step over a block are short enough for the processor to run several rounds of them at once.
+const BLOCK_RECORDS: usize = 16;
 
-/// Searches that are under way at most, a power of two.
-const STEPS: usize = 32;
-
-const _: () = assert!(STEPS > 3 * STEP_RECORDS && STEPS.is_power_of_two());
+/// Blocks that are under way, one at each of the four steps.
+const BLOCKS: usize = 4;
 
 /// Largest index that is searched without prefetching, in bytes: it lies in the first-level cache, and asking ahead costs more
 /// than it saves.
@@ -168,30 +167,27 @@ impl<V: Copy> KeyIndex<V> {
                 .iter()
                 .for_each(|record| visit(context, record, self.find(key(record))));
         }
-        let mut steps = [Step { hash: 0, guess: 0, found: None }; STEPS];
-        for at in 0..records.len() + 3 * STEP_RECORDS {
-            if let Some(record) = records.get(at) {
-                prefetch_read(records, at + STEPS);
-                let hash = self.slots.hash(split(key(record)).0);
-                self.slots.prefetch(hash);
-                steps[at % STEPS].hash = hash;
+        let mut steps = [[Step { hash: 0, guess: 0, found: None }; BLOCK_RECORDS]; BLOCKS];
+        for at in 0..records.len().div_ceil(BLOCK_RECORDS) + BLOCKS - 1 {
+            for (step, record) in steps[at % BLOCKS].iter_mut().zip(block(records, at)) {
+                step.hash = self.slots.hash(split(key(record)).0);
+                self.slots.prefetch(step.hash);
             }
-            let at = at.wrapping_sub(STEP_RECORDS);
-            if at < records.len() {
-                let step = &mut steps[at % STEPS];
+            prefetch_block(records, at + BLOCKS);
+            let at = at.wrapping_sub(1);
+            for (step, _) in steps[at % BLOCKS].iter_mut().zip(block(records, at)) {
                 step.guess = self.slots.guess(step.hash);
                 prefetch_read(&self.runs, step.guess);
             }
-            let at = at.wrapping_sub(STEP_RECORDS);
-            if let Some(record) = records.get(at) {
-                let step = &mut steps[at % STEPS];
+            let at = at.wrapping_sub(1);
+            for (step, record) in steps[at % BLOCKS].iter_mut().zip(block(records, at)) {
                 let (run_key, place) = split(key(record));
                 step.found = self.find_guessed(step.hash, step.guess, run_key, place);
                 step.found.into_iter().for_each(|value| ahead(context, value));
             }
-            let at = at.wrapping_sub(STEP_RECORDS);
-            if let Some(record) = records.get(at) {
-                visit(context, record, steps[at % STEPS].found);
+            let at = at.wrapping_sub(1);
+            for (step, record) in steps[at % BLOCKS].iter().zip(block(records, at)) {
+                visit(context, record, step.found);
             }
         }
     }
@@ -388,6 +384,19 @@ impl<V: Copy> Run<V> {
         self.used &= !(1 << place);
         Some(old)
     }
+}
+
+/// The records of a block; none where there is no such block.
+#[inline]
+fn block<R>(records: &[R], number: usize) -> &[R] {
+    let start = number.saturating_mul(BLOCK_RECORDS).min(records.len());
+    &records[start..records.len().min(start + BLOCK_RECORDS)]
+}
+
+/// Asks for the records of a block.
+#[inline]
+fn prefetch_block<R>(records: &[R], number: usize) {
+    (0..BLOCK_RECORDS).for_each(|at| prefetch_read(records, number * BLOCK_RECORDS + at));
 }
 
 /// The run of a key, and its place there.
