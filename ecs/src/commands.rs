@@ -91,6 +91,11 @@ impl CommandBuffer {
         self.commands.is_empty()
     }
 
+    /// How many systems of its stage come before its own.
+    pub(crate) const fn turn(&self) -> usize {
+        self.turn
+    }
+
     /// Whether its system is the last one of its stage.
     #[inline]
     pub(crate) fn is_last(&self) -> bool {

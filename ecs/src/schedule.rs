@@ -221,7 +221,7 @@ impl<C: Context> Schedule<C> {
         mut clock: impl FnMut(&mut C::Of<'c>) -> u64,
     ) {
         let mut start_ns = clock(context);
-        let (mut first, mut commanded) = (0, false);
+        let mut commanded = false;
         for at in 0..self.systems.len() {
             let system = &mut self.systems[at];
             if system.is_due(tick) {
@@ -231,13 +231,18 @@ impl<C: Context> Schedule<C> {
                 system.account(end_ns.saturating_sub(start_ns));
                 start_ns = end_ns;
             }
-            if system.buffer.is_last() {
-                let stage = std::mem::replace(&mut first, at + 1)..=at;
-                if std::mem::take(&mut commanded) {
-                    self.skipped_commands += apply_stage(world, &mut self.systems[stage]);
-                }
+            if commanded && self.systems[at].buffer.is_last() {
+                commanded = false;
+                self.apply_stage_of(world, at);
             }
         }
+    }
+
+    /// Does what the stage has commanded that ends with system `last`.
+    #[cold]
+    fn apply_stage_of(&mut self, world: &mut World, last: usize) {
+        let first = last - self.systems[last].buffer.turn();
+        self.skipped_commands += apply_stage(world, &mut self.systems[first..=last]);
     }
 
     /// Runs each system that is due at `tick`; those of a stage run side by side on up to `threads` threads, of which the
