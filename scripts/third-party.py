@@ -45,6 +45,13 @@ def texts_below(folder):
             yield str(path.relative_to(folder)), read(path)
 
 
+def text_of(licence):
+    """Of a crate that ships no text: that of the Apache licence, where it may be had under it. It names no holder."""
+    if licence and "Apache-2.0" in licence:
+        return [("Apache-2.0, by its manifest", read(ROOT / "LICENSE-APACHE"))]
+    return []
+
+
 def crates(package, target):
     """The crates of others in the binary of this package."""
     tree = output_of(
@@ -57,7 +64,7 @@ def crates(package, target):
         of = known[name, version]
         if of["source"] is not None:
             origin = of["repository"] or f"https://crates.io/crates/{name}"
-            texts = list(texts_below(Path(of["manifest_path"]).parent))
+            texts = list(texts_below(Path(of["manifest_path"]).parent)) or text_of(of["license"])
             yield Component(f"{name} {of['version']}", of["license"] or "by its texts", origin, texts)
 
 

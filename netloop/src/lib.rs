@@ -19,6 +19,7 @@ mod heap;
 mod identity;
 mod idle;
 mod inbound;
+mod key_exchange;
 mod keys;
 mod ledger;
 mod limits;

@@ -1,7 +1,7 @@
 //! Certificates, keys and the TLS 1.3 that QUIC runs on.
 //!
 //! TLS 1.3 only; AES-128-GCM is preferred, the fastest cipher on every host with AES instructions. Cryptography is
-//! ring's. Errors name the file and the reason; nothing here makes certificates, and nothing accepts a peer unchecked.
+//! ring's, but for the key exchange. Errors name the file and the reason; nothing here makes certificates, and nothing accepts a peer unchecked.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +17,8 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 use crate::alpn::{ByProtocol, H3};
-use crate::{Renewal, Trust, handshake::Handshakes};
+use crate::handshake::Handshakes;
+use crate::{Renewal, Trust, key_exchange};
 
 /// Why TLS could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -280,7 +281,7 @@ pub fn revocation_lists_from_pem_file(path: &Path) -> Result<Vec<Vec<u8>>, TlsEr
     Ok(lists.iter().map(|list| list.as_ref().to_vec()).collect())
 }
 
-/// ring, with its ciphers in the order of their cost per packet.
+/// ring, with its ciphers in the order of their cost per packet, and a faster key exchange.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(CryptoProvider {
         cipher_suites: vec![
@@ -288,6 +289,7 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
             cipher_suite::TLS13_AES_256_GCM_SHA384,
             cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
         ],
+        kx_groups: key_exchange::groups(),
         ..default_provider()
     })
 }
