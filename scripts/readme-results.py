@@ -79,6 +79,16 @@ def host_of(folder):
     return f"{host['cpu']}, {host['cores']} cores, {gigabytes} GB, Linux {host['kernel']}"
 
 
+def hosts_of(folders):
+    """The machines, each with the folders that come from it if there are several."""
+    hosts = {}
+    for folder in folders:
+        hosts.setdefault(host_of(folder), []).append(f"`{folder.name}`")
+    if len(hosts) == 1:
+        return next(iter(hosts))
+    return "; ".join(f"{host} ({', '.join(names)})" for host, names in hosts.items())
+
+
 def table(folders):
     """The lines between the markers."""
     rows = [row for folder in folders for row in rows_of(folder)]
@@ -92,8 +102,7 @@ def table(folders):
     if not folders:
         yield "No result is recorded yet."
         return
-    hosts = "; ".join(dict.fromkeys(host_of(folder) for folder in folders))
-    yield f"Medians, server and load on one machine over loopback QUIC with TLS: {hosts}."
+    yield f"Medians, server and load on one machine over loopback QUIC with TLS: {hosts_of(folders)}."
     yield verdict.of_folders(folders)
 
 
