@@ -265,8 +265,8 @@ SAME_LOOP = (
 # Why a target may be missed, by case: what profiles of the case show, on any machine.
 REASONS = {
     "twin_tick": (
-        "What is left of a tick is the work itself: 255 instructions an update by callgrind, of which 100 fold the record, mark "
-        "the row and keep the event, 130 look its row up and ask for its lines ahead, and the rest drains the marks; in a world "
+        "What is left of a tick is the work itself: 241 instructions an update by callgrind, of which 100 fold the record, mark "
+        "the row and keep the event, 115 look its row up and ask for its lines ahead, and the rest drains the marks; in a world "
         "that lies in the second-level cache, where nothing waits, an update takes two thirds of what it takes at 200,000 "
         "sensors. So the floor itself, loops over vectors for this one purpose, does not have these distances to the peers. How "
         "far they are is how long a peer waits for memory, and so follows the third-level cache of the machine."
