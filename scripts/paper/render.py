@@ -131,18 +131,26 @@ def sweep_table(summary, folder):
     return {"url": url(folder), "rows": [[cell(row[key], form) for key, form in columns] for row in rows]}
 
 
-def host_table(folder):
-    """The host of a folder."""
-    host = result.read_host(ROOT / "results" / folder)
-    doctor = host.get("doctor") or {"qualifies": False, "disqualified_by": ["not examined"]}
-    rows = [
-        ["processor", f"{host['cpu']}, {host['cores']} cores, {host['arch']}"],
-        ["memory", f"{round((host['memory_bytes'] or 0) / 1e9)} GB"],
-        ["kernel", host["kernel"]],
-        ["compiler", host["rustc"]],
-        ["revision", host["revision"][:12]],
-    ]
-    return {"rows": rows, "qualifies": doctor["qualifies"], "reasons": ", ".join(doctor["disqualified_by"])}
+def host_table(folders):
+    """The hosts of the folders: a line for what they have in common, one for each kind where they differ."""
+    hosts = {kind: result.read_host(ROOT / "results" / folder) for kind, folder in folders.items()}
+    parts = {
+        "processor": lambda host: f"{host['cpu']}, {host['cores']} cores, {host['arch']}",
+        "memory": lambda host: f"{round((host['memory_bytes'] or 0) / 1e9)} GB",
+        "kernel": lambda host: host["kernel"],
+        "compiler": lambda host: host["rustc"],
+        "revision": lambda host: host["revision"][:12],
+    }
+    rows = []
+    for part, text in parts.items():
+        kinds = {}
+        for kind, host in hosts.items():
+            kinds.setdefault(text(host), []).append(kind)
+        rows += [[part if len(kinds) == 1 else f"{part}: {', '.join(of)}", value] for value, of in kinds.items()]
+    unexamined = {"qualifies": False, "disqualified_by": ["not examined"]}
+    doctors = [host.get("doctor") or unexamined for host in hosts.values()]
+    reasons = dict.fromkeys(reason for doctor in doctors for reason in doctor["disqualified_by"])
+    return {"rows": rows, "qualifies": all(doctor["qualifies"] for doctor in doctors), "reasons": ", ".join(reasons)}
 
 
 def write(name, value):
@@ -194,7 +202,7 @@ def main(arguments):
     for name in ("pollux.typ", "references.yml"):
         shutil.copy(PAPER / name, OUT / name)
     write("claims.json", resolved)
-    write("host.json", host_table(folders["sweep"]))
+    write("host.json", host_table(folders))
     write("peers.json", peer_tables(summaries["peers"], folders["peers"]))
     write("loss.json", loss_table(summaries["peers"]))
     write("sweep.json", sweep_table(summaries["sweep"], folders["sweep"]))
