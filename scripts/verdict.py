@@ -22,10 +22,15 @@ def of_folder(folder):
 
 def of_folders(folders):
     """The sentence for figures of several folders, which holds all that was said of any."""
-    doctors = [result.read_host(folder).get("doctor") for folder in folders]
+    return of_host({"doctor": doctor_of(result.read_host(folder) for folder in folders)})
+
+
+def doctor_of(hosts):
+    """What was said of any of several hosts, as it is said of one; nothing if one was not examined."""
+    doctors = [host.get("doctor") for host in hosts]
     if None in doctors:
-        return of_host({})
+        return None
     reasons = dict.fromkeys(name for doctor in doctors for name in doctor["disqualified_by"])
     unknown = dict.fromkeys(name for doctor in doctors for name in doctor["unknown"])
     qualifies = all(doctor["qualifies"] for doctor in doctors)
-    return of_host({"doctor": {"qualifies": qualifies, "disqualified_by": list(reasons), "unknown": list(unknown)}})
+    return {"qualifies": qualifies, "disqualified_by": list(reasons), "unknown": list(unknown)}

@@ -147,10 +147,8 @@ def host_table(folders):
         for kind, host in hosts.items():
             kinds.setdefault(text(host), []).append(kind)
         rows += [[part if len(kinds) == 1 else f"{part}: {', '.join(of)}", value] for value, of in kinds.items()]
-    unexamined = {"qualifies": False, "disqualified_by": ["not examined"]}
-    doctors = [host.get("doctor") or unexamined for host in hosts.values()]
-    reasons = dict.fromkeys(reason for doctor in doctors for reason in doctor["disqualified_by"])
-    return {"rows": rows, "qualifies": all(doctor["qualifies"] for doctor in doctors), "reasons": ", ".join(reasons)}
+    doctor = verdict.doctor_of(hosts.values()) or {"qualifies": False, "disqualified_by": ["not examined"]}
+    return {"rows": rows, "qualifies": doctor["qualifies"], "reasons": ", ".join(doctor["disqualified_by"])}
 
 
 def write(name, value):
