@@ -268,8 +268,7 @@ REASONS = {
         "What is left of a tick is the work itself: 241 instructions an update by callgrind, of which 100 fold the record, mark "
         "the row and keep the event, 115 look its row up and ask for its lines ahead, and the rest drains the marks; in a world "
         "that lies in the second-level cache, where nothing waits, an update takes two thirds of what it takes at 200,000 "
-        "sensors. So the floor itself, loops over vectors for this one purpose, does not have these distances to the peers. How "
-        "far they are is how long a peer waits for memory, and so follows the third-level cache of the machine."
+        "sensors. How far the peers are is how long they wait for memory, and so follows the third-level cache of the machine."
     ),
     "fragmented_iter": (
         "26 tables of 20 rows. By callgrind a table takes 73 instructions here and 59 in bevy_ecs: 42 are the loop over its rows "
