@@ -389,8 +389,7 @@ impl<V: Copy> Run<V> {
 /// The records of a block; none where there is no such block.
 #[inline]
 fn block<R>(records: &[R], number: usize) -> &[R] {
-    let start = number.saturating_mul(BLOCK_RECORDS).min(records.len());
-    &records[start..records.len().min(start + BLOCK_RECORDS)]
+    records.chunks(BLOCK_RECORDS).nth(number).unwrap_or_default()
 }
 
 /// Asks for the records of a block.
