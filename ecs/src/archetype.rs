@@ -35,7 +35,7 @@ impl Archetype {
     /// An empty table with a column for each of `kinds`, which ascend by id and come with their numbers of cursors.
     pub(crate) fn new(kinds: impl Iterator<Item = (ComponentKind, u8)>) -> Self {
         let columns: Box<[_]> =
-            kinds.map(|(kind, cursors)| Held::Own(Column::new(kind, cursors))).collect();
+            kinds.map(|(kind, cursors)| Held::from(Column::new(kind, cursors))).collect();
         let mut position_by_id = [NO_COLUMN; COMPONENT_IDS];
         let mut signature = Signature::EMPTY;
         for (position, column) in columns.iter().enumerate() {
@@ -45,7 +45,7 @@ impl Archetype {
         Self {
             signature,
             rows: 0,
-            entities: Held::Own(Vec::new()),
+            entities: Vec::new().into(),
             columns,
             position_by_id,
             capacity_rows: 0,
@@ -118,7 +118,7 @@ impl Archetype {
         let columns = columns.map(|(column, id)| match Signature::of_id(id) {
             id if grant.writes.contains(id) => column.take(),
             id if grant.reads.contains(id) => column.share(),
-            _ => Held::Away,
+            _ => Held::default(),
         });
         Self { entities: self.entities.share(), columns: columns.collect(), ..*self }
     }
@@ -260,7 +260,7 @@ pub(crate) struct Lent<'a, const N: usize> {
 }
 
 /// The position of the column that each place receives, [`NO_COLUMN`] if there is none.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LendPlan([u8; LENT_MAX]);
 
 impl LendPlan {

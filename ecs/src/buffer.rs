@@ -18,6 +18,9 @@ struct Block([u8; 16]);
 
 const BLOCK_BYTES: usize = size_of::<Block>();
 
+/// What the place of the first row is counted in: the size of the usual numbers, for which it is taken as it is.
+const WORD_BYTES: usize = 4;
+
 /// Blocks that may lie before the first row.
 const PAD_BLOCKS: usize = COLUMN_ALIGN_BYTES / BLOCK_BYTES - 1;
 
@@ -39,10 +42,11 @@ pub(crate) const fn grown(rows: usize) -> usize {
 /// From this size on a buffer lies in pages of its own.
 const STAGGERED_BYTES_MIN: usize = 1 << 16;
 
+#[derive(Default)]
 pub(crate) struct Buffer {
     blocks: Vec<Block>,
     /// Where the first row begins: on an even cache line, and for a large buffer some lines further.
-    start_blocks: u32,
+    start_words: u32,
     /// How far a large buffer is shifted against others, in cache lines.
     stagger: usize,
 }
@@ -53,7 +57,7 @@ impl Buffer {
     /// alike by their lower address. It holds two cache lines from the start, so that its slices are aligned when they are
     /// empty too.
     pub(crate) fn new(stagger: usize) -> Self {
-        let mut buffer = Self { blocks: Vec::new(), start_blocks: 0, stagger: stagger % 16 };
+        let mut buffer = Self { blocks: Vec::new(), start_words: 0, stagger: stagger % 16 };
         buffer.grow(COLUMN_ALIGN_BYTES, 0);
         buffer
     }
@@ -107,13 +111,13 @@ impl Buffer {
     /// The units `U` of the first `rows` rows of `T`. Their numbers do not overflow, and the compiler sees it.
     #[inline]
     fn units<U, T>(&self, rows: u32) -> Range<usize> {
-        let start = self.start_blocks as usize * const { BLOCK_BYTES / size_of::<U>() };
+        let start = self.start_words as usize * WORD_BYTES / const { size_of::<U>() };
         start..start + rows as usize * const { size_of::<T>() / size_of::<U>() }
     }
 
     #[inline]
     fn start_bytes(&self) -> usize {
-        self.start_blocks as usize * BLOCK_BYTES
+        self.start_words as usize * WORD_BYTES
     }
 
     /// One row of `size` bytes.
@@ -151,7 +155,7 @@ impl Buffer {
         let aligned = self.blocks.as_ptr().addr().wrapping_neg() % COLUMN_ALIGN_BYTES;
         let start_bytes = aligned + lead_bytes;
         let old_bytes = self.start_bytes();
-        self.start_blocks = (start_bytes / BLOCK_BYTES) as u32;
+        self.start_words = (start_bytes / WORD_BYTES) as u32;
         if old_bytes != start_bytes {
             let all: &mut [u8] = bytemuck::cast_slice_mut(&mut self.blocks);
             all.copy_within(old_bytes..old_bytes + used, start_bytes);

@@ -21,6 +21,20 @@ pub struct Column {
     cursors: Vec<Bits>,
 }
 
+/// The column of no component, in the place of one that is lent. It holds no memory.
+impl Default for Column {
+    fn default() -> Self {
+        Self {
+            kind: ComponentKind::NONE,
+            len: 0,
+            version: 0,
+            buffer: Buffer::default(),
+            dirty: Bits::default(),
+            cursors: Vec::new(),
+        }
+    }
+}
+
 impl Column {
     /// An empty column that `cursors` cursors follow.
     pub(crate) fn new(kind: ComponentKind, cursors: u8) -> Self {

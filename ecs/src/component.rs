@@ -48,6 +48,15 @@ pub struct ComponentKind {
 }
 
 impl ComponentKind {
+    /// No component.
+    pub(crate) const NONE: Self = Self {
+        id: u16::MAX,
+        name: "none",
+        row_bytes: 0,
+        track: Track::None,
+        type_id: TypeId::of::<()>(),
+    };
+
     /// The kind of `T`. An id out of range or an alignment above [`COLUMN_ALIGN_BYTES`] does not compile.
     #[must_use]
     pub const fn of<T: Component>() -> Self {

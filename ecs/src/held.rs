@@ -4,49 +4,73 @@
 //! else looks. So the compiler proves that no two systems share what one of them writes; nothing is locked, and nothing
 //! is checked for each row.
 
-use std::mem::replace;
+use std::mem::take;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 /// A value, a share of one, or the place of one that is lent.
-pub(crate) enum Held<T> {
+///
+/// Where the value is lent, an empty one lies in its place: a walk that writes goes straight to the value, and the bounds of
+/// what it finds there refuse a walk that should not be there.
+#[derive(Default)]
+pub(crate) struct Held<T> {
+    own: T,
+    holder: Holder<T>,
+}
+
+#[derive(Default)]
+enum Holder<T> {
     /// Nobody else sees it.
-    Own(T),
+    Own,
     /// Others may read it at the same time.
     Shared(Arc<T>),
     /// Somebody else has it, or it was never there.
+    #[default]
     Away,
 }
 
-impl<T> Held<T> {
+impl<T> From<T> for Held<T> {
+    fn from(own: T) -> Self {
+        Self { own, holder: Holder::Own }
+    }
+}
+
+impl<T: Default> Held<T> {
+    /// The value, unless it is shared or away.
+    pub(crate) fn into_own(self) -> Option<T> {
+        matches!(self.holder, Holder::Own).then_some(self.own)
+    }
+
     /// Hands the value itself out.
     pub(crate) fn take(&mut self) -> Self {
-        replace(self, Self::Away)
+        take(self)
     }
 
     /// Hands a share of the value out.
     pub(crate) fn share(&mut self) -> Self {
-        let shared = match self.take() {
-            Self::Own(value) => Arc::new(value),
-            Self::Shared(value) => value,
-            Self::Away => return Self::Away,
+        let Self { own, holder } = self.take();
+        let shared = match holder {
+            Holder::Own => Arc::new(own),
+            Holder::Shared(value) => value,
+            Holder::Away => return Self::default(),
         };
-        *self = Self::Shared(Arc::clone(&shared));
-        Self::Shared(shared)
+        self.holder = Holder::Shared(Arc::clone(&shared));
+        Self { holder: Holder::Shared(shared), ..Self::default() }
     }
 
     /// Takes back what was handed out. Shares come to nothing.
     pub(crate) fn put_back(&mut self, lent: Self) {
-        if let Self::Own(_) = lent {
+        if let Holder::Own = lent.holder {
             *self = lent;
         }
     }
 
     /// Owns the value again, after all shares are gone.
     pub(crate) fn reclaim(&mut self) {
-        *self = match self.take() {
-            Self::Shared(value) => Arc::into_inner(value).map_or(Self::Away, Self::Own),
-            other => other,
+        let Self { own, holder } = self.take();
+        *self = match holder {
+            Holder::Shared(value) => Arc::into_inner(value).map_or_else(Self::default, Self::from),
+            holder => Self { own, holder },
         };
     }
 }
@@ -56,10 +80,9 @@ impl<T> Deref for Held<T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        match self {
-            Self::Own(value) => value,
-            Self::Shared(value) => value,
-            Self::Away => away(),
+        match &self.holder {
+            Holder::Shared(value) => value,
+            _ => &self.own,
         }
     }
 }
@@ -67,14 +90,6 @@ impl<T> Deref for Held<T> {
 impl<T> DerefMut for Held<T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
-        match self {
-            Self::Own(value) => value,
-            _ => away(),
-        }
+        &mut self.own
     }
-}
-
-#[cold]
-fn away() -> ! {
-    unreachable!("what a system touches is lent to it because its queries declare it")
 }

@@ -23,8 +23,8 @@ pub struct Query<Q: Terms, F: Filter = ()> {
     world_id: u64,
     /// Archetypes that were looked at.
     seen: usize,
-    /// Those that match, ascending, and how to lend each.
-    matches: Vec<(u32, LendPlan)>,
+    /// Those that match, ascending.
+    runs: Vec<Run>,
     /// The chosen rows: their archetype, the first row of a group, and the group. Kept for its memory.
     chosen: Vec<(u32, usize, Group)>,
     /// The table of the last view, emptied. Kept for its memory.
@@ -64,7 +64,7 @@ impl<Q: Terms, F: Filter> Query<Q, F> {
         Self {
             world_id: 0,
             seen: 0,
-            matches: Vec::new(),
+            runs: Vec::new(),
             chosen: Vec::new(),
             spare: Vec::new(),
             filter: PhantomData,
@@ -79,10 +79,12 @@ impl<Q: Terms, F: Filter> Query<Q, F> {
             return self.walk(from, visit);
         }
         let PartColumns { archetypes, .. } = self.refresh(from);
-        for &(archetype, ref plan) in &self.matches {
-            let table = &mut archetypes[archetype as usize];
-            if !table.is_empty() {
-                visit(Chunk::new(archetype, table, plan));
+        for run in &self.runs {
+            for (place, table) in run.of(archetypes).iter_mut().enumerate() {
+                if !table.is_empty() {
+                    let archetype = run.indices.start + place as u32;
+                    visit(Chunk::new(archetype, table, &run.plan));
+                }
             }
         }
     }
@@ -116,13 +118,13 @@ impl<Q: Terms, F: Filter> Query<Q, F> {
     /// Once the query has seen all archetypes, this does not allocate.
     pub fn view<'a>(&'a mut self, from: &'a mut impl Lend) -> View<'a, Q> {
         let PartColumns { entities, archetypes, .. } = self.refresh(from);
-        View::new(entities, archetypes, &self.matches, &mut self.spare)
+        View::new(entities, archetypes, &self.runs, &mut self.spare)
     }
 
     /// Indices of the matching archetypes, ascending, those without rows included.
     pub fn archetypes(&mut self, from: &mut impl Lend) -> impl Iterator<Item = u32> {
         self.refresh(from);
-        self.matches.iter().map(|&(archetype, _)| archetype)
+        self.runs.iter().flat_map(|run| run.indices.clone())
     }
 
     /// Visits the matching rows in chunks of at most [`CHUNK_ROWS`].
@@ -130,10 +132,7 @@ impl<Q: Terms, F: Filter> Query<Q, F> {
         let PartColumns { archetypes, .. } = self.refresh(from);
         self.choose(archetypes);
         let mut chosen = self.chosen.as_slice();
-        let (mut archetypes, mut passed) = (archetypes.iter_mut(), 0);
-        for &(archetype, ref plan) in &self.matches {
-            let table = archetypes.nth((archetype - passed) as usize).expect("it was seen before");
-            passed = archetype + 1;
+        for (archetype, table, plan) in matches(&self.runs, archetypes) {
             let rows = table.len();
             let mut rest = Chunk::new(archetype, table, plan);
             for first_row in (0..rows).step_by(CHUNK_ROWS) {
@@ -158,7 +157,7 @@ impl<Q: Terms, F: Filter> Query<Q, F> {
     /// Looks up the rows of which every component of the filter was written.
     fn choose(&mut self, archetypes: &[Archetype]) {
         self.chosen.clear();
-        for &(archetype, _) in &self.matches {
+        for archetype in self.runs.iter().flat_map(|run| run.indices.clone()) {
             let mut changed = F::CHANGED.ids().map(|id| {
                 let dirty = archetypes[archetype as usize].column(id).and_then(Column::dirty);
                 dirty.expect("bits because the filter requires the component and its Track::Rows")
@@ -184,17 +183,56 @@ impl<Q: Terms, F: Filter> Query<Q, F> {
     fn learn(&mut self, columns: &PartColumns<'_>) {
         if self.world_id != columns.world_id {
             (self.world_id, self.seen) = (columns.world_id, 0);
-            self.matches.clear();
+            self.runs.clear();
         }
         for table in &columns.archetypes[self.seen..] {
             let signature = table.signature();
             if signature.contains(Self::REQUIRED) && !signature.intersects(F::WITHOUT) {
-                self.matches.push((self.seen as u32, LendPlan::new(table, Q::COMPONENTS)));
+                self.add(self.seen as u32, LendPlan::new(table, Q::COMPONENTS));
             }
             self.seen += 1;
         }
     }
+
+    /// Adds an archetype that matches, to the last run if it continues it.
+    fn add(&mut self, archetype: u32, plan: LendPlan) {
+        match self.runs.last_mut() {
+            Some(run) if run.indices.end == archetype && run.plan == plan => run.indices.end += 1,
+            _ => self.runs.push(Run { indices: archetype..archetype + 1, plan }),
+        }
+    }
 }
+
+/// Archetypes that match, one behind the other, and lend their columns by the same plan: a walk along them looks up neither
+/// where they are nor which of their columns it wants.
+pub(crate) struct Run {
+    indices: Range<u32>,
+    plan: LendPlan,
+}
+
+impl Run {
+    #[inline]
+    fn of<'a>(&self, archetypes: &'a mut [Archetype]) -> &'a mut [Archetype] {
+        &mut archetypes[self.indices.start as usize..self.indices.end as usize]
+    }
+}
+
+/// The archetypes of `runs` with their indices, all of them borrowed at the same time.
+pub(crate) fn matches<'a>(
+    runs: &'a [Run],
+    archetypes: &'a mut [Archetype],
+) -> impl Iterator<Item = (u32, &'a mut Archetype, &'a LendPlan)> {
+    let (mut rest, mut passed) = (archetypes, 0);
+    runs.iter().flat_map(move |Run { indices, plan }| {
+        let between = (indices.start - passed) as usize;
+        passed = indices.end;
+        rest.split_off_mut(..between).expect(SEEN);
+        let tables = rest.split_off_mut(..indices.len()).expect(SEEN);
+        indices.clone().zip(tables).map(move |(archetype, table)| (archetype, table, plan))
+    })
+}
+
+const SEEN: &str = "the archetypes of a run because these were seen, and none is ever removed";
 
 /// The matching rows of one archetype.
 pub struct Chunk<'w, Q: Terms> {

@@ -8,7 +8,7 @@ use std::any::{Any, TypeId};
 use crate::held::Held;
 use crate::part::ResourceGrant;
 
-type Place = Held<Box<dyn Any + Send + Sync>>;
+type Place = Held<Option<Box<dyn Any + Send + Sync>>>;
 
 #[derive(Default)]
 pub(crate) struct Resources {
@@ -21,30 +21,24 @@ impl Resources {
     pub(crate) fn put<R: Any + Send + Sync>(&mut self, value: Box<R>) -> Option<Box<R>> {
         let old = self.take();
         match self.place_mut::<R>() {
-            Some(place) => *place = Held::Own(value),
-            None => self.places.push((TypeId::of::<R>(), Held::Own(value))),
+            Some(place) => *place = Held::from(Some(value as _)),
+            None => self.places.push((TypeId::of::<R>(), Held::from(Some(value as _)))),
         }
         old
     }
 
     /// Takes the value out and keeps its place.
     pub(crate) fn take<R: Any + Send + Sync>(&mut self) -> Option<Box<R>> {
-        let Held::Own(value) = self.place_mut::<R>()?.take() else { return None };
-        value.downcast().ok()
+        self.place_mut::<R>()?.take().into_own()??.downcast().ok()
     }
 
     pub(crate) fn find<R: Any + Send + Sync>(&self) -> Option<&R> {
-        match self.places.iter().find(|(id, _)| *id == TypeId::of::<R>())? {
-            (_, Held::Away) => None,
-            (_, place) => place.downcast_ref(),
-        }
+        let (_, place) = self.places.iter().find(|(id, _)| *id == TypeId::of::<R>())?;
+        place.as_ref()?.downcast_ref()
     }
 
     pub(crate) fn find_mut<R: Any + Send + Sync>(&mut self) -> Option<&mut R> {
-        match self.place_mut::<R>()? {
-            Held::Own(value) => value.downcast_mut(),
-            _ => None,
-        }
+        self.place_mut::<R>()?.as_mut()?.downcast_mut()
     }
 
     /// Hands out what a system has declared.
@@ -52,7 +46,7 @@ impl Resources {
         let lent = self.places.iter_mut().map(|(id, place)| match () {
             () if grant.writes(*id) => (*id, place.take()),
             () if grant.reads(*id) => (*id, place.share()),
-            () => (*id, Held::Away),
+            () => (*id, Held::default()),
         });
         Self { places: lent.collect() }
     }

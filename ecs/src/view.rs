@@ -3,8 +3,9 @@
 //! Opening a view raises the version of every column that it may write. The table of slices is borrowed from the query
 //! and handed back when the view ends, so that a view per tick does not allocate.
 
-use crate::archetype::{Archetype, LendPlan};
+use crate::archetype::Archetype;
 use crate::entity::{Entities, Entity, Location, Names};
+use crate::query::{Run, matches};
 use crate::term::Terms;
 
 /// Slices of every matching archetype, by archetype index.
@@ -19,15 +20,13 @@ impl<'w, Q: Terms> View<'w, Q> {
     pub(crate) fn new(
         entities: &'w Entities,
         archetypes: &'w mut [Archetype],
-        matches: &[(u32, LendPlan)],
+        runs: &'w [Run],
         spare: &'w mut Vec<Option<Q::Slices<'static>>>,
     ) -> Self {
         let mut slices = emptied(std::mem::take(spare));
-        let mut archetypes = archetypes.iter_mut();
-        for &(archetype, ref plan) in matches {
-            let between = archetype as usize - slices.len();
-            slices.extend((0..between).map(|_| None));
-            slices.push(archetypes.nth(between).map(|table| Q::slices(table, plan)));
+        for (archetype, table, plan) in matches(runs, archetypes) {
+            slices.resize_with(archetype as usize, || None);
+            slices.push(Some(Q::slices(table, plan)));
         }
         Self { names: entities.names(), slices, spare }
     }

@@ -89,6 +89,48 @@ fn archetype_made_after_the_query_is_found() {
 }
 
 #[test]
+fn archetypes_that_do_not_match_may_lie_anywhere_between_those_that_do() {
+    // The column of speed is the first, the second or the third of its archetype.
+    let mut world = World::new();
+    let mut query = Query::<(&mut Speed, Entity)>::new();
+    let mut expected = Vec::new();
+    for round in 0..3 {
+        match round {
+            0 => _ = world.spawn((Heat(0),)),
+            1 => _ = world.spawn((Heat(0), Charge(0))),
+            _ => _ = world.spawn((Charge(0), Position(0.0))),
+        }
+        expected.push(match round {
+            0 => vec![world.spawn((Speed(1.0), Position(0.0))), world.spawn((Speed(2.0), Parked))],
+            1 => vec![world.spawn((Speed(3.0), Heat(0)))],
+            _ => vec![world.spawn((Speed(4.0), Heat(0), Charge(0))), world.spawn((Speed(5.0),))],
+        });
+        let expected: Vec<Entity> = expected.concat();
+        let mut walked = Vec::new();
+        query.chunks(&mut world, |chunk| {
+            walked.push((chunk.archetype, chunk.slices.1.to_vec()));
+            chunk.slices.0.iter_mut().for_each(|speed| speed.0 += 10.0);
+        });
+        let archetypes: Vec<u32> = [1, 2, 4, 6, 7][..expected.len()].to_vec();
+        let rows = expected.iter().map(|&entity| vec![entity]);
+        assert_eq!(walked, archetypes.iter().copied().zip(rows).collect::<Vec<_>>());
+        assert_eq!(query.archetypes(&mut world).collect::<Vec<_>>(), archetypes);
+        let mut view = query.view(&mut world);
+        let viewed: Vec<Option<Entity>> = view
+            .all_slices()
+            .iter()
+            .map(|slices| slices.as_ref().map(|(_, entities)| entities[0]))
+            .collect();
+        let at = |archetype| archetypes.iter().position(|&index| index == archetype);
+        let wanted = (0..=archetypes[archetypes.len() - 1]).map(|n| at(n).map(|n| expected[n]));
+        assert_eq!(viewed, wanted.collect::<Vec<_>>());
+    }
+    let speeds = |world: &World, n: usize| world.component::<Speed>(expected.concat()[n]).copied();
+    let speeds: Vec<_> = (0..5).filter_map(|n| speeds(&world, n)).collect();
+    assert_eq!(speeds, [31.0, 32.0, 23.0, 14.0, 15.0].map(Speed));
+}
+
+#[test]
 fn query_serves_another_world() {
     let (mut first, _) = fleet();
     let mut query = Query::<(&Position,)>::new();

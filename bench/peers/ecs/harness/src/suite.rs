@@ -95,13 +95,19 @@ pub fn advance_all<P: Pod, V: Pod>(positions: &mut [P], velocities: &[V]) {
     positions.iter_mut().zip(velocities).for_each(|(position, velocity)| *position += velocity);
 }
 
-/// Doubles many values, for libraries that give out slices. Tables are short here: blocks of four need no loop of their own
-/// for the values that a longer vector would leave over.
+/// Doubles many values, for libraries that give out slices. Tables are short here: what the longest vectors leave over is
+/// one block of half their length, and then single values. A loop that counts its blocks down is not unrolled, which pays
+/// only for long tables.
 #[inline]
 pub fn double_all<D: Pod>(values: &mut [D]) {
     let values: &mut [f32] = bytemuck::cast_slice_mut(values);
-    let (blocks, rest) = values.as_chunks_mut::<4>();
-    for block in blocks {
+    let (mut long, rest) = values.as_chunks_mut::<8>();
+    while let Some((block, tail)) = long.split_first_mut() {
+        *block = block.map(|value| value * 2.0);
+        long = tail;
+    }
+    let (short, rest) = rest.as_chunks_mut::<4>();
+    if let Some(block) = short.first_mut() {
         *block = block.map(|value| value * 2.0);
     }
     rest.iter_mut().for_each(|value| *value *= 2.0);
