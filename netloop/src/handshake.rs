@@ -17,26 +17,46 @@ use quinn_proto::{
 };
 use rustls::{
     AlertDescription,
-    quic::{KeyChange, Secrets, ServerConnection, Version},
+    quic::{self, KeyChange, Secrets, ServerConnection, Version},
 };
 use rustls_pki_types::CertificateDer;
+
+use crate::padding::Unpadded;
 
 /// How a server makes handshakes.
 pub(crate) struct Handshakes {
     tls: Arc<rustls::ServerConfig>,
-    /// What concerns the packets before a handshake: the first keys, and Retry.
-    quic: Arc<QuicServerConfig>,
+    /// The cipher of the first packets, before one is agreed on.
+    first: quic::Suite,
+    /// Answers with Retry.
+    quic: QuicServerConfig,
 }
 
+/// The version of TLS below a version of QUIC; the drafts from 29 to 32 have salts and keys of their own.
+const fn tls_version(version: u32) -> Option<Version> {
+    match version {
+        1 | 0xff00_0021..=0xff00_0022 => Some(Version::V1),
+        0xff00_001d..=0xff00_0020 => Some(Version::V1Draft),
+        _ => None,
+    }
+}
+
+const SPOKEN: &str = "the version is spoken because the first keys were made for it";
+
 impl Handshakes {
-    pub(crate) fn new(tls: Arc<rustls::ServerConfig>, quic: QuicServerConfig) -> Self {
-        Self { tls, quic: Arc::new(quic) }
+    pub(crate) fn new(
+        tls: Arc<rustls::ServerConfig>,
+        first: quic::Suite,
+        quic: QuicServerConfig,
+    ) -> Self {
+        Self { tls, first, quic }
     }
 }
 
 impl ServerConfig for Handshakes {
     fn initial_keys(&self, version: u32, to: &ConnectionId) -> Result<Keys, UnsupportedVersion> {
-        self.quic.initial_keys(version, to)
+        let version = tls_version(version).ok_or(UnsupportedVersion)?;
+        Ok(keys_of(self.first.keys(to, rustls::Side::Server, version)))
     }
 
     fn retry_tag(&self, version: u32, to: &ConnectionId, packet: &[u8]) -> [u8; 16] {
@@ -50,12 +70,11 @@ impl ServerConfig for Handshakes {
     ) -> Box<dyn Session> {
         let mut bytes = Vec::new();
         parameters.write(&mut bytes);
-        // The drafts from 29 to 32 have salts and keys of their own; the endpoint speaks no other version.
-        let tls_version = if version == 1 { Version::V1 } else { Version::V1Draft };
-        let tls = ServerConnection::new(Arc::clone(&self.tls), tls_version, bytes)
+        let version = tls_version(version).expect(SPOKEN);
+        let tls = ServerConnection::new(Arc::clone(&self.tls), version, bytes)
             .expect("QUIC is possible because the configuration has TLS 1.3 alone");
         Box::new(Handshake {
-            quic: Arc::clone(&self.quic),
+            first: self.first,
             version,
             tls: Some(Box::new(tls)),
             agreed: false,
@@ -67,8 +86,8 @@ impl ServerConfig for Handshakes {
 
 /// One session's handshake, and what is left of it.
 struct Handshake {
-    quic: Arc<QuicServerConfig>,
-    version: u32,
+    first: quic::Suite,
+    version: Version,
     /// Gone once it has nothing more to say.
     tls: Option<Box<ServerConnection>>,
     /// The protocol is agreed on, and QUIC knows.
@@ -91,14 +110,25 @@ fn refusal(alert: AlertDescription, reason: String) -> TransportError {
     TransportError { code: TransportErrorCode::crypto(alert.into()), frame: None, reason }
 }
 
-fn boxed<T, U: ?Sized>(pair: KeyPair<T>, of: impl Fn(T) -> Box<U>) -> KeyPair<Box<U>> {
-    KeyPair { local: of(pair.local), remote: of(pair.remote) }
+/// The keys of a level as QUIC uses them.
+fn keys_of(keys: quic::Keys) -> Keys {
+    let (local, remote) = (keys.local, keys.remote);
+    Keys {
+        header: KeyPair { local: Box::new(local.header), remote: Box::new(remote.header) },
+        packet: packet_keys(local.packet, remote.packet),
+    }
+}
+
+fn packet_keys(
+    local: Box<dyn quic::PacketKey>,
+    remote: Box<dyn quic::PacketKey>,
+) -> KeyPair<Box<dyn PacketKey>> {
+    KeyPair { local: Box::new(local), remote: Box::new(Unpadded(remote)) }
 }
 
 impl Session for Handshake {
     fn initial_keys(&self, to: &ConnectionId, _: Side) -> Keys {
-        let keys = self.quic.initial_keys(self.version, to);
-        keys.expect("the version is spoken because the session was begun with it")
+        keys_of(self.first.keys(to, rustls::Side::Server, self.version))
     }
 
     /// The protocol, as long as the handshake runs.
@@ -114,7 +144,7 @@ impl Session for Handshake {
 
     fn early_crypto(&self) -> Option<(Box<dyn HeaderKey>, Box<dyn PacketKey>)> {
         let keys = self.tls.as_ref()?.zero_rtt_keys()?;
-        Some((Box::new(keys.header), Box::new(keys.packet)))
+        Some((Box::new(keys.header), Box::new(Unpadded(keys.packet))))
     }
 
     fn early_data_accepted(&self) -> Option<bool> {
@@ -165,19 +195,12 @@ impl Session for Handshake {
                 keys
             }
         };
-        let (local, remote) = (keys.local, keys.remote);
-        let header = KeyPair { local: local.header, remote: remote.header };
-        let packet = KeyPair { local: local.packet, remote: remote.packet };
-        Some(Keys {
-            header: boxed(header, |key| -> Box<dyn HeaderKey> { Box::new(key) }),
-            packet: boxed(packet, |key| -> Box<dyn PacketKey> { Box::new(key) }),
-        })
+        Some(keys_of(keys))
     }
 
     fn next_1rtt_keys(&mut self) -> Option<KeyPair<Box<dyn PacketKey>>> {
         let keys = self.next.as_mut()?.next_packet_keys();
-        let pair = KeyPair { local: keys.local, remote: keys.remote };
-        Some(boxed(pair, |key| -> Box<dyn PacketKey> { Box::new(key) }))
+        Some(packet_keys(keys.local, keys.remote))
     }
 
     fn is_valid_retry(&self, _: &ConnectionId, _: &[u8], _: &[u8]) -> bool {

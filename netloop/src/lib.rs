@@ -26,6 +26,7 @@ mod limits;
 mod memory;
 mod naming;
 mod outbound;
+mod padding;
 mod path;
 mod pin;
 mod port;

@@ -163,10 +163,14 @@ impl ServerTls {
         config.ignore_client_order = true;
         // QUIC knows two values: none, and this one, which leaves the limit to the stream windows.
         config.max_early_data_size = u32::MAX;
+        // A session that comes back is given a new one; a second ticket would halve the peers that the cache remembers.
+        config.send_tls13_tickets = 1;
         let tls = Arc::new(config);
-        let quic = QuicServerConfig::try_from(Arc::clone(&tls))
-            .expect("AES-128-GCM is there because `provider` lists it first");
-        Ok(Arc::new(Handshakes::new(tls, quic)))
+        let first = cipher_suite::TLS13_AES_128_GCM_SHA256.tls13().and_then(|of| of.quic_suite());
+        let first = first.expect("AES-128-GCM is a cipher of QUIC because RFC 9001 asks for it");
+        let quic = QuicServerConfig::with_initial(Arc::clone(&tls), first)
+            .expect("the first cipher is AES-128-GCM because it is taken as such");
+        Ok(Arc::new(Handshakes::new(tls, first, quic)))
     }
 }
 

@@ -28,7 +28,7 @@ fn a_peer_that_answers_probes_stays_and_one_that_does_not_fails() {
     assert_eq!(pair.server.engine.health(session), Some(Health::Healthy), "seed 1");
     assert_eq!(healths(&pair), [1, 0, 0, 0]);
     pair.weather.loss = 1.0;
-    let mut seen = Vec::new();
+    let mut seen = vec![Health::Healthy];
     for _ in 0..200 {
         pair.run_for(Duration::from_millis(50));
         let health = pair.server.engine.health(session).unwrap();

@@ -169,6 +169,10 @@ pub struct Pair {
     pub lost: u64,
     /// What the server sent to addresses that nobody has.
     pub strayed: u64,
+    /// Largest datagram that the link carries, in bytes.
+    pub carries_bytes: usize,
+    /// Sizes above the one that every path carries, of all that was sent.
+    pub large: Vec<usize>,
     /// The server takes no turns: what arrives waits, as in the buffer of a socket.
     pub stalled: bool,
 }
@@ -265,6 +269,8 @@ impl Pair {
             delivered: 0,
             lost: 0,
             strayed: 0,
+            carries_bytes: usize::MAX,
+            large: Vec::new(),
             stalled: false,
         }
     }
@@ -311,7 +317,8 @@ impl Pair {
     }
 
     fn launch(&mut self, to_server: bool, payload: &[u8]) {
-        if self.dice.chance(self.weather.loss) {
+        self.large.extend(Some(payload.len()).filter(|&bytes| bytes > 1200));
+        if self.dice.chance(self.weather.loss) || payload.len() > self.carries_bytes {
             self.lost += 1;
             return;
         }
