@@ -6,7 +6,11 @@
 //! goes if it is padding to the end. What cannot be walked is left as it is, for QUIC to refuse.
 
 use bytes::BytesMut;
-use quinn_proto::crypto::{CryptoError, PacketKey};
+use quinn_proto::{
+    VarInt,
+    coding::Codec,
+    crypto::{CryptoError, PacketKey},
+};
 
 /// A key whose packets come without their padding.
 pub(crate) struct Unpadded<K>(pub(crate) K);
@@ -102,13 +106,8 @@ impl Frames<'_> {
         Some(())
     }
 
-    /// A number of one, two, four or eight bytes, as its first two bits say (RFC 9000, section 16).
     fn number(&mut self) -> Option<u64> {
-        let length = 1 << (self.0.first()? >> 6);
-        let (bytes, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        let value = bytes.iter().fold(0, |value, &byte| value << 8 | u64::from(byte));
-        Some(value & (u64::MAX >> (66 - 8 * length)))
+        VarInt::decode(&mut self.0).ok().map(VarInt::into_inner)
     }
 
     fn numbers(&mut self, count: u64) -> Option<()> {

@@ -9,7 +9,8 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use quinn_proto::{
-    Connection, Dir, ReadError, StreamId, VarInt, WriteError, crypto::rustls::HandshakeData,
+    Connection, Dir, ReadError, StreamId, VarInt, WriteError, coding::Codec,
+    crypto::rustls::HandshakeData,
 };
 use wire::CloseCode;
 
@@ -254,12 +255,14 @@ impl Viewer {
 
     /// What the first bytes of a bidirectional stream make of it.
     fn begin(&self, head: &[u8]) -> Begun {
-        let Some((kind, kind_bytes)) = varint(head) else { return Begun::Open };
-        let Some((number, number_bytes)) = varint(&head[kind_bytes..]) else { return Begun::Open };
-        let skip = kind_bytes + number_bytes;
-        match kind {
+        let mut rest = head;
+        let (Ok(kind), Ok(number)) = (VarInt::decode(&mut rest), VarInt::decode(&mut rest)) else {
+            return Begun::Open;
+        };
+        let (number, skip) = (number.into_inner(), head.len() - rest.len());
+        match kind.into_inner() {
             FRAME_HEADERS if self.connect.is_some() || number > REQUEST_BYTES_MAX => Begun::Refused,
-            FRAME_HEADERS if (head.len() - skip) as u64 >= number => Begun::Accepted,
+            FRAME_HEADERS if rest.len() as u64 >= number => Begun::Accepted,
             FRAME_HEADERS => Begun::Open,
             // The number is that of the request whose session it belongs to, which may come later than this.
             FRAME_WEBTRANSPORT if number == self.connect.map_or(0, stream_number) => {
@@ -333,15 +336,6 @@ fn refuse(connection: &mut Connection, id: StreamId) {
     if id.dir() == Dir::Bi {
         let _ = connection.send_stream(id).reset(rejected);
     }
-}
-
-/// A variable-length integer and its length (RFC 9000, section 16).
-fn varint(bytes: &[u8]) -> Option<(u64, usize)> {
-    let &first = bytes.first()?;
-    let length = 1 << (first >> 6);
-    let whole = bytes.get(..length)?;
-    let value = whole.iter().fold(0, |value, &byte| value << 8 | u64::from(byte));
-    Some((value & (u64::MAX >> (66 - 8 * length as u32)), length))
 }
 
 impl Engine {
