@@ -165,10 +165,16 @@ impl<T: Component> Term for Tracked<T> {
     }
 }
 
-/// All rows of a component that remembers which were written.
+/// All rows of a component that remembers which were written. The default has none.
 pub struct TrackedSlice<'w, T> {
     values: &'w mut [T],
     dirty: BitsMut<'w>,
+}
+
+impl<T> Default for TrackedSlice<'_, T> {
+    fn default() -> Self {
+        Self { values: &mut [], dirty: BitsMut::default() }
+    }
 }
 
 impl<T> TrackedSlice<'_, T> {

@@ -68,6 +68,14 @@ impl Slot {
         self
     }
 
+    /// Whether another record was received, taken and sent at the same times as this one.
+    #[inline]
+    #[must_use]
+    pub fn came_with(&self, other: &Self) -> bool {
+        let sent = |slot: &Self| bytemuck::cast_ref::<_, Record>(&slot.record).ts_us();
+        (self.recv_ns, self.lag_ns, sent(self)) == (other.recv_ns, other.lag_ns, sent(other))
+    }
+
     /// The row hint, or nothing where the worker had none.
     #[must_use]
     pub const fn row_hint(&self) -> Option<u32> {

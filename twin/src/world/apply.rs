@@ -2,7 +2,7 @@
 //!
 //! A part of some hundred records is first resolved to rows, which is two array reads for a record whose session has
 //! named its sensor before; the others are looked up by key together, so that their cache misses overlap. Then the rows
-//! are fetched a group ahead of the fold. Only a sensor that is new to the world allocates.
+//! are fetched ahead of the fold. Only a sensor that is new to the world allocates.
 
 use netloop::Slot;
 use wire::{Record, SensorType, Tier};
@@ -14,8 +14,8 @@ use super::fold::{Folded, fold};
 use super::ledger::Entries;
 use super::row::RowRef;
 use super::sessions::Sessions;
-use super::tables::{HotColumns, Rows, prefetch_row};
-use super::threshold::{Direction, Limits};
+use super::tables::{HotTables, Rows};
+use super::threshold::Direction;
 use super::{CROSSINGS_MAX, Crossing, Lanes, Plant, STEP_RECORDS, key_of};
 
 /// Records resolved together and stamped with one time: at 10 ns each, 5 us.
@@ -25,9 +25,9 @@ const PART_RECORDS: usize = 512;
 /// that comes up at once then fills the world over many ticks instead of holding up one.
 const SPAWN_RECORDS: usize = 32;
 
-/// Rows fetched ahead of the fold: two lines each, a little more than a core has line fill buffers, so that they are
-/// never idle and nothing is evicted before its use.
-const GROUP_RECORDS: usize = 16;
+/// How far ahead of the fold rows are fetched, in records of 10 ns each: the time of an access to memory, and few enough
+/// lines that none is evicted before its use.
+const AHEAD_RECORDS: usize = 32;
 
 /// Working memory of one part, made once; an empty one stands in for it while it is used.
 #[derive(Default)]
@@ -41,7 +41,7 @@ pub(super) struct Part {
 impl Part {
     pub(super) fn new() -> Self {
         Self {
-            rows: Vec::with_capacity(PART_RECORDS),
+            rows: Vec::with_capacity(PART_RECORDS + AHEAD_RECORDS),
             misses: Vec::with_capacity(PART_RECORDS),
             keys: Vec::with_capacity(PART_RECORDS),
             found: Vec::with_capacity(PART_RECORDS),
@@ -137,7 +137,11 @@ impl Plant {
                 if !self.part.misses.is_empty() {
                     count = self.resolve_misses(ecs, tier, slots);
                 }
-                self.fold_part(ecs, tier, &slots[..count], clock());
+                match tier {
+                    Tier::T1 => self.fold_part::<0>(ecs, &slots[..count], clock()),
+                    Tier::T2 => self.fold_part::<1>(ecs, &slots[..count], clock()),
+                    Tier::T3 => unreachable!("commands do not go into rows by this way"),
+                }
                 slots = &slots[count..];
             }
         }
@@ -150,13 +154,13 @@ impl Plant {
         misses.clear();
         for run in slots.chunk_by(|a, b| a.session == b.session) {
             let table = self.sessions.rows(run[0].session);
-            for slot in run {
-                let row = table.get(slot.hint as usize).copied().unwrap_or(RowRef::NONE);
-                if row == RowRef::NONE {
-                    misses.push(rows.len() as u32);
-                }
-                rows.push(row);
-            }
+            let row = |slot: &Slot| table.get(slot.hint as usize).copied().unwrap_or(RowRef::NONE);
+            rows.extend(run.iter().map(row));
+        }
+        let unknown = |row: &RowRef| *row == RowRef::NONE;
+        if rows.iter().fold(false, |any, row| any | unknown(row)) {
+            let missing = (0..).zip(&*rows).filter(|(_, row)| unknown(row));
+            misses.extend(missing.map(|(at, _)| at));
         }
     }
 
@@ -245,60 +249,64 @@ impl Plant {
         }
     }
 
-    /// Folds resolved records into their rows. A function of its own, so that its loop has all registers to itself.
+    /// Folds resolved records of a tier into their rows. A function of its own for each tier, so that its loop has all
+    /// registers to itself.
     #[inline(never)]
-    fn fold_part(&mut self, ecs: &mut ecs::World, tier: Tier, slots: &[Slot], now_ns: u64) {
+    fn fold_part<const LANE: usize>(&mut self, ecs: &mut ecs::World, slots: &[Slot], now_ns: u64) {
+        let tier = Tier::ALL[LANE];
         let mut entries = Entries::new(tier, now_ns);
         let Self { hot, part, .. } = self;
         let mut hot = hot.view(ecs);
         let mut tally = Tally {
-            lane: tier.index(),
+            lane: LANE,
             outcomes: &mut self.outcomes[tier.index()],
             sessions: &mut self.sessions,
             crossings: &mut self.crossings,
             crossing_counts: &mut self.crossing_counts,
         };
-        let columns = hot.all_slices();
-        let rows = &part.rows[..slots.len()];
-        let mut ahead = rows.chunks(GROUP_RECORDS);
-        ahead.next().into_iter().flatten().for_each(|&row| prefetch_row(columns, row));
-        for (slots, rows) in slots.chunks(GROUP_RECORDS).zip(rows.chunks(GROUP_RECORDS)) {
-            ahead.next().into_iter().flatten().for_each(|&row| prefetch_row(columns, row));
-            for (slot, &row) in slots.iter().zip(rows) {
-                if fold_record(columns, slot, row, &self.options.limits, &mut tally) {
-                    entries.push(slot, &mut self.ledger, &mut self.interval);
-                }
+        let tables = &mut HotTables::new(hot.all_slices(), &self.options.limits);
+        // Behind the last row stand some of nothing, so that there always is one to fetch.
+        part.rows.truncate(slots.len());
+        part.rows.resize(slots.len() + AHEAD_RECORDS, RowRef::NONE);
+        let mut rows = part.rows.as_slice();
+        rows[..AHEAD_RECORDS].iter().for_each(|&row| tables.prefetch(row));
+        for run in slots.chunk_by(Slot::came_with) {
+            let (own, ahead) = (rows, &rows[AHEAD_RECORDS..]);
+            let mut applied = 0;
+            for ((slot, &row), &next) in run.iter().zip(own).zip(ahead) {
+                tables.prefetch(next);
+                applied += u64::from(fold_record(tables, slot, row, LANE, &mut tally));
             }
+            tally.outcomes.applied += applied;
+            entries.push(&run[0], applied, &mut self.ledger, &mut self.interval);
+            rows = &rows[run.len()..];
         }
         entries.flush(&mut self.ledger, &mut self.interval);
     }
 }
 
 /// Folds one record and counts what became of it; true when it was applied.
-#[inline]
+#[inline(always)]
 fn fold_record(
-    columns: &mut [HotColumns<'_>],
+    tables: &mut HotTables<'_>,
     slot: &Slot,
     row: RowRef,
-    limits: &[Limits; SensorType::COUNT],
+    lane: usize,
     tally: &mut Tally<'_>,
 ) -> bool {
     let record: &Record = bytemuck::cast_ref(&slot.record);
-    let table = usize::from(record.kind());
-    if row.table() != table {
+    let table = tables.of(row);
+    let (Some(live), Some(window), true) = (
+        table.live.get_mut(row.row()),
+        table.window.get_mut(row.row()),
+        row.table() == usize::from(record.kind()),
+    ) else {
         tally.count_mismatch(slot, row);
         return false;
-    }
-    let (Some(Some((live, window, smoothed))), Some(limits)) =
-        (columns.get_mut(table), limits.get(table))
-    else {
-        unreachable!("the row of a sensor lies in the table of an assigned type");
     };
-    let at = row.row();
-    let smoothed = smoothed.row_mut(at);
-    let folded = fold(&mut live[at], &mut window[at], smoothed, slot, tally.lane, limits);
-    if folded == (Folded::Applied { skipped: 0, crossing: None }) {
-        tally.outcomes.applied += 1;
+    let smoothed = table.smoothed.row_mut(row.row());
+    let folded = fold(live, window, smoothed, slot, lane, &table.limits);
+    if let Folded::Applied { skipped: 0, crossing: None } = folded {
         return true;
     }
     tally.count_uncommon(slot, row, *smoothed, folded)
@@ -334,7 +342,6 @@ impl Tally<'_> {
     ) -> bool {
         match folded {
             Folded::Applied { skipped, crossing } => {
-                self.outcomes.applied += 1;
                 if skipped > 0 {
                     self.sessions.add_missing(slot.session, self.lane, i64::from(skipped));
                 }

@@ -73,7 +73,7 @@ impl Plant {
         if slot.flags == 0 {
             lane.push_outbound(self.answer_command(ecs, slot));
             let mut entries = Entries::new(Tier::T3, clock());
-            entries.push(slot, &mut self.ledger, &mut self.interval);
+            entries.push(slot, 1, &mut self.ledger, &mut self.interval);
             entries.flush(&mut self.ledger, &mut self.interval);
         } else {
             self.end_command(ecs, slot, clock());

@@ -30,9 +30,9 @@ pub enum Folded {
     },
 }
 
-/// Reciprocals, so that a mean costs a multiplication.
-const PER_COUNT: [f64; WINDOW_VALUES + 1] = {
-    let mut table = [0.0; WINDOW_VALUES + 1];
+/// Reciprocals, so that a mean costs a multiplication. As many as a masked count may name.
+const PER_COUNT: [f64; 2 * WINDOW_VALUES] = {
+    let mut table = [0.0; 2 * WINDOW_VALUES];
     let mut count = 1;
     while count <= WINDOW_VALUES {
         table[count] = 1.0 / count as f64;
@@ -44,6 +44,29 @@ const PER_COUNT: [f64; WINDOW_VALUES + 1] = {
 /// Folds the record of `slot`, which came on tier `lane` (0 is T1, 1 is T2), into a row.
 #[inline]
 pub fn fold(
+    live: &mut Live,
+    window: &mut Window,
+    smoothed: &mut Smoothed,
+    slot: &Slot,
+    lane: usize,
+    limits: &Limits,
+) -> Folded {
+    let record: &Record = bytemuck::cast_ref(&slot.record);
+    // Nearly every record has the next number of the boot that its row knows, and crosses nothing.
+    if live.follows(slot.epoch, lane, record.seq()) {
+        let step = live.step(window, record.value());
+        if limits.keeps(live.level, step.mean) {
+            live.follow(lane);
+            live.take(window, smoothed, slot, &step);
+            return Folded::Applied { skipped: 0, crossing: None };
+        }
+    }
+    fold_any(live, window, smoothed, slot, lane, limits)
+}
+
+/// Folds any record.
+#[inline(never)]
+fn fold_any(
     live: &mut Live,
     window: &mut Window,
     smoothed: &mut Smoothed,
@@ -66,15 +89,20 @@ pub fn fold(
         }
         Sighting::Behind { filled } => return Folded::Stale { filled },
     };
-    live.value = record.value();
-    live.ts_us = record.ts_us();
-    live.recv_ns = slot.recv_ns;
-    let mean = live.push(window, record.value());
-    smoothed.0 = mean as f32;
-    let level = limits.step(live.level, mean);
+    let step = live.step(window, record.value());
+    live.take(window, smoothed, slot, &step);
+    let level = limits.step(live.level, step.mean);
     let crossing = level.crossing(live.level);
     live.level = level as u8;
     Folded::Applied { skipped, crossing }
+}
+
+/// What the next value makes of a window.
+struct Step {
+    value: f32,
+    head: usize,
+    sum: f64,
+    mean: f64,
 }
 
 impl Live {
@@ -96,7 +124,21 @@ impl Live {
         true
     }
 
+    /// Whether a number is the one behind the highest of a tier, of the same boot.
     #[inline]
+    fn follows(&self, epoch: u32, lane: usize, seq: u32) -> bool {
+        (epoch == self.epoch || epoch == 0)
+            && self.started & 1 << lane != 0
+            && seq == self.highest[lane].wrapping_add(1)
+    }
+
+    /// Takes that number.
+    #[inline]
+    fn follow(&mut self, lane: usize) {
+        self.highest[lane] = self.highest[lane].wrapping_add(1);
+        self.seen[lane] = self.seen[lane] << 1 | 1;
+    }
+
     fn observe(&mut self, lane: usize, seq: u32) -> Sighting {
         if self.started & 1 << lane == 0 {
             self.begin(lane, seq);
@@ -106,27 +148,52 @@ impl Live {
     }
 
     /// Begins the numbering of a tier with `seq`.
-    #[cold]
     fn begin(&mut self, lane: usize, seq: u32) {
         self.started |= 1 << lane;
         self.highest[lane] = seq;
         self.seen[lane] = 0;
     }
 
-    /// Takes a value into the window and returns the new mean.
+    /// Where a value goes in the window, and the sum and mean with it.
     #[inline]
-    fn push(&mut self, window: &mut Window, value: f64) -> f64 {
-        let value = value.clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32;
-        let head = usize::from(self.head) % WINDOW_VALUES;
-        // The sums read the window before the store below: a vector load of what was just stored by halves stalls.
-        if head == 0 {
-            self.sum = window.0[1..].iter().fold(f64::from(value), |sum, &v| sum + f64::from(v));
-        } else {
-            self.sum += f64::from(value) - f64::from(window.0[head]);
+    fn step(&self, window: &Window, value: f64) -> Step {
+        let mut value = value as f32;
+        if value.is_infinite() {
+            value = f32::MAX.copysign(value);
         }
-        window.0[head] = value;
-        self.head = ((head + 1) % WINDOW_VALUES) as u8;
+        let head = usize::from(self.head) % WINDOW_VALUES;
+        let sum = match head {
+            0 => window.sum_behind(value),
+            _ => self.sum + (f64::from(value) - f64::from(window.0[head])),
+        };
+        let full = usize::from(self.filled) == WINDOW_VALUES;
+        let mean = if full {
+            sum * (1.0 / WINDOW_VALUES as f64)
+        } else {
+            sum * PER_COUNT[(usize::from(self.filled) + 1) % PER_COUNT.len()]
+        };
+        Step { value, head, sum, mean }
+    }
+
+    /// Takes the value of a record.
+    #[inline]
+    fn take(&mut self, window: &mut Window, smoothed: &mut Smoothed, slot: &Slot, step: &Step) {
+        let record: &Record = bytemuck::cast_ref(&slot.record);
+        self.value = record.value();
+        self.ts_us = record.ts_us();
+        self.recv_ns = slot.recv_ns;
+        self.sum = step.sum;
+        self.head = ((step.head + 1) % WINDOW_VALUES) as u8;
         self.filled += u8::from(usize::from(self.filled) < WINDOW_VALUES);
-        self.sum * PER_COUNT[usize::from(self.filled) % PER_COUNT.len()]
+        window.0[step.head] = step.value;
+        smoothed.0 = step.mean as f32;
+    }
+}
+
+impl Window {
+    /// The sum of all values but the first, and of the one that takes its place.
+    #[inline(never)]
+    fn sum_behind(&self, value: f32) -> f64 {
+        self.0[1..].iter().fold(f64::from(value), |sum, &value| sum + f64::from(value))
     }
 }

@@ -269,9 +269,15 @@ impl Entries {
         Self { tier, now_ns, recv_ns: 0, lag_ns: 0, received: 0, sent_us: 0, intended: 0 }
     }
 
-    #[inline]
-    pub(super) fn push(&mut self, slot: &Slot, ledger: &mut Ledger, interval: &mut Interval) {
-        if ledger.closed {
+    /// Adds `count` records that came and were sent when `slot` was.
+    pub(super) fn push(
+        &mut self,
+        slot: &Slot,
+        count: u64,
+        ledger: &mut Ledger,
+        interval: &mut Interval,
+    ) {
+        if ledger.closed || count == 0 {
             return;
         }
         let record: &Record = bytemuck::cast_ref(&slot.record);
@@ -282,8 +288,8 @@ impl Entries {
             self.flush_intended(ledger, interval);
         }
         self.sent_us = record.ts_us();
-        self.received += 1;
-        self.intended += 1;
+        self.received += count;
+        self.intended += count;
     }
 
     /// Enters what was not entered yet.

@@ -11,6 +11,7 @@ use super::component::{
     Temperature, Voltage, Window,
 };
 use super::row::RowRef;
+use super::threshold::Limits;
 
 type SensorBundle<Tag> = (Live, Window, Smoothed, SensorKey, Link, Tag);
 type ActuatorBundle = (ActuatorState, SensorKey, Link);
@@ -145,16 +146,53 @@ fn archetype(row: RowRef) -> usize {
 
 const CARRIED: &str = "the archetype carries the component because its bundle names it";
 
-/// The columns of the sensor type of the same index; further archetypes have none.
-pub(super) type HotColumns<'w> =
-    Option<(&'w mut [Live], &'w mut [Window], TrackedSlice<'w, Smoothed>)>;
+/// Tables that a record's row is looked for in: those of the sensor types, and empty ones, so that the number of any row
+/// finds one without a question.
+const HOT_TABLES: usize = SensorType::COUNT.next_power_of_two();
 
-/// Starts to fetch the lines of a row that a record will write.
-#[inline]
-pub(super) fn prefetch_row(columns: &[HotColumns<'_>], row: RowRef) {
-    if let Some(Some((live, window, _))) = columns.get(row.table()) {
-        prefetch_read(live, row.row());
-        prefetch_read(window, row.row());
+/// The columns of a sensor type that a record writes.
+type HotColumns<'w> = (&'w mut [Live], &'w mut [Window], TrackedSlice<'w, Smoothed>);
+
+/// What a record of one sensor type writes, and its thresholds.
+#[derive(Default)]
+#[repr(align(128))]
+pub(super) struct HotTable<'w> {
+    pub(super) live: &'w mut [Live],
+    pub(super) window: &'w mut [Window],
+    pub(super) smoothed: TrackedSlice<'w, Smoothed>,
+    pub(super) limits: Limits,
+}
+
+/// What a record of any sensor type writes.
+pub(super) struct HotTables<'w>([HotTable<'w>; HOT_TABLES]);
+
+impl<'w> HotTables<'w> {
+    /// Takes the columns of the sensor types, which are the first archetypes of a view.
+    pub(super) fn new(
+        columns: &mut [Option<HotColumns<'w>>],
+        limits: &[Limits; SensorType::COUNT],
+    ) -> Self {
+        let mut tables: [HotTable<'w>; HOT_TABLES] = std::array::from_fn(|_| HotTable::default());
+        for ((table, columns), limits) in tables.iter_mut().zip(columns).zip(limits) {
+            if let Some((live, window, smoothed)) = columns.take() {
+                *table = HotTable { live, window, smoothed, limits: *limits };
+            }
+        }
+        Self(tables)
+    }
+
+    /// The table of a row; an empty one for what is no row of a sensor.
+    #[inline]
+    pub(super) fn of(&mut self, row: RowRef) -> &mut HotTable<'w> {
+        &mut self.0[row.table() % HOT_TABLES]
+    }
+
+    /// Starts to fetch the lines of a row that a record will write.
+    #[inline]
+    pub(super) fn prefetch(&self, row: RowRef) {
+        let table = &self.0[row.table() % HOT_TABLES];
+        prefetch_read(table.live, row.row());
+        prefetch_read(table.window, row.row());
     }
 }
 

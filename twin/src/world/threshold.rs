@@ -29,10 +29,14 @@ pub enum Level {
 /// The thresholds of one sensor type, in its unit.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
-    high: f64,
-    high_back: f64,
-    low: f64,
-    low_back: f64,
+    /// For each [`Level`] the least and the greatest value that keep it; the last is of no level, and nothing keeps it.
+    keeps: [[f64; 2]; 4],
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::NONE
+    }
 }
 
 impl Limits {
@@ -43,20 +47,32 @@ impl Limits {
     /// switch their side off.
     #[must_use]
     pub const fn new(high: f64, low: f64, hysteresis: f64) -> Self {
-        Self { high, high_back: high - hysteresis, low, low_back: low + hysteresis }
+        let mut keeps = [[f64::INFINITY, f64::NEG_INFINITY]; 4];
+        keeps[Level::Normal as usize] = [low, high];
+        keeps[Level::High as usize] = [high - hysteresis, f64::INFINITY];
+        keeps[Level::Low as usize] = [f64::NEG_INFINITY, low + hysteresis];
+        Self { keeps }
+    }
+
+    /// Whether `level` (a [`Level`] as a byte) stays as it is at this value.
+    #[inline]
+    #[must_use]
+    pub fn keeps(&self, level: u8, value: f64) -> bool {
+        let [least, greatest] = self.keeps[usize::from(level) % self.keeps.len()];
+        least <= value && value <= greatest
     }
 
     /// The level that follows `level` (a [`Level`] as a byte) at this value.
-    #[inline]
     #[must_use]
     pub fn step(&self, level: u8, value: f64) -> Level {
-        if level == Level::High as u8 && value >= self.high_back {
+        let [low, high] = self.keeps[Level::Normal as usize];
+        if level == Level::High as u8 && self.keeps(level, value) {
             Level::High
-        } else if level == Level::Low as u8 && value <= self.low_back {
+        } else if level == Level::Low as u8 && self.keeps(level, value) {
             Level::Low
-        } else if value > self.high {
+        } else if value > high {
             Level::High
-        } else if value < self.low {
+        } else if value < low {
             Level::Low
         } else {
             Level::Normal
