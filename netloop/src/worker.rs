@@ -221,8 +221,10 @@ impl<P: Port> Worker<P> {
         let backlog = backlog.or(absent.then(|| now.instant + ABSENT_RETRY));
         let port = [self.port.poll_timeout(), backlog].into_iter().flatten().min();
         let rests = self.rest.is_allowed() && !self.port.is_awaited();
-        let pause = if std::mem::take(&mut self.rest_due) && rests {
-            let length = self.rest.begin(now.unix_ns, self.port.due());
+        let rest = (std::mem::take(&mut self.rest_due) && rests)
+            .then(|| self.rest.begin(now.unix_ns, self.port.due()))
+            .flatten();
+        let pause = if let Some(length) = rest {
             let until = now.instant + length;
             let until = port.map_or(until, |deadline| deadline.min(until));
             self.idle.idle(None, self.sleeper.as_ref(), Some(until), now.instant)
