@@ -18,8 +18,8 @@ at the mean. At full rate it is the length of somebody's queue and is not shown.
 
 **Fair.** Every client coalesces as its library does; `percall` hands over one record a call, `batched` what is due
 together, at most 36 (28 where a datagram of Zenoh holds no more). `pollux-eager` is Pollux with `idle.rest_us = 0`: its worker
-takes every packet when it comes, as the peers do, instead of once for each tick, which costs a wake-up for each; on more than
-two cores no worker rests. A broker is a hop more and does more: it keeps
+takes every packet when it comes, as the peers do, instead of together shortly before each tick, which costs a wake-up for
+each; on more than two cores no worker rests. A broker is a hop more and does more: it keeps
 subscriptions, fans out, decouples. What is encrypted is in the table: NATS, MQTT, TCP and two links of Zenoh are not.
 Versions are those of the lock files and of the brokers in `versions.txt`. Cases where a peer is ahead are shown like the
 others.
