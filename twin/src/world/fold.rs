@@ -30,9 +30,9 @@ pub enum Folded {
     },
 }
 
-/// Reciprocals, so that a mean costs a multiplication. As many as a masked count may name.
-const PER_COUNT: [f64; 2 * WINDOW_VALUES] = {
-    let mut table = [0.0; 2 * WINDOW_VALUES];
+/// Reciprocals, so that a mean costs a multiplication.
+const PER_COUNT: [f64; WINDOW_VALUES + 1] = {
+    let mut table = [0.0; WINDOW_VALUES + 1];
     let mut count = 1;
     while count <= WINDOW_VALUES {
         table[count] = 1.0 / count as f64;
@@ -101,6 +101,7 @@ fn fold_any(
 struct Step {
     value: f32,
     head: usize,
+    count: usize,
     sum: f64,
     mean: f64,
 }
@@ -166,13 +167,8 @@ impl Live {
             0 => window.sum_behind(value),
             _ => self.sum + (f64::from(value) - f64::from(window.0[head])),
         };
-        let full = usize::from(self.filled) == WINDOW_VALUES;
-        let mean = if full {
-            sum * (1.0 / WINDOW_VALUES as f64)
-        } else {
-            sum * PER_COUNT[(usize::from(self.filled) + 1) % PER_COUNT.len()]
-        };
-        Step { value, head, sum, mean }
+        let count = (usize::from(self.filled) + 1).min(WINDOW_VALUES);
+        Step { value, head, count, sum, mean: sum * PER_COUNT[count] }
     }
 
     /// Takes the value of a record.
@@ -184,7 +180,7 @@ impl Live {
         self.recv_ns = slot.recv_ns;
         self.sum = step.sum;
         self.head = ((step.head + 1) % WINDOW_VALUES) as u8;
-        self.filled += u8::from(usize::from(self.filled) < WINDOW_VALUES);
+        self.filled = step.count as u8;
         window.0[step.head] = step.value;
         smoothed.0 = step.mean as f32;
     }

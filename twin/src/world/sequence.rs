@@ -33,19 +33,8 @@ pub enum Sighting {
 
 /// Takes `seq` into the memory (`highest`, `seen`) and says where it stands. Bit n of `seen` stands for the number
 /// `highest - 1 - n`.
-#[inline]
 pub fn observe(highest: &mut u32, seen: &mut u64, seq: u32) -> Sighting {
     let ahead = seq.wrapping_sub(*highest);
-    if ahead == 1 {
-        *highest = seq;
-        *seen = *seen << 1 | 1;
-        return Sighting::Ahead { skipped: 0 };
-    }
-    observe_out_of_order(highest, seen, seq, ahead)
-}
-
-#[inline(never)]
-fn observe_out_of_order(highest: &mut u32, seen: &mut u64, seq: u32, ahead: u32) -> Sighting {
     if ahead == 0 {
         return Sighting::Duplicate;
     }
