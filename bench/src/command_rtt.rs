@@ -8,8 +8,9 @@ use std::sync::Arc;
 use anyhow::Context;
 use hdrhistogram::Histogram;
 use netloop::{
-    Answer, Clock, Engine, Idle, IdleStrategy, Now, Port, SessionEvent, SessionId, SessionLimits,
-    Sink, Slot, Socket, SocketOptions, Stop, Worker, WorkerConfig, WorkerStats, pin, slot,
+    Answer, Clock, Engine, Idle, IdleStrategy, Now, Port, Run, SessionEvent, SessionId,
+    SessionLimits, Sink, Slot, Socket, SocketOptions, Stop, Worker, WorkerConfig, WorkerStats, pin,
+    slot,
 };
 
 use wire::{Command, DeviceId, Operation, Reading, Record, SensorType, Status};
@@ -49,13 +50,13 @@ struct Asker {
 }
 
 impl Sink for Echo {
-    fn push_t1(&mut self, count: usize, _: impl Iterator<Item = Slot>) -> usize {
-        count
+    fn push_t1(&mut self, run: &Run<'_>) -> usize {
+        run.records.len()
     }
     fn free_t2(&self) -> usize {
         usize::MAX / 64
     }
-    fn push_t2(&mut self, _: usize, _: impl Iterator<Item = Slot>) {}
+    fn push_t2(&mut self, _: &Run<'_>) {}
     fn free_t3(&self) -> usize {
         1
     }
@@ -75,13 +76,13 @@ impl Port for Echo {
 }
 
 impl Sink for Asker {
-    fn push_t1(&mut self, count: usize, _: impl Iterator<Item = Slot>) -> usize {
-        count
+    fn push_t1(&mut self, run: &Run<'_>) -> usize {
+        run.records.len()
     }
     fn free_t2(&self) -> usize {
         usize::MAX / 64
     }
-    fn push_t2(&mut self, _: usize, _: impl Iterator<Item = Slot>) {}
+    fn push_t2(&mut self, _: &Run<'_>) {}
     fn free_t3(&self) -> usize {
         1
     }

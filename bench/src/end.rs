@@ -14,13 +14,13 @@ use wire::ALPN;
 macro_rules! takes_nothing {
     ($port:ty) => {
         impl netloop::Sink for $port {
-            fn push_t1(&mut self, count: usize, _: impl Iterator<Item = netloop::Slot>) -> usize {
-                count
+            fn push_t1(&mut self, run: &netloop::Run<'_>) -> usize {
+                run.records.len()
             }
             fn free_t2(&self) -> usize {
                 1 << 20
             }
-            fn push_t2(&mut self, _: usize, _: impl Iterator<Item = netloop::Slot>) {}
+            fn push_t2(&mut self, _: &netloop::Run<'_>) {}
             fn free_t3(&self) -> usize {
                 1
             }

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use hdrhistogram::Histogram;
-use netloop::{Answer, Engine, Now, Port, SessionEvent, SessionId, Sink, Slot, Stop, slot};
+use netloop::{Answer, Engine, Now, Port, Run, SessionEvent, SessionId, Sink, Slot, Stop, slot};
 use wire::{Command, DeviceId, Operation, Reading, Record, SensorType};
 
 use crate::meter::Window;
@@ -158,13 +158,13 @@ impl Fleet {
 }
 
 impl Sink for Fleet {
-    fn push_t1(&mut self, count: usize, _: impl Iterator<Item = Slot>) -> usize {
-        count
+    fn push_t1(&mut self, run: &Run<'_>) -> usize {
+        run.records.len()
     }
     fn free_t2(&self) -> usize {
         1 << 20
     }
-    fn push_t2(&mut self, _: usize, _: impl Iterator<Item = Slot>) {}
+    fn push_t2(&mut self, _: &Run<'_>) {}
     fn free_t3(&self) -> usize {
         1
     }

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use hdrhistogram::Histogram;
-use netloop::{Answer, Clock, Engine, Now, Port, SessionEvent, Sink, Slot};
+use netloop::{Answer, Clock, Engine, Now, Port, Run, SessionEvent, Sink, Slot};
 use wire::{Command, Record, Status};
 
 /// The time that is measured, in unix nanoseconds, shared by both ends. Nothing is before it is set.
@@ -62,11 +62,10 @@ impl Meter {
         self.window.clone()
     }
 
-    fn measure(&mut self, slots: impl Iterator<Item = Slot>) {
+    fn measure(&mut self, records: &[Record]) {
         let now_ns = self.clock.now().unix_ns;
         let window_us = self.window.us();
-        for slot in slots {
-            let record = Record::from_bytes(slot.record);
+        for record in records {
             let due_us = record.ts_us();
             if record.device().0[0] == self.kind && window_us.contains(&due_us) {
                 self.received += 1;
@@ -77,15 +76,15 @@ impl Meter {
 }
 
 impl Sink for Meter {
-    fn push_t1(&mut self, count: usize, slots: impl Iterator<Item = Slot>) -> usize {
-        self.measure(slots.take(count));
-        count
+    fn push_t1(&mut self, run: &Run<'_>) -> usize {
+        self.measure(run.records);
+        run.records.len()
     }
     fn free_t2(&self) -> usize {
         1 << 20
     }
-    fn push_t2(&mut self, count: usize, slots: impl Iterator<Item = Slot>) {
-        self.measure(slots.take(count));
+    fn push_t2(&mut self, run: &Run<'_>) {
+        self.measure(run.records);
     }
     fn free_t3(&self) -> usize {
         1

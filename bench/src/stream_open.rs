@@ -14,8 +14,8 @@ use std::{
 use anyhow::Context;
 use hdrhistogram::Histogram;
 use netloop::{
-    Answer, Clock, Engine, IdleStrategy, Now, Port, SessionEvent, SessionId, SessionLimits, Sink,
-    Slot, Socket, SocketOptions, Stop, StreamPriority, pin,
+    Answer, Clock, Engine, IdleStrategy, Now, Port, Run, SessionEvent, SessionId, SessionLimits,
+    Sink, Slot, Socket, SocketOptions, Stop, StreamPriority, pin,
 };
 use wire::{CloseCode, DeviceId, Reading, Record, SensorType};
 
@@ -61,14 +61,13 @@ struct Opener {
 const LOOK: Duration = Duration::from_micros(50);
 
 impl Sink for Seer {
-    fn push_t1(&mut self, count: usize, _: impl Iterator<Item = Slot>) -> usize {
-        count
+    fn push_t1(&mut self, run: &Run<'_>) -> usize {
+        run.records.len()
     }
     fn free_t2(&self) -> usize {
         1 << 20
     }
-    fn push_t2(&mut self, count: usize, slots: impl Iterator<Item = Slot>) {
-        slots.take(count).for_each(drop);
+    fn push_t2(&mut self, _: &Run<'_>) {
         // Acquire and release: the two threads take turns on the word.
         let opened_ns = self.opened.load(Ordering::Acquire);
         if opened_ns > 0 {

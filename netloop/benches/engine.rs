@@ -8,8 +8,8 @@ use std::{cell::RefCell, time::Duration};
 use bytes::{Bytes, BytesMut};
 use divan::{Bencher, counter::ItemsCount};
 use netloop::{
-    Answer, Datagram, Engine, Now, Phase, ServerTls, SessionId, SessionLimits, Sink, Slot,
-    client_tls,
+    Answer, Consumer, Datagram, Engine, Now, Phase, Producer, Run, Runs, ServerTls, SessionId,
+    SessionLimits, Sink, Slot, client_tls, ring,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use wire::{ALPN, DeviceId, Reading, Record, SensorType};
@@ -18,19 +18,42 @@ fn main() {
     divan::main();
 }
 
-/// Takes every slot into a buffer that is used again, as a ring does.
-struct Buffer(Vec<Slot>);
+/// Room for what a turn brings.
+const RING_LINES: usize = 1024;
 
-impl Sink for Buffer {
-    fn push_t1(&mut self, count: usize, slots: impl Iterator<Item = Slot>) -> usize {
-        self.0.clear();
-        self.0.extend(slots);
-        count
+/// The ring of T1, emptied behind each turn.
+struct Drained {
+    t1: Producer<Slot>,
+    out: Consumer<Slot>,
+}
+
+impl Drained {
+    fn new() -> Self {
+        let (t1, out) = ring(RING_LINES);
+        Self { t1, out }
+    }
+
+    /// Empties the ring; says how many records were in it.
+    fn empty(&mut self) -> usize {
+        let mut records = 0;
+        while self.out.pop_runs(|lines| {
+            let count = Runs::new(lines).map(|run| run.records.len()).sum();
+            records += count;
+            (lines.len(), count)
+        }) > 0
+        {}
+        records
+    }
+}
+
+impl Sink for Drained {
+    fn push_t1(&mut self, run: &Run<'_>) -> usize {
+        self.t1.push_run(run)
     }
     fn free_t2(&self) -> usize {
         0
     }
-    fn push_t2(&mut self, _: usize, _: impl Iterator<Item = Slot>) {}
+    fn push_t2(&mut self, _: &Run<'_>) {}
     fn free_t3(&self) -> usize {
         0
     }
@@ -42,13 +65,13 @@ impl Sink for Buffer {
 
 struct End {
     engine: Engine,
-    sink: Buffer,
+    sink: Drained,
     port: u16,
 }
 
 impl End {
     fn new(engine: Engine, port: u16) -> Self {
-        Self { engine, sink: Buffer(Vec::with_capacity(64)), port }
+        Self { engine, sink: Drained::new(), port }
     }
 
     /// Gives the packets to the engine and collects what it answers.
@@ -60,6 +83,7 @@ impl End {
         }
         self.engine.poll(now, &mut self.sink);
         self.engine.handle_timeouts(now, &mut self.sink);
+        self.sink.empty();
         let (mut buffer, mut sent) = (Vec::new(), Vec::new());
         while let Some(transmit) = self.engine.poll_transmit(now, 1, &mut buffer) {
             sent.push(BytesMut::from(&buffer[..transmit.size]));

@@ -6,7 +6,7 @@
 
 use ring::digest::{SHA256, digest};
 use rustls_pki_types::CertificateDer;
-use wire::{DeviceId, Record};
+use wire::DeviceId;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -118,19 +118,6 @@ impl Scope {
             Self::Device(own) => own == device,
             Self::Many(many) => many.allows(device),
             Self::All => true,
-        }
-    }
-
-    /// True when the session may write for the device of each record, as far as a comparison of 16 bytes tells; what a
-    /// gateway lists is asked where its key table does not know the key.
-    #[inline]
-    pub(crate) fn allows_each(&self, records: &[Record]) -> bool {
-        match self {
-            Self::All => true,
-            Self::Device(own) => {
-                records.iter().all(|record| record.key().first_chunk() == Some(own))
-            }
-            Self::Unknown | Self::Nobody | Self::Viewer | Self::Many(_) => false,
         }
     }
 }

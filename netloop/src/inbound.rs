@@ -9,7 +9,7 @@ use wire::{
 };
 
 use crate::{
-    Answer, NO_HINT, Refusal, Sink, Trust,
+    Answer, Refusal, Sink, Trust,
     identity::Scope,
     session::{Outcome, Phase, Service, Session, Stamp},
     streams::Lane,
@@ -284,20 +284,10 @@ impl Session {
     ) -> bool {
         let good = records.iter().position(|record| record.check().is_err());
         let count = good.unwrap_or(records.len());
-        let (keys, seed, max) = (&mut self.keys, service.keys_seed, service.keys_max);
-        let (scope, mut forbidden) = (&self.scope, 0);
-        let mut hint = |record: &Record| {
-            let hint = keys.hint(record.key(), seed, max, scope);
-            forbidden += usize::from(hint.is_none());
-            hint
-        };
-        let good_records = &records[..count];
-        if scope.allows_each(good_records) {
-            let slot = |record| stamp.slot(record, hint(record).unwrap_or(NO_HINT));
-            service.sink.push_t2(count, good_records.iter().map(slot));
-        } else {
-            let slot = |record| Some(stamp.slot(record, hint(record)?));
-            service.sink.push_t2(count, good_records.iter().filter_map(slot));
+        let limits = (service.keys_seed, service.keys_max);
+        let push = |hint, records: &[Record]| service.sink.push_t2(&stamp.run(hint, records));
+        let forbidden = self.keys.each_run(&records[..count], limits, &self.scope, push);
+        if forbidden > 0 {
             self.count_forbidden(Tier::T2, forbidden);
         }
         let tally = &mut self.tally[Tier::T2.index()];

@@ -7,7 +7,9 @@
 //! A key of a device that the session may not write for never gets into the table: a record of it finds nothing, asks the
 //! session's scope and is refused, while a record whose key is known costs no question.
 
-use crate::{NO_HINT, identity::Scope};
+use wire::Record;
+
+use crate::{NO_HINT, RUN_RECORDS_MAX, identity::Scope};
 
 /// Device and sensor id, as they lie at the front of a record.
 type Key = [u8; 18];
@@ -46,6 +48,43 @@ impl KeyTable {
             return Some(at as u32);
         }
         self.find_or_insert(key, seed, keys_max, scope)
+    }
+
+    /// Gives `push` these records in runs, and the hint of the first of each; says how many were left out, because `scope` does
+    /// not allow their devices.
+    #[inline]
+    pub(crate) fn each_run<'a>(
+        &mut self,
+        mut records: &'a [Record],
+        (seed, keys_max): (u64, usize),
+        scope: &Scope,
+        mut push: impl FnMut(u32, &'a [Record]),
+    ) -> usize {
+        let mut foreign = 0;
+        while let [first, rest @ ..] = records {
+            let Some(hint) = self.hint(first.key(), seed, keys_max, scope) else {
+                foreign += 1;
+                records = rest;
+                continue;
+            };
+            let (run, behind) = records.split_at(1 + self.follow(hint, rest));
+            push(hint, run);
+            records = behind;
+        }
+        foreign
+    }
+
+    /// How many of these records are of the sensors that follow `hint`, as far as a run may reach.
+    #[inline]
+    fn follow(&mut self, hint: u32, records: &[Record]) -> usize {
+        let from = self.predicted;
+        if from != hint as usize + 1 {
+            return 0;
+        }
+        let known = self.keys[from..].iter().zip(records).take(RUN_RECORDS_MAX - 1);
+        let count = known.take_while(|(known, record)| *known == record.key()).count();
+        self.predicted = if from + count == self.keys.len() { 0 } else { from + count };
+        count
     }
 
     #[cold]

@@ -11,8 +11,8 @@ use std::{
 use wire::Record;
 
 use crate::{
-    Answer, Consumer, Engine, Now, PathReport, Producer, Renewals, SessionEvent, SessionId, Sink,
-    Slot, ViewerEvent, ViewerPort,
+    Answer, Consumer, Engine, Now, PathReport, Producer, Renewals, Run, SessionEvent, SessionId,
+    Sink, Slot, ViewerEvent, ViewerPort,
 };
 
 /// Both directions between a worker and the rest: what arrives goes into the [`Sink`], what leaves is polled once a turn.
@@ -149,8 +149,8 @@ const OUTBOUND_BUDGET: usize = 256;
 const VIEWERS_BUDGET: usize = 64;
 
 impl Sink for RingPort {
-    fn push_t1(&mut self, count: usize, slots: impl Iterator<Item = Slot>) -> usize {
-        self.t1.push_iter(count, slots)
+    fn push_t1(&mut self, run: &Run<'_>) -> usize {
+        self.t1.push_run(run)
     }
 
     fn room_t1(&self, wish: usize) -> usize {
@@ -163,9 +163,13 @@ impl Sink for RingPort {
         self.t2.free()
     }
 
-    fn push_t2(&mut self, count: usize, slots: impl Iterator<Item = Slot>) {
-        assert!(count <= self.t2.free(), "the engine pushes no more T2 slots than are free");
-        self.t2.push_iter(count, slots);
+    fn push_t2(&mut self, run: &Run<'_>) {
+        let pushed = self.t2.push_run(run);
+        assert_eq!(
+            pushed,
+            run.records.len(),
+            "the engine pushes no more T2 records than have room"
+        );
     }
 
     fn free_t3(&self) -> usize {

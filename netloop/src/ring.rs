@@ -3,14 +3,20 @@
 //! One allocation, made in [`ring()`]. Pushing and popping never block, never allocate and never overwrite: a full ring
 //! gives the value back, and the caller decides what to shed. Each end is owned by one thread; a [`Gauge`] lets any
 //! third thread read the depth. Values move in chunks, because one publication per chunk is one cache-line transfer
-//! per chunk. The ring refuses to grow and to be shared by two producers or two consumers.
+//! per chunk. A ring of lines carries runs of records, which may be more than it has lines; what it counts is records. The
+//! ring refuses to grow and to be shared by two producers or two consumers.
 
+#![allow(unsafe_code, reason = "lines are written where they stay; the proof stands beside it")]
+
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rtrb::RingBuffer;
 
+use crate::Slot;
 use crate::prefetch::prefetch_write;
+use crate::run::{Run, lines_of, records_in};
 
 /// Makes a ring of `capacity` slots and returns its two ends.
 ///
@@ -71,14 +77,7 @@ impl<T: Copy> Producer<T> {
         let fitting = self.fitting(count);
         let reach = (2 * fitting).min(self.slots.cached_slots());
         let Ok(mut chunk) = self.slots.write_chunk_uninit(reach) else { return 0 };
-        // The lines of free slots are in the consumer's cache. Asked for one push ahead, they are here when they are written.
-        let (first, second) = chunk.as_mut_slices();
-        for ahead in fitting..reach {
-            match ahead.checked_sub(first.len()) {
-                None => prefetch_write(first, ahead),
-                Some(ahead) => prefetch_write(second, ahead),
-            }
-        }
+        fetch(chunk.as_mut_slices(), fitting..reach);
         let pushed = chunk.fill_from_iter(values.into_iter().take(fitting));
         self.publish(pushed);
         pushed
@@ -102,7 +101,7 @@ impl<T: Copy> Producer<T> {
     #[inline]
     #[must_use]
     pub fn depth(&self) -> usize {
-        self.gauge.capacity - self.slots.slots()
+        (self.pushed - self.gauge.depth.popped.0.load(Ordering::Acquire)) as usize
     }
 
     /// A handle through which any thread reads the depth.
@@ -121,9 +120,63 @@ impl<T: Copy> Producer<T> {
     #[inline]
     fn publish(&mut self, pushed: usize) {
         self.pushed += pushed as u64;
-        // Relaxed: the ring itself orders the values; this counter is read for display only.
-        self.gauge.depth.pushed.0.store(self.pushed, Ordering::Relaxed);
+        // Release: whoever counts a value by this finds it in the ring.
+        self.gauge.depth.pushed.0.store(self.pushed, Ordering::Release);
     }
+}
+
+impl Producer<Slot> {
+    /// Pushes the records of a run from its first on, as far as there are free lines for them, and returns how many. There is
+    /// room for as many records as lines are free, and often for more.
+    #[inline]
+    pub fn push_run(&mut self, run: &Run<'_>) -> usize {
+        let mut rest = *run;
+        while !rest.records.is_empty() {
+            let pushed = self.push_front(&rest);
+            if pushed == 0 {
+                break;
+            }
+            rest = rest.behind(pushed);
+        }
+        run.records.len() - rest.records.len()
+    }
+
+    /// Pushes what of a run has room before the end of the memory: no run lies on both sides of it.
+    #[inline]
+    fn push_front(&mut self, run: &Run<'_>) -> usize {
+        if let [_] = run.records {
+            return usize::from(self.push(run.slot(0)).is_ok());
+        }
+        let wish = lines_of(run.records.len());
+        let fitting = self.fitting(wish);
+        let reach = (fitting + wish).min(self.slots.cached_slots());
+        let Ok(mut chunk) = self.slots.write_chunk_uninit(reach) else { return 0 };
+        let lines = chunk.as_mut_slices().0.len().min(fitting);
+        if lines == 0 {
+            return 0;
+        }
+        fetch(chunk.as_mut_slices(), fitting..reach);
+        let front = run.front(run.records.len().min(records_in(lines)));
+        let mut written = 0;
+        let (free, _) = chunk.as_mut_slices();
+        front.each_line(|line| {
+            free[written].write(line);
+            written += 1;
+        });
+        // SAFETY: the lines in front of this number were just written, one by one.
+        unsafe { chunk.commit(written) };
+        self.publish(front.records.len());
+        front.records.len()
+    }
+}
+
+/// Asks for these of a chunk's lines: what is free lies in the consumer's cache, and asked for one push ahead, it is here when it
+/// is written.
+#[inline]
+fn fetch<T>((first, second): (&mut [T], &mut [T]), ahead: Range<usize>) {
+    let end = first.len();
+    (ahead.start..ahead.end.min(end)).for_each(|at| prefetch_write(first, at));
+    (ahead.start.max(end)..ahead.end).for_each(|at| prefetch_write(second, at - end));
 }
 
 /// The end that pops. It may move to another thread, and is used by one thread at a time.
@@ -166,7 +219,7 @@ impl<T: Copy> Consumer<T> {
     #[inline]
     #[must_use]
     pub fn depth(&self) -> usize {
-        self.slots.slots()
+        self.gauge.depth.pushed.0.load(Ordering::Acquire).saturating_sub(self.popped) as usize
     }
 
     /// Slots of the ring.
@@ -185,8 +238,26 @@ impl<T: Copy> Consumer<T> {
     #[inline]
     fn publish(&mut self, popped: usize) {
         self.popped += popped as u64;
-        // Relaxed, for the reason given at the producer's counter.
-        self.gauge.depth.popped.0.store(self.popped, Ordering::Relaxed);
+        // Release, for the reason given at the producer's counter.
+        self.gauge.depth.popped.0.store(self.popped, Ordering::Release);
+    }
+}
+
+impl Consumer<Slot> {
+    /// Shows the oldest lines to `view`, whole runs as far as they lie in one piece, and releases as many from the first on as
+    /// it says it has taken, in lines and in records. Returns the records; an empty ring returns 0 without calling `view`. If
+    /// `view` panics, all stay in the ring.
+    #[inline]
+    pub fn pop_runs(&mut self, view: impl FnOnce(&[Slot]) -> (usize, usize)) -> usize {
+        let Ok(chunk) = self.slots.read_chunk(self.slots.slots()) else { return 0 };
+        let (lines, _) = chunk.as_slices();
+        if lines.is_empty() {
+            return 0;
+        }
+        let (lines, records) = view(lines);
+        chunk.commit(lines);
+        self.publish(records);
+        records
     }
 }
 
@@ -198,15 +269,13 @@ pub struct Gauge {
 }
 
 impl Gauge {
-    /// Values in the ring, exact when both ends rest; while they move, off by at most what moved meanwhile, and
-    /// always within `0..=capacity`.
+    /// Values in the ring, exact when both ends rest; while they move, off by at most what moved meanwhile.
     #[must_use]
     pub fn depth(&self) -> usize {
         // Popped first: read the other way round, values popped in between would make the difference negative.
         let popped = self.depth.popped.0.load(Ordering::Acquire);
         let pushed = self.depth.pushed.0.load(Ordering::Relaxed);
-        usize::try_from(pushed.saturating_sub(popped))
-            .map_or(self.capacity, |n| n.min(self.capacity))
+        pushed.saturating_sub(popped) as usize
     }
 
     /// Values pushed since the ring was made.

@@ -11,7 +11,7 @@ use quinn_proto::{
 use wire::{Batch, CloseCode, Hello, Record, Tier, Totals};
 
 use crate::{
-    CloseReason, Limit, NO_HINT, Refusal, SessionId, Sink, Slot, TierTally, Trust,
+    CloseReason, Limit, Refusal, Run, SessionId, Sink, Slot, TierTally, Trust,
     addresses::AddressId,
     command::{Commands, OpenCommand},
     fairness::Share,
@@ -70,6 +70,11 @@ impl Stamp {
             lag_ns: self.lag_ns,
             recv_ns: self.recv_ns,
         }
+    }
+
+    pub(crate) const fn run<'a>(&self, hint: u32, records: &'a [Record]) -> Run<'a> {
+        let Self { session, epoch, recv_ns, lag_ns } = *self;
+        Run { recv_ns, hint, session, epoch, lag_ns, flags: 0, records }
     }
 }
 
@@ -412,23 +417,24 @@ impl Session {
         tally.received += records.len() as u64;
         let bad = records.iter().filter(|record| record.check().is_err()).count();
         let good = records.len() - bad;
-        let (keys, seed, max) = (&mut self.keys, service.keys_seed, service.keys_max);
-        let (scope, mut forbidden) = (&self.scope, 0);
-        let mut hint = |record: &Record| {
-            let hint = keys.hint(record.key(), seed, max, scope);
-            forbidden += usize::from(hint.is_none());
-            hint
+        let mut room = self.share.room(good, service.unix_ns, service.sink);
+        let limits = (service.keys_seed, service.keys_max);
+        let mut taken = 0;
+        let mut push = |hint, records: &[Record]| {
+            let run = stamp.run(hint, &records[..records.len().min(room)]);
+            let pushed = if run.records.is_empty() { 0 } else { service.sink.push_t1(&run) };
+            taken += pushed;
+            // Where one finds no room, those behind it are shed as well.
+            room = if pushed < records.len() { 0 } else { room - pushed };
         };
-        let room = self.share.room(good, service.unix_ns, service.sink);
-        // Where no record can fall out, each slot is made where it stays.
-        let taken = if bad == 0 && scope.allows_each(records) {
-            let slot = |record| stamp.slot(record, hint(record).unwrap_or(NO_HINT));
-            service.sink.push_t1(room, records.iter().map(slot))
+        let mut forbidden = 0;
+        if bad == 0 {
+            forbidden = self.keys.each_run(records, limits, &self.scope, push);
         } else {
-            let whole = records.iter().filter(|record| record.check().is_ok());
-            let slot = |record| Some(stamp.slot(record, hint(record)?));
-            service.sink.push_t1(room, whole.filter_map(slot))
-        };
+            for whole in records.split(|record| record.check().is_err()) {
+                forbidden += self.keys.each_run(whole, limits, &self.scope, &mut push);
+            }
+        }
         tally.rejected += bad as u64;
         tally.shed += (good - forbidden - taken) as u64;
         if forbidden > 0 {

@@ -2,26 +2,25 @@
 
 use wire::{CloseCode, Record};
 
-use crate::Slot;
+use crate::{Run, Slot};
 
 /// The receiving end of an engine, called only from the thread that drives it.
 pub trait Sink {
-    /// Takes up to `count` T1 slots and says how many; `slots` may yield fewer. What it has left is shed, and the engine
-    /// counts it.
-    fn push_t1(&mut self, count: usize, slots: impl Iterator<Item = Slot>) -> usize;
+    /// Takes T1 records from the first on, and says how many. What it has left is shed, and the engine counts it.
+    fn push_t1(&mut self, run: &Run<'_>) -> usize;
 
-    /// How many of `wish` T1 slots a session may push that has had its share: what it may take is less than what is free
+    /// How many of `wish` T1 records a session may push that has had its share: what it may take is less than what is free
     /// when the rest is kept for others.
     fn room_t1(&self, wish: usize) -> usize {
         wish
     }
 
-    /// T2 slots that can be taken now. The engine reads no more than that from QUIC, whose flow control then reaches the
+    /// T2 records that can be taken now. The engine reads no more than that from QUIC, whose flow control then reaches the
     /// device.
     fn free_t2(&self) -> usize;
 
-    /// Takes all T2 slots: at most `count`, which is at most [`Sink::free_t2`].
-    fn push_t2(&mut self, count: usize, slots: impl Iterator<Item = Slot>);
+    /// Takes all T2 records, which are no more than [`Sink::free_t2`] said before.
+    fn push_t2(&mut self, run: &Run<'_>);
 
     /// Commands and acks that can be taken now.
     fn free_t3(&self) -> usize;

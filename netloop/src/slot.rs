@@ -1,7 +1,8 @@
 //! What one slot of a record ring carries: the record's 39 bytes and what the worker knows about them.
 //!
-//! Exactly 64 bytes, so that a record never shares a cache line with its neighbour and never needs a second one. Plain
-//! old data: any 64 bytes are a valid slot. Whether the record itself is valid was checked by whoever pushed it.
+//! Exactly 64 bytes, a cache line, with the record at the end: records that came together lie packed behind the first one
+//! ([`crate::Run`]). Plain old data: any 64 bytes are a valid slot. Whether the record itself is valid was checked by whoever
+//! pushed it.
 
 use bytemuck::{Pod, Zeroable};
 use wire::{RECORD_BYTES, Record};
@@ -12,18 +13,18 @@ use crate::SessionId;
 pub const NO_HINT: u32 = u32::MAX;
 
 /// [`Slot::flags`] on T3: the record is the ack of a command that this side opened.
-pub const ACK: u8 = 1;
+pub const ACK: u8 = 0x40;
 /// [`Slot::flags`] on T3: a command that this side opened will get no ack; the record is the request.
-pub const FAILED: u8 = 2;
+pub const FAILED: u8 = 0x80;
+/// The part of [`Slot::flags`] that says how many records lie behind this one, in the same run.
+pub const BEHIND: u8 = 0x3f;
 
 /// One record on its way from the worker to the tick, or back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C, align(64))]
 pub struct Slot {
-    /// The record as it was on the wire, already checked.
-    pub record: [u8; RECORD_BYTES],
-    /// T3: zero for a request of the peer, else [`ACK`] or [`FAILED`]. Zero on T1 and T2.
-    pub flags: u8,
+    /// Receive time in nanoseconds since the Unix epoch: the kernel's where it gives one, else the worker's.
+    pub recv_ns: u64,
     /// T1 and T2: the number of the sensor in its session's key table, or [`NO_HINT`]. T3: the token to answer with, or
     /// the tag that the command was opened with.
     pub hint: u32,
@@ -33,8 +34,11 @@ pub struct Slot {
     pub epoch: u32,
     /// Nanoseconds from the kernel's receive time to the push, saturating at [`u32::MAX`] (4.3 s).
     pub lag_ns: u32,
-    /// Receive time in nanoseconds since the Unix epoch: the kernel's where it gives one, else the worker's.
-    pub recv_ns: u64,
+    /// T1 and T2: how many records lie behind this one ([`BEHIND`]). T3: zero for a request of the peer, else [`ACK`] or
+    /// [`FAILED`].
+    pub flags: u8,
+    /// The record as it was on the wire, already checked.
+    pub record: [u8; RECORD_BYTES],
 }
 
 const _: () =
@@ -67,20 +71,6 @@ impl Slot {
         self.lag_ns = u32::try_from(push_ns.saturating_sub(recv_ns)).unwrap_or(u32::MAX);
         self
     }
-
-    /// Whether another record was received, taken and sent at the same times as this one.
-    #[inline]
-    #[must_use]
-    pub fn came_with(&self, other: &Self) -> bool {
-        let sent = |slot: &Self| bytemuck::cast_ref::<_, Record>(&slot.record).ts_us();
-        (self.recv_ns, self.lag_ns, sent(self)) == (other.recv_ns, other.lag_ns, sent(other))
-    }
-
-    /// The row hint, or nothing where the worker had none.
-    #[must_use]
-    pub const fn row_hint(&self) -> Option<u32> {
-        if self.hint == NO_HINT { None } else { Some(self.hint) }
-    }
 }
 
 #[cfg(test)]
@@ -99,13 +89,13 @@ mod tests {
             recv_ns: 0x4142_4344_4546_4748,
         };
         let bytes: &[u8; 64] = bytemuck::cast_ref(&slot);
-        assert_eq!(bytes[..39], [7; 39]);
-        assert_eq!(bytes[39], 0x5A);
-        assert_eq!(bytes[40..44], 0x0102_0304_u32.to_ne_bytes());
-        assert_eq!(bytes[44..48], 0x1112_1314_u32.to_ne_bytes());
-        assert_eq!(bytes[48..52], 0x2122_2324_u32.to_ne_bytes());
-        assert_eq!(bytes[52..56], 0x3132_3334_u32.to_ne_bytes());
-        assert_eq!(bytes[56..], 0x4142_4344_4546_4748_u64.to_ne_bytes());
+        assert_eq!(bytes[..8], 0x4142_4344_4546_4748_u64.to_ne_bytes());
+        assert_eq!(bytes[8..12], 0x0102_0304_u32.to_ne_bytes());
+        assert_eq!(bytes[12..16], 0x1112_1314_u32.to_ne_bytes());
+        assert_eq!(bytes[16..20], 0x2122_2324_u32.to_ne_bytes());
+        assert_eq!(bytes[20..24], 0x3132_3334_u32.to_ne_bytes());
+        assert_eq!(bytes[24], 0x5A);
+        assert_eq!(bytes[25..], [7; 39]);
     }
 
     #[test]
@@ -114,13 +104,5 @@ mod tests {
         assert_eq!(slot.received(1_000, 1_250).lag_ns, 250);
         assert_eq!(slot.received(1_000, 900).lag_ns, 0);
         assert_eq!(slot.received(0, u64::from(u32::MAX) + 1).lag_ns, u32::MAX);
-    }
-
-    #[test]
-    fn slot_without_hint_has_no_row() {
-        let mut slot = Slot::new([0; RECORD_BYTES]);
-        assert_eq!(slot.row_hint(), None);
-        slot.hint = 0;
-        assert_eq!(slot.row_hint(), Some(0));
     }
 }

@@ -7,12 +7,14 @@
 use std::hint::black_box;
 use std::thread;
 
-use netloop::{Clock, Idle, IdleStrategy, Slot, WorkerStats, ring, wake_line};
+use netloop::{Clock, Idle, IdleStrategy, Run, Runs, Slot, WorkerStats, ring, wake_line};
+use wire::{RECORD_BYTES, Record};
 
 const RECORDS: u64 = 300_000;
 
 fn main() {
     chunks_through_a_ring();
+    runs_through_a_ring();
     sleeping_consumer_sees_what_was_pushed();
 }
 
@@ -71,6 +73,47 @@ fn chunks_through_a_ring() {
     }
     pushing.join().expect("the pushing thread does not panic");
     assert_eq!(seen.t1.received.value(), RECORDS);
+}
+
+fn runs_through_a_ring() {
+    let (mut producer, mut consumer) = ring::<Slot>(257);
+    let gauge = producer.gauge();
+    let record = |number: u64| Record::from_bytes([number as u8; RECORD_BYTES]);
+    let pushing = thread::spawn(move || {
+        let mut next = 0;
+        while next < RECORDS {
+            let count = (1 + next % 60).min(RECORDS - next);
+            let records: Vec<Record> = (next..next + count).map(record).collect();
+            let run = Run {
+                recv_ns: next,
+                hint: next as u32,
+                session: next as u32,
+                epoch: 0,
+                lag_ns: 0,
+                flags: 0,
+                records: &records,
+            };
+            next += producer.push_run(&run) as u64;
+            thread::yield_now();
+        }
+    });
+    let mut next = 0;
+    while next < RECORDS {
+        let popped = consumer.pop_runs(|lines| {
+            let mut count = 0;
+            for (slot, number) in Runs::new(lines).slots().zip(next..) {
+                assert_eq!((slot.hint, slot.record), (number as u32, [number as u8; RECORD_BYTES]));
+                count += 1;
+            }
+            (lines.len(), count)
+        });
+        next += popped as u64;
+        black_box(gauge.depth());
+        if popped == 0 {
+            thread::yield_now();
+        }
+    }
+    pushing.join().expect("the pushing thread does not panic");
 }
 
 fn sleeping_consumer_sees_what_was_pushed() {

@@ -4,7 +4,7 @@
 use std::{sync::mpsc::Sender, time::Duration};
 
 use netloop::{
-    Answer, Clock, Engine, Idle, IdleStrategy, Now, Port, ServerTls, SessionEvent, SessionId,
+    Answer, Clock, Engine, Idle, IdleStrategy, Now, Port, Run, ServerTls, SessionEvent, SessionId,
     SessionLimits, Sink, Slot, Socket, SocketOptions, Stop, Worker, WorkerConfig, WorkerStats,
     client_tls, wake_line,
 };
@@ -37,15 +37,15 @@ fn request(seq: u32) -> Record {
 }
 
 impl Sink for Asker {
-    fn push_t1(&mut self, count: usize, _: impl Iterator<Item = Slot>) -> usize {
-        count
+    fn push_t1(&mut self, run: &Run<'_>) -> usize {
+        run.records.len()
     }
 
     fn free_t2(&self) -> usize {
         0
     }
 
-    fn push_t2(&mut self, _: usize, _: impl Iterator<Item = Slot>) {}
+    fn push_t2(&mut self, _: &Run<'_>) {}
 
     fn free_t3(&self) -> usize {
         1

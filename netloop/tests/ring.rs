@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::thread;
 
-use netloop::{Consumer, Producer, Slot, ring};
+use netloop::{Consumer, Producer, RUN_RECORDS_MAX, Run, Runs, Slot, lines_of, ring};
+use wire::{RECORD_BYTES, Record};
 
 /// SplitMix64: enough chance for a model test, and the seed alone reproduces it.
 struct Dice(u64);
@@ -88,6 +89,87 @@ fn ring_agrees_with_a_deque() {
         }
         assert_eq!(gauge.pushed(), next);
     }
+}
+
+/// Records from `next` on, no two alike.
+fn records(next: u32, count: usize) -> Vec<Record> {
+    let record = |number: u32| {
+        let mut bytes = [number as u8; RECORD_BYTES];
+        bytes[..4].copy_from_slice(&number.to_le_bytes());
+        Record::from_bytes(bytes)
+    };
+    (next..).take(count).map(record).collect()
+}
+
+/// A run whose hints are the numbers of its records.
+fn run(hint: u32, records: &[Record]) -> Run<'_> {
+    let (recv_ns, epoch) = (u64::from(hint), hint % 3);
+    Run { recv_ns, hint, session: hint % 5, epoch, lag_ns: 7, flags: 0, records }
+}
+
+/// Takes the oldest runs, up to `lines_max` lines of them.
+fn pop_runs(consumer: &mut Consumer<Slot>, lines_max: usize) -> Vec<Slot> {
+    let mut slots = Vec::new();
+    let popped = consumer.pop_runs(|lines| {
+        let mut runs = Runs::new(lines);
+        let mut end = 0;
+        while let Some(run) = runs.next()
+            && lines.len() - runs.lines().len() <= lines_max
+        {
+            slots.extend(run.slots());
+            end = lines.len() - runs.lines().len();
+        }
+        (end, slots.len())
+    });
+    assert_eq!(popped, slots.len());
+    slots
+}
+
+#[test]
+fn runs_of_any_length_agree_with_a_deque() {
+    for seed in 0..100 {
+        eprintln!("seed {seed}");
+        let mut dice = Dice(seed);
+        let capacity = 1 + dice.roll(100);
+        let (mut producer, mut consumer) = ring(capacity);
+        let gauge = producer.gauge();
+        let mut model = VecDeque::new();
+        let mut next = 0;
+        for _ in 0..2_000 {
+            if dice.roll(2) == 0 {
+                let records = records(next, 1 + dice.roll(RUN_RECORDS_MAX));
+                let (run, free) = (run(next, &records), producer.free());
+                let pushed = producer.push_run(&run);
+                assert!(pushed >= free.min(records.len()), "a free line is room for a record");
+                assert!(pushed == records.len() || producer.free() == 0, "{pushed} of {records:?}");
+                // Where the memory ends in the middle of it, its rest is a run of its own.
+                assert!(free - producer.free() <= lines_of(pushed.max(1)) + 1);
+                model.extend(run.slots().take(pushed));
+                next += pushed as u32;
+            } else {
+                let popped = pop_runs(&mut consumer, 1 + dice.roll(60));
+                let expected: Vec<Slot> = model.drain(..popped.len()).collect();
+                assert_eq!(popped, expected);
+            }
+            let depths = [producer.depth(), consumer.depth(), gauge.depth()];
+            assert_eq!(depths, [model.len(); 3], "depths are records, and not lines");
+        }
+        assert_eq!(gauge.pushed(), u64::from(next));
+    }
+}
+
+#[test]
+fn what_a_viewer_leaves_stays_in_the_ring() {
+    let (mut producer, mut consumer) = ring(64);
+    let records = records(0, 30);
+    assert_eq!(producer.push_run(&run(0, &records[..10])), 10);
+    assert_eq!(producer.push_run(&run(10, &records[10..])), 20);
+    assert_eq!(consumer.pop_runs(|_| (0, 0)), 0);
+    let viewing = std::panic::AssertUnwindSafe(|| consumer.pop_runs(|_| panic!("viewer")));
+    assert!(std::panic::catch_unwind(viewing).is_err());
+    let slots: Vec<Slot> = run(0, &records[..10]).slots().collect();
+    assert_eq!(pop_runs(&mut consumer, lines_of(10)), slots);
+    assert_eq!(consumer.depth(), 20);
 }
 
 #[test]

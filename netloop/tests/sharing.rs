@@ -14,8 +14,8 @@ use std::{
 
 use netloop::{
     Answer, Clock, CloseReason, Engine, Handover, Idle, IdleStrategy, Naming, Now, Port, Posts,
-    ServerTls, SessionEvent, SessionLimits, Sink, Slot, Socket, SocketOptions, Stage, Stop, Waker,
-    Worker, WorkerConfig, WorkerNumber, WorkerStats, client_tls, wake_line,
+    Run, ServerTls, SessionEvent, SessionLimits, Sink, Slot, Socket, SocketOptions, Stage, Stop,
+    Waker, Worker, WorkerConfig, WorkerNumber, WorkerStats, client_tls, wake_line,
 };
 use quinn_proto::crypto;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -32,15 +32,15 @@ struct Gated {
 }
 
 impl Sink for Gated {
-    fn push_t1(&mut self, count: usize, _: impl Iterator<Item = Slot>) -> usize {
-        count
+    fn push_t1(&mut self, run: &Run<'_>) -> usize {
+        run.records.len()
     }
 
     fn free_t2(&self) -> usize {
         0
     }
 
-    fn push_t2(&mut self, _: usize, _: impl Iterator<Item = Slot>) {}
+    fn push_t2(&mut self, _: &Run<'_>) {}
 
     fn free_t3(&self) -> usize {
         0

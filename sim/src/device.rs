@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 use netloop::{
-    Answer, Datagram, Engine, Now, Phase, SendStream, SessionEvent, SessionId, SessionLimits, Sink,
-    Slot, slot,
+    Answer, Datagram, Engine, Now, Phase, Run, SendStream, SessionEvent, SessionId, SessionLimits,
+    Sink, Slot, slot,
 };
 use wire::{
     Command, DeviceId, Hello, Operation, Reading, Record, SensorType, Status, Tier, Totals,
@@ -335,7 +335,8 @@ struct Acks<'a> {
 }
 
 impl Sink for Acks<'_> {
-    fn push_t1(&mut self, count: usize, _slots: impl Iterator<Item = Slot>) -> usize {
+    fn push_t1(&mut self, run: &Run<'_>) -> usize {
+        let count = run.records.len();
         self.done.wrongs.push(format!("the twin has sent {count} records of T1"));
         count
     }
@@ -344,7 +345,8 @@ impl Sink for Acks<'_> {
         1
     }
 
-    fn push_t2(&mut self, count: usize, _slots: impl Iterator<Item = Slot>) {
+    fn push_t2(&mut self, run: &Run<'_>) {
+        let count = run.records.len();
         self.done.wrongs.push(format!("the twin has sent {count} records of T2"));
     }
 

@@ -5,6 +5,7 @@
 //! support: nothing depends on this crate, and no part of it is in the product.
 #![forbid(unsafe_code)]
 
+mod cells;
 mod chance;
 mod check;
 mod crypto;

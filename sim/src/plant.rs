@@ -21,6 +21,7 @@ use twin::stats::TwinStats;
 use twin::world::{ACTUATOR_ID, LaneCapacities, Lanes, Limits, Rule, World, WorldOptions, lanes};
 use wire::SensorType;
 
+use crate::cells::unpack;
 use crate::chance::Chance;
 use crate::check::Check;
 use crate::crypto;
@@ -458,6 +459,7 @@ impl<'a> Plant<'a> {
             cells.extend_from_slice(back);
         });
         self.segments.write(&mut self.captured, cells, &[]).expect(MEMORY);
+        unpack(cells);
         let ended = cells.last().is_some_and(|cell| Mark::of(cell).kind() == Some(MarkKind::Tick));
         assert!(ended, "the tap has room for a tick because the budgets are below it");
         if self.sabotage.is_some_and(|sabotage| sabotage.strike(&mut self.cells)) {

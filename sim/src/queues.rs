@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 
+use netloop::Slot;
 use twin::world::Lanes;
-use wire::Tier;
+use wire::{RECORD_BYTES, Tier};
 
 use crate::scenario::Scenario;
 
@@ -34,7 +35,9 @@ impl Queues {
         let sensors: usize = scenario.devices.iter().map(|of| usize::from(of.sensors)).sum();
         // A ring is the first one in one of so many ticks, and has the whole budget then.
         let bound = |tier: usize| {
-            let records = scenario.rings[tier] + SPAWN_RECORDS * sensors;
+            // Runs pack more records into a ring than it has lines.
+            let held = scenario.rings[tier] * size_of::<Slot>() / RECORD_BYTES;
+            let records = held + SPAWN_RECORDS * sensors;
             workers * (records.div_ceil(scenario.drain[tier]) + 2)
         };
         let mut rings = Vec::new();

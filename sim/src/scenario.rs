@@ -109,7 +109,7 @@ pub struct Scenario {
     pub hz: u32,
     /// How long a worker rests after a turn, in microseconds.
     pub rest_us: u64,
-    /// Slots of the rings, by tier.
+    /// Lines of the rings, by tier.
     pub rings: [usize; 3],
     /// Budgets of a tick, by tier.
     pub drain: [usize; 3],

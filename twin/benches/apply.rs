@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use divan::Bencher;
 use divan::counter::ItemsCount;
-use netloop::{Due, RingPort, SessionEvent, SessionId, Slot, WorkerStats};
+use netloop::{Due, RUN_RECORDS_MAX, RingPort, Run, SessionEvent, SessionId, WorkerStats};
 use twin::config::Config;
 use twin::interval::exchange;
 use twin::picture::pictures;
 use twin::stats::TwinStats;
 use twin::world::{LaneCapacities, Lanes, Watch, World, WorldOptions, lanes};
-use wire::{DeviceId, Reading, Record, SensorType};
+use wire::{DeviceId, RECORD_BYTES, Reading, Record, SensorType};
 
 fn main() {
     divan::main();
@@ -33,7 +33,9 @@ struct Plant {
     world: World,
     port: RingPort,
     lanes: Lanes,
-    slots: Vec<Slot>,
+    /// A record of each sensor, in the order in which they come, and their hints.
+    records: Vec<[u8; RECORD_BYTES]>,
+    hints: Vec<u32>,
     at: usize,
     tick: u64,
 }
@@ -51,7 +53,7 @@ fn shuffled(sensors: u32) -> Vec<u32> {
     order
 }
 
-fn slot(sensor: u32) -> Slot {
+fn record(sensor: u32) -> [u8; RECORD_BYTES] {
     let mut device = [0xd0; 16];
     device[12..].copy_from_slice(&(sensor / SENSORS).to_be_bytes());
     let reading = Reading {
@@ -62,7 +64,22 @@ fn slot(sensor: u32) -> Slot {
         seq: 0,
         sensor_type: SensorType::ALL[(sensor % SENSORS) as usize + 1],
     };
-    Slot { hint: sensor, session: 0, ..Slot::new(*Record::encode(&reading).as_bytes()) }
+    *Record::encode(&reading).as_bytes()
+}
+
+/// Does what a worker does with the records of a packet.
+fn push_runs(port: &mut RingPort, recv_ns: u64, hints: &[u32], records: &[[u8; RECORD_BYTES]]) {
+    let mut records: &[Record] = bytemuck::cast_slice(records);
+    for hints in hints.chunk_by(|one, next| one + 1 == *next) {
+        for hints in hints.chunks(RUN_RECORDS_MAX) {
+            let (run, rest) = records.split_at(hints.len());
+            records = rest;
+            let hint = hints[0];
+            let run =
+                Run { recv_ns, hint, session: 0, epoch: 0, lag_ns: 0, flags: 0, records: run };
+            assert_eq!(port.t1.push_run(&run), hints.len(), "the last tick emptied the ring");
+        }
+    }
 }
 
 fn options() -> WorldOptions {
@@ -85,11 +102,12 @@ impl Plant {
         let remote = SocketAddr::from(([127, 0, 0, 1], 1));
         let opened = SessionEvent::Opened { session: SessionId(0), remote };
         port.events.push(opened).expect("an empty ring has room");
-        let slots = order.iter().map(|&sensor| slot(sensor)).collect();
-        let mut plant = Self { world, port, lanes, slots, at: 0, tick: 0 };
-        let in_order: Vec<Slot> = (0..sensors).map(slot).collect();
-        for part in in_order.chunks(TICK_RECORDS) {
-            plant.port.t1.push_slice(part);
+        let records = order.iter().map(|&sensor| record(sensor)).collect();
+        let mut plant = Self { world, port, lanes, records, hints: order.to_vec(), at: 0, tick: 0 };
+        let hints: Vec<u32> = (0..sensors).collect();
+        let in_order: Vec<_> = hints.iter().map(|&sensor| record(sensor)).collect();
+        for (hints, part) in hints.chunks(TICK_RECORDS).zip(in_order.chunks(TICK_RECORDS)) {
+            push_runs(&mut plant.port, START_NS, hints, part);
             // A spawn counts as many records of a tick's budget, so that a plant comes up over several ticks.
             while plant.port.t1.depth() > 0 {
                 plant.tick();
@@ -103,15 +121,14 @@ impl Plant {
     fn fill(&mut self, batches: usize) {
         for batch in 0..batches {
             let recv_ns = START_NS + self.tick * 1_000_000 + batch as u64 * 1000;
-            for _ in 0..BATCH_RECORDS {
-                let slot = &mut self.slots[self.at];
-                let record: &Record = bytemuck::cast_ref(&slot.record);
-                let seq = record.seq().wrapping_add(1).to_le_bytes();
-                slot.record[34..38].copy_from_slice(&seq);
-                slot.recv_ns = recv_ns;
-                self.port.t1.push(*slot).expect("the last tick emptied the ring");
-                self.at = if self.at + 1 == self.slots.len() { 0 } else { self.at + 1 };
+            let end = (self.at + BATCH_RECORDS).min(self.records.len());
+            let part = self.at..end;
+            for record in &mut self.records[part.clone()] {
+                let seq = Record::from_bytes(*record).seq().wrapping_add(1).to_le_bytes();
+                record[34..38].copy_from_slice(&seq);
             }
+            push_runs(&mut self.port, recv_ns, &self.hints[part.clone()], &self.records[part]);
+            self.at = if end == self.records.len() { 0 } else { end };
         }
     }
 

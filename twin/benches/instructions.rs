@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use netloop::{
-    Answer, Consumer, Datagram, Due, Engine, Now, Phase, Producer, RingPort, ServerTls,
+    Answer, Consumer, Datagram, Due, Engine, Now, Phase, Producer, RingPort, Run, Runs, ServerTls,
     SessionEvent, SessionId, SessionLimits, Sink, Slot, WorkerStats, client_tls, ring,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -20,7 +20,7 @@ use twin::config::Config;
 use twin::interval::exchange;
 use twin::stats::TwinStats;
 use twin::world::{LaneCapacities, Lanes, World, WorldOptions, lanes};
-use wire::{ALPN, Batch, DeviceId, Reading, Record, SensorType};
+use wire::{ALPN, Batch, DeviceId, RECORD_BYTES, Reading, Record, SensorType};
 
 const START_NS: u64 = 1_800_000_000_000_000_000;
 /// Records of one DATAGRAM frame.
@@ -79,18 +79,20 @@ fn decode(iterations: u64) {
     }
 }
 
-/// A batch of slots through a ring.
+/// A batch through a ring.
 fn ring_transfer(iterations: u64) {
-    let (mut producer, mut consumer): (Producer<Slot>, Consumer<Slot>) = ring(1024);
-    let slots = vec![Slot::new(*record(0, 0).as_bytes()); BATCH];
-    let mut sum = 0;
+    let mut sink = Drained::new();
+    let payload = payload();
+    let records = Batch::decode(&payload).unwrap().records();
     for _ in 0..iterations {
-        assert_eq!(producer.push_slice(black_box(&slots)), BATCH);
-        consumer.pop_chunk(BATCH, |first, second| {
-            sum += first.iter().chain(second).map(|slot| slot.recv_ns).sum::<u64>();
-        });
+        assert_eq!(sink.t1.push_run(black_box(&run_of(0, records))), BATCH);
+        assert_eq!(sink.empty(), BATCH);
     }
-    black_box(sum);
+}
+
+/// The run of these records, whose sensors follow each other.
+const fn run_of(hint: u32, records: &[Record]) -> Run<'_> {
+    Run { recv_ns: START_NS, hint, session: 0, epoch: 0, lag_ns: 0, flags: 0, records }
 }
 
 /// A world with its ring, every sensor known.
@@ -98,7 +100,8 @@ struct Plant {
     world: World,
     port: RingPort,
     lanes: Lanes,
-    slots: Vec<Slot>,
+    /// A record of each sensor.
+    records: Vec<[u8; RECORD_BYTES]>,
     tick: u64,
     seq: u32,
 }
@@ -117,13 +120,8 @@ impl Plant {
         let world = World::new(options, Arc::new(TwinStats::default()), interval);
         let remote = SocketAddr::from(([127, 0, 0, 1], 1));
         port.events.push(SessionEvent::Opened { session: SessionId(0), remote }).unwrap();
-        let slot = |sensor| Slot {
-            hint: sensor,
-            session: 0,
-            ..Slot::new(*record(sensor, 0).as_bytes()).received(START_NS, START_NS)
-        };
-        let slots = (0..SENSORS).map(slot).collect();
-        let mut plant = Self { world, port, lanes, slots, tick: 0, seq: 0 };
+        let records = (0..SENSORS).map(|sensor| *record(sensor, 0).as_bytes()).collect();
+        let mut plant = Self { world, port, lanes, records, tick: 0, seq: 0 };
         plant.fill();
         // A spawn counts as many records of a tick's budget, so that a plant comes up over several ticks.
         while plant.port.t1.depth() > 0 {
@@ -136,10 +134,14 @@ impl Plant {
     /// A record of each sensor, with its next number, into the ring.
     fn fill(&mut self) {
         self.seq += 1;
-        for slot in &mut self.slots {
-            slot.record[34..38].copy_from_slice(&self.seq.to_le_bytes());
+        for record in &mut self.records {
+            record[34..38].copy_from_slice(&self.seq.to_le_bytes());
         }
-        assert_eq!(self.port.t1.push_slice(&self.slots), self.slots.len());
+        let records: &[Record] = bytemuck::cast_slice(&self.records);
+        for (nth, batch) in records.chunks(BATCH).enumerate() {
+            let run = run_of((nth * BATCH) as u32, batch);
+            assert_eq!(self.port.t1.push_run(&run), batch.len());
+        }
     }
 
     fn step(&mut self) {
@@ -155,8 +157,8 @@ impl Plant {
             if apply {
                 self.step();
             } else {
-                let tier = &mut self.lanes.workers_mut()[0].tiers[0];
-                tier.pop_chunk(self.slots.len(), |first, _| assert!(!first.is_empty()));
+                let ring = &mut self.lanes.workers_mut()[0].tiers[0];
+                while ring.pop_runs(|lines| (lines.len(), self.records.len())) > 0 {}
             }
         }
     }
@@ -169,19 +171,42 @@ impl Plant {
     }
 }
 
-/// Takes every slot into a buffer that is used again, as a ring does.
-struct Buffer(Vec<Slot>);
+/// Room for what a turn brings.
+const RING_LINES: usize = 1024;
 
-impl Sink for Buffer {
-    fn push_t1(&mut self, count: usize, slots: impl Iterator<Item = Slot>) -> usize {
-        self.0.clear();
-        self.0.extend(slots);
-        count
+/// The ring of T1, emptied behind each turn.
+struct Drained {
+    t1: Producer<Slot>,
+    out: Consumer<Slot>,
+}
+
+impl Drained {
+    fn new() -> Self {
+        let (t1, out) = ring(RING_LINES);
+        Self { t1, out }
+    }
+
+    /// Empties the ring; says how many records were in it.
+    fn empty(&mut self) -> usize {
+        let mut records = 0;
+        while self.out.pop_runs(|lines| {
+            let count = Runs::new(lines).map(|run| run.records.len()).sum();
+            records += count;
+            (lines.len(), count)
+        }) > 0
+        {}
+        records
+    }
+}
+
+impl Sink for Drained {
+    fn push_t1(&mut self, run: &Run<'_>) -> usize {
+        self.t1.push_run(run)
     }
     fn free_t2(&self) -> usize {
         0
     }
-    fn push_t2(&mut self, _: usize, _: impl Iterator<Item = Slot>) {}
+    fn push_t2(&mut self, _: &Run<'_>) {}
     fn free_t3(&self) -> usize {
         0
     }
@@ -193,13 +218,13 @@ impl Sink for Buffer {
 
 struct End {
     engine: Engine,
-    sink: Buffer,
+    sink: Drained,
     port: u16,
 }
 
 impl End {
     fn new(engine: Engine, port: u16) -> Self {
-        Self { engine, sink: Buffer(Vec::with_capacity(64)), port }
+        Self { engine, sink: Drained::new(), port }
     }
 
     /// Gives the packets to the engine and collects what it answers.
@@ -223,14 +248,15 @@ impl End {
 fn turn(iterations: u64) {
     let (mut client, mut server, session, mut now) = pair();
     let payload = Bytes::from(payload());
-    let mut to_client = Vec::new();
+    let (mut to_client, mut received) = (Vec::new(), 0);
     for _ in 0..iterations {
         now = now.plus(Duration::from_millis(1));
         client.engine.send_datagram(session, payload.clone()).unwrap();
         let to_server = client.turn(now, server.port, to_client);
         to_client = server.turn(now, client.port, to_server);
+        received += server.sink.empty();
     }
-    assert_eq!(server.sink.0.len(), BATCH);
+    assert_eq!(received, iterations as usize * BATCH, "each turn brings a batch");
 }
 
 fn pair() -> (End, End, SessionId, Now) {

@@ -249,9 +249,13 @@ const METRICS: &[Metric] = &[
     gauge("pollux_ring_depth", "Records in a ring, by tier.", |from, to| {
         by_tier(to, |tier| from.stats.tiers[tier].ingress.ring_depth.value());
     }),
-    gauge("pollux_ring_capacity", "Records that a ring can hold, by tier.", |from, to| {
-        by_tier(to, |tier| from.stats.tiers[tier].ingress.ring_capacity.value());
-    }),
+    gauge(
+        "pollux_ring_capacity",
+        "Records that a ring can hold in any case, by tier; in batches it holds more.",
+        |from, to| {
+            by_tier(to, |tier| from.stats.tiers[tier].ingress.ring_capacity.value());
+        },
+    ),
     gauge("pollux_in_flight", "Records between device and world, by tier.", |from, to| {
         by_tier(to, |tier| from.stats.tiers[tier].ingress.in_flight.value());
     }),

@@ -56,7 +56,7 @@ pub use component::{
     ActuatorState, ActuatorStatus, Link, Live, SensorKey, Smoothed, WINDOW_VALUES, Window,
 };
 pub use fault::{Fault, FaultOptions, Injected};
-pub use fold::{Folded, fold};
+pub use fold::{Folded, RowMut, fold};
 pub use lanes::{Lane, LaneCapacities, Lanes, lanes};
 pub use ledger::{Cause, Hop, TierLedger};
 pub use options::WorldOptions;
@@ -77,9 +77,9 @@ use stop::Stops;
 use systems::Step;
 use tables::{Hot, Rows, Touched};
 
-/// Records that a ring gives at once: 64 KiB of slots, which stay in L2 from the first look at them to the last. The
-/// worker gets the room back after each.
-const STEP_RECORDS: usize = 1024;
+/// Records that a ring gives at once: 20 KiB of lines where they came in batches, which stay in L1 from the first look at them
+/// to the last. The worker gets the room back after each.
+const STEP_RECORDS: usize = 512;
 
 /// A session that does not answer a stop is asked again so often in a second.
 const STOPS_HZ: u64 = 4;

@@ -4,10 +4,11 @@ mod rig;
 
 use std::collections::{BTreeSet, VecDeque};
 
-use netloop::Slot;
+use netloop::{Runs, Slot};
 use rig::{Random, record};
 use twin::world::{
-    AHEAD_MAX, Folded, Limits, Live, Sighting, Smoothed, WINDOW_VALUES, Window, fold, observe,
+    AHEAD_MAX, Folded, Limits, Live, RowMut, Sighting, Smoothed, WINDOW_VALUES, Window, fold,
+    observe,
 };
 
 /// Every number seen since the numbering began, without wrapping.
@@ -92,7 +93,9 @@ impl Row {
 
     fn fold(&mut self, slot: &Slot, lane: usize) -> Folded {
         let Self { live, window, smoothed } = self;
-        fold(live, window, smoothed, slot, lane, &Limits::NONE)
+        let lines = [*slot];
+        let run = Runs::new(&lines).next().expect("a line is a run");
+        fold(RowMut { live, window, smoothed }, &run, &run.records[0], lane, &Limits::NONE)
     }
 }
 

@@ -14,8 +14,8 @@ use std::{
 
 use bytes::BytesMut;
 use netloop::{
-    Answer, Datagram, Engine, Now, Phase, ServerTls, SessionEvent, SessionId, SessionLimits, Sink,
-    Slot, client_tls,
+    Answer, Datagram, Engine, Now, Phase, Run, ServerTls, SessionEvent, SessionId, SessionLimits,
+    Sink, Slot, client_tls,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use wire::{CloseCode, DeviceId, Hello, Reading, Record, SensorType, capability};
@@ -93,10 +93,9 @@ pub fn record(slot: &Slot) -> Record {
 }
 
 impl Sink for Collector {
-    fn push_t1(&mut self, count: usize, slots: impl Iterator<Item = Slot>) -> usize {
-        let before = self.t1.len();
-        self.t1.extend(slots.take(count.min(self.room_t1)));
-        let taken = self.t1.len() - before;
+    fn push_t1(&mut self, run: &Run<'_>) -> usize {
+        let taken = run.records.len().min(self.room_t1);
+        self.t1.extend(run.slots().take(taken));
         self.room_t1 -= taken;
         taken
     }
@@ -106,10 +105,11 @@ impl Sink for Collector {
     fn free_t2(&self) -> usize {
         self.room_t2
     }
-    fn push_t2(&mut self, count: usize, slots: impl Iterator<Item = Slot>) {
+    fn push_t2(&mut self, run: &Run<'_>) {
+        let count = run.records.len();
         assert!(count <= self.room_t2, "the engine keeps to the room it was told");
         self.room_t2 -= count;
-        self.t2.extend(slots.take(count));
+        self.t2.extend(run.slots());
     }
     fn free_t3(&self) -> usize {
         self.room_t3

@@ -3,7 +3,7 @@
 //! ```text
 //! header    magic 8, version u32, text bytes u32, checksum u64, zeros to 64; the text, with zeros to a whole page
 //! segment   magic 8, number u64, cells u64, begins u64, checksum u64, zeros to 64;
-//!           the cells, 64 bytes each, with zeros to a whole page
+//!           the cells, 64 bytes each, with zeros to a whole page; those of records are the lines of runs
 //! ```
 //!
 //! A page is 4,096 bytes: so a segment can go to the disk from where it lies, without a copy in the kernel. All
@@ -29,7 +29,7 @@ use crate::config::Keep;
 use crate::host::{REVISION, RUSTC, VERSION};
 
 /// Version of the form of the file.
-pub const CAPTURE_VERSION: u32 = 4;
+pub const CAPTURE_VERSION: u32 = 5;
 /// Cells of a segment at most: 1 MiB.
 pub const SEGMENT_CELLS_MAX: usize = 1 << 14;
 

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use netloop::{SessionEvent, Slot};
+use netloop::{Run, Runs, SessionEvent, Slot};
 use wire::Tier;
 
 use super::cell::{Mark, MarkKind, decode_event, decode_order};
@@ -37,10 +37,21 @@ pub struct Frame<'a> {
 }
 
 impl Frame<'_> {
-    /// The chunks of a tier, in the order in which the tick took them.
+    /// The chunks of a tier, in the order in which the tick took them: lines of whole runs.
     pub fn chunks(&self, tier: Tier) -> impl Iterator<Item = &[Slot]> {
         let chunks = self.chunks.iter().filter(move |(of, _)| *of == tier);
         chunks.map(|(_, range)| &self.cells[range.clone()])
+    }
+
+    /// The records of a tier, in the order in which the tick took them.
+    pub fn runs(&self, tier: Tier) -> impl Iterator<Item = Run<'_>> {
+        self.chunks(tier).flat_map(Runs::new)
+    }
+
+    /// How many records the tick took from a tier.
+    #[must_use]
+    pub fn records(&self, tier: Tier) -> u64 {
+        self.runs(tier).map(|run| run.records.len() as u64).sum()
     }
 }
 

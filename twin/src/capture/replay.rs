@@ -96,8 +96,7 @@ impl Replay {
     pub fn apply(&mut self, frame: &Frame<'_>) -> Option<Difference> {
         let replayed = self.world.replay(&mut self.lanes, frame);
         self.ticks += 1;
-        let chunks = wire::Tier::ALL.into_iter().flat_map(|tier| frame.chunks(tier));
-        self.records += chunks.map(<[_]>::len).sum::<usize>() as u64;
+        self.records += wire::Tier::ALL.map(|tier| frame.records(tier)).iter().sum::<u64>();
         if self.ticks.is_multiple_of(FORGET_TICKS) {
             self.producer.swap(self.world.interval_mut(), 0);
             while let Some(interval) = self.consumer.poll() {

@@ -57,12 +57,12 @@ impl Tap {
         self.push(None, &[Mark::new(MarkKind::Stop, 0, 0, words).cell()]);
     }
 
-    /// Takes records that a tick took from a ring at once.
-    pub fn push_chunk(&mut self, tier: Tier, slots: &[Slot]) {
-        if !slots.is_empty() {
+    /// Takes the lines of whole runs that a tick took from a ring at once.
+    pub fn push_chunk(&mut self, tier: Tier, lines: &[Slot]) {
+        if !lines.is_empty() {
             let mark =
-                Mark::new(MarkKind::Chunk, tier.index() as u8, slots.len() as u32, [0; 7]).cell();
-            self.push(Some(mark), slots);
+                Mark::new(MarkKind::Chunk, tier.index() as u8, lines.len() as u32, [0; 7]).cell();
+            self.push(Some(mark), lines);
         }
     }
 

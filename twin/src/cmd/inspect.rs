@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
 
-use netloop::{SessionEvent, Slot, slot};
+use netloop::{Run, SessionEvent, Slot, slot};
 use serde::Serialize;
 use uuid::Uuid;
 use wire::{DeviceId, Record, SensorType, Tier};
@@ -166,7 +166,7 @@ impl Seen {
                 SessionEvent::Hello { .. } | SessionEvent::Failed { .. } => {}
             }
         }
-        let slots = Tier::ALL.into_iter().flat_map(|tier| frame.chunks(tier).flatten());
+        let slots = Tier::ALL.into_iter().flat_map(|tier| frame.runs(tier)).flat_map(Run::slots);
         let mut last = None;
         for slot in slots {
             self.ends += u64::from(slot.flags & (slot::ACK | slot::FAILED) != 0);
@@ -276,8 +276,8 @@ fn records(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     while let Some(step) = reader.next_step()? {
         let Step::Tick(frame) = step else { continue };
         for tier in Tier::ALL {
-            for slot in frame.chunks(tier).flatten() {
-                write_record(&mut out, frame.tick, tier, slot)?;
+            for slot in frame.runs(tier).flat_map(Run::slots) {
+                write_record(&mut out, frame.tick, tier, &slot)?;
             }
         }
     }

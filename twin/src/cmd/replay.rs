@@ -225,5 +225,5 @@ fn print(outcome: &Outcome, args: &ReplayArgs) -> anyhow::Result<()> {
 /// Records of each tier in a tick, T1 first.
 #[must_use]
 pub fn records_of(frame: &crate::capture::Frame<'_>) -> [u64; Tier::COUNT] {
-    Tier::ALL.map(|tier| frame.chunks(tier).map(<[_]>::len).sum::<usize>() as u64)
+    Tier::ALL.map(|tier| frame.records(tier))
 }

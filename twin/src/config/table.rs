@@ -351,7 +351,7 @@ const RING: &[Key] = &[
         "ring.t1",
         "262144",
         Kind::PowerOfTwo { min: 64, max: RING_MAX, set: |c, v| c.ring.tiers[0] = v as usize },
-        "Records of T1 between worker and tick, 64 bytes each. A full ring sheds and counts.",
+        "Records of T1 between worker and tick, 64 bytes each; in batches more. A full ring sheds and counts.",
     ),
     key(
         "ring.t2",

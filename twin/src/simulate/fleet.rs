@@ -11,7 +11,7 @@ use std::{
 };
 
 use netloop::{
-    Answer, CloseReason, ConnectError, Engine, Now, Port, SessionEvent, SessionId, Sink, Slot,
+    Answer, CloseReason, ConnectError, Engine, Now, Port, Run, SessionEvent, SessionId, Sink, Slot,
     Stop, slot,
 };
 use wire::{CloseCode, Command, Record, Status, Tier};
@@ -334,8 +334,8 @@ impl Port for Fleet {
 
 impl Sink for Fleet {
     /// A twin sends no telemetry to devices: whatever comes is refused and counted.
-    fn push_t1(&mut self, count: usize, _slots: impl Iterator<Item = Slot>) -> usize {
-        self.outcome.unexpected += count as u64;
+    fn push_t1(&mut self, run: &Run<'_>) -> usize {
+        self.outcome.unexpected += run.records.len() as u64;
         0
     }
 
@@ -343,8 +343,8 @@ impl Sink for Fleet {
         usize::MAX
     }
 
-    fn push_t2(&mut self, count: usize, _slots: impl Iterator<Item = Slot>) {
-        self.outcome.unexpected += count as u64;
+    fn push_t2(&mut self, run: &Run<'_>) {
+        self.outcome.unexpected += run.records.len() as u64;
     }
 
     fn free_t3(&self) -> usize {

@@ -4,18 +4,17 @@
 //! named its sensor before; the others are looked up by key together, so that their cache misses overlap. Then the rows
 //! are fetched ahead of the fold. Only a sensor that is new to the world allocates.
 
-use netloop::Slot;
+use ecs::prefetch_read;
+use netloop::{RUN_RECORDS_MAX, Run, Runs, Slot};
 use wire::{Record, SensorType, Tier};
 
 use super::account::{Outcomes, Reason};
 use super::component::{Link, Live, SensorKey, Smoothed};
-use super::fault::Fault;
-use super::fold::{Folded, fold};
+use super::fold::{Folded, fold_any};
 use super::ledger::Entries;
 use super::row::RowRef;
 use super::sessions::Sessions;
 use super::tables::{HotTables, Rows};
-use super::threshold::Direction;
 use super::{CROSSINGS_MAX, Crossing, Lanes, Plant, STEP_RECORDS, key_of};
 
 /// Records resolved together and stamped with one time: at 10 ns each, 5 us.
@@ -29,11 +28,16 @@ const SPAWN_RECORDS: usize = 32;
 /// lines that none is evicted before its use.
 const AHEAD_RECORDS: usize = 32;
 
+/// How far ahead of where they are looked at first lines of a ring are fetched, which are in the cache of the worker's core:
+/// those of two full datagrams.
+const AHEAD_LINES: usize = 46;
+
 /// Working memory of one part, made once; an empty one stands in for it while it is used.
 #[derive(Default)]
 pub(super) struct Part {
     rows: Vec<RowRef>,
-    misses: Vec<u32>,
+    /// Records whose rows are not known: where in the part they are, and what they are.
+    misses: Vec<(u32, Slot)>,
     keys: Vec<ecs::SensorKey>,
     found: Vec<Option<RowRef>>,
 }
@@ -41,10 +45,10 @@ pub(super) struct Part {
 impl Part {
     pub(super) fn new() -> Self {
         Self {
-            rows: Vec::with_capacity(PART_RECORDS + AHEAD_RECORDS),
-            misses: Vec::with_capacity(PART_RECORDS),
-            keys: Vec::with_capacity(PART_RECORDS),
-            found: Vec::with_capacity(PART_RECORDS),
+            rows: Vec::with_capacity(PART_RECORDS + RUN_RECORDS_MAX + AHEAD_RECORDS),
+            misses: Vec::with_capacity(PART_RECORDS + RUN_RECORDS_MAX),
+            keys: Vec::with_capacity(PART_RECORDS + RUN_RECORDS_MAX),
+            found: Vec::with_capacity(PART_RECORDS + RUN_RECORDS_MAX),
         }
     }
 }
@@ -66,16 +70,18 @@ impl Plant {
         let mut empty = 0;
         while budget > 0 && empty < workers.len() {
             let ring = &mut workers[at].tiers[tier.index()];
-            let room = self.fault.as_ref().map_or(STEP_RECORDS, Fault::free);
-            let step = budget.min(STEP_RECORDS).min(room);
+            if self.fault.as_ref().is_some_and(|fault| fault.free() < STEP_RECORDS) {
+                break;
+            }
             let entities = ecs.len();
-            let taken = ring.pop_chunk(step, |front, back| {
-                for slots in [front, back] {
-                    if let Some(tap) = tap {
-                        tap.push_chunk(tier, slots);
-                    }
-                    self.take(ecs, tier, slots, tick, clock);
+            let taken = ring.pop_runs(|lines| {
+                // A run that was begun is taken whole, so the budget is kept but for some records.
+                let (lines, records) = fetch(lines, budget.min(STEP_RECORDS));
+                if let Some(tap) = tap {
+                    tap.push_chunk(tier, lines);
                 }
+                self.take(ecs, tier, lines, tick, clock);
+                (lines.len(), records)
             });
             empty = if taken == 0 { empty + 1 } else { 0 };
             let spawned = ecs.len() - entities;
@@ -87,20 +93,21 @@ impl Plant {
         }
     }
 
+    /// Applies the records of these lines, or gives them to fault injection.
     pub(super) fn take(
         &mut self,
         ecs: &mut ecs::World,
         tier: Tier,
-        slots: &[Slot],
+        lines: &[Slot],
         tick: u64,
         clock: &mut dyn FnMut() -> u64,
     ) {
         match &mut self.fault {
-            None => self.apply(ecs, tier, slots, clock),
+            None => self.apply(ecs, tier, lines, clock),
             Some(fault) => {
                 let sessions = &mut self.sessions;
                 // A number that is skipped on purpose is not missing on the network.
-                fault.push(tier.index(), slots, tick, |slot| {
+                fault.push(tier.index(), Runs::new(lines).slots(), tick, |slot| {
                     sessions.add_missing(slot.session, tier.index(), -1);
                 });
             }
@@ -127,70 +134,82 @@ impl Plant {
         &mut self,
         ecs: &mut ecs::World,
         tier: Tier,
-        slots: &[Slot],
+        lines: &[Slot],
         clock: &mut dyn FnMut() -> u64,
     ) {
-        for mut slots in slots.chunks(PART_RECORDS) {
-            while !slots.is_empty() {
-                self.resolve(slots);
-                let mut count = slots.len();
-                if !self.part.misses.is_empty() {
-                    count = self.resolve_misses(ecs, tier, slots);
+        let mut runs = Runs::new(lines);
+        while !runs.is_empty() {
+            let part = runs;
+            let mut count = self.resolve(&mut runs);
+            if !self.part.misses.is_empty() {
+                let resolved = self.resolve_misses(ecs, tier, count);
+                if resolved < count {
+                    runs = part;
+                    runs.skip_records(resolved);
+                    count = resolved;
                 }
-                match tier {
-                    Tier::T1 => self.fold_part::<0>(ecs, &slots[..count], clock()),
-                    Tier::T2 => self.fold_part::<1>(ecs, &slots[..count], clock()),
-                    Tier::T3 => unreachable!("commands do not go into rows by this way"),
-                }
-                slots = &slots[count..];
+            }
+            match tier {
+                Tier::T1 => self.fold_part::<0>(ecs, part, count, clock()),
+                Tier::T2 => self.fold_part::<1>(ecs, part, count, clock()),
+                Tier::T3 => unreachable!("commands do not go into rows by this way"),
             }
         }
     }
 
-    /// Finds the rows that the sessions' own tables know, and lists the records whose rows they do not.
-    fn resolve(&mut self, slots: &[Slot]) {
+    /// Takes the runs of one part; finds the rows that the sessions' own tables know, and lists the records whose rows they do
+    /// not. Says how many records these are.
+    fn resolve(&mut self, runs: &mut Runs<'_>) -> usize {
         let Part { rows, misses, .. } = &mut self.part;
         rows.clear();
         misses.clear();
-        for run in slots.chunk_by(|a, b| a.session == b.session) {
-            let table = self.sessions.rows(run[0].session);
-            let row = |slot: &Slot| table.get(slot.hint as usize).copied().unwrap_or(RowRef::NONE);
-            rows.extend(run.iter().map(row));
+        while rows.len() < PART_RECORDS
+            && let Some(run) = runs.next()
+        {
+            let table = self.sessions.rows(run.session);
+            let (from, at) = (run.hint as usize, rows.len());
+            if let Some(known) = table.get(from..from + run.records.len()) {
+                rows.extend_from_slice(known);
+            } else {
+                let row = |slot: Slot| table.get(slot.hint as usize).copied();
+                rows.extend(run.slots().map(|slot| row(slot).unwrap_or(RowRef::NONE)));
+            }
+            let unknown = |row: &RowRef| *row == RowRef::NONE;
+            if rows[at..].iter().fold(false, |any, row| any | unknown(row)) {
+                let missing = (at..).zip(&rows[at..]).filter(|(_, row)| unknown(row));
+                misses.extend(missing.map(|(nth, _)| (nth as u32, run.slot(nth - at))));
+            }
         }
-        let unknown = |row: &RowRef| *row == RowRef::NONE;
-        if rows.iter().fold(false, |any, row| any | unknown(row)) {
-            let missing = (0..).zip(&*rows).filter(|(_, row)| unknown(row));
-            misses.extend(missing.map(|(at, _)| at));
-        }
+        rows.len()
     }
 
     /// Looks the listed records up by key, spawns sensors that are new, and teaches the sessions' tables. Says how many of the
     /// records have their rows now: it ends before one that begins its sensor's numbering anew, because those ahead of it
     /// have to be folded first.
     #[cold]
-    fn resolve_misses(&mut self, ecs: &mut ecs::World, tier: Tier, slots: &[Slot]) -> usize {
+    fn resolve_misses(&mut self, ecs: &mut ecs::World, tier: Tier, count: usize) -> usize {
         let mut part = std::mem::take(&mut self.part);
         part.keys.clear();
-        part.keys.extend(part.misses.iter().map(|&at| name_of(&slots[at as usize])));
+        part.keys.extend(part.misses.iter().map(|(_, slot)| name_of(slot)));
         part.found.clear();
         part.found.resize(part.keys.len(), None);
         self.index.find_batch(&part.keys, &mut part.found);
-        for (&at, &found) in part.misses.iter().zip(&part.found) {
-            let slot = &slots[at as usize];
+        for ((at, slot), &found) in part.misses.iter().zip(&part.found) {
+            let at = *at as usize;
             if at > 0 && self.begins_anew(ecs, slot, found) {
                 self.part = part;
-                return at as usize;
+                return at;
             }
             match self.resolve_miss(ecs, slot, found) {
                 Ok(row) => {
                     self.sessions.insert(slot.session, slot.hint, row);
-                    part.rows[at as usize] = row;
+                    part.rows[at] = row;
                 }
                 Err(reason) => self.reject(tier, slot, reason),
             }
         }
         self.part = part;
-        slots.len()
+        count
     }
 
     /// Whether a session without a hello names a sensor that another one without named last: no epoch tells whether the device has
@@ -218,7 +237,7 @@ impl Plant {
             None => self.spawn_sensor(ecs, slot, record)?,
         };
         if self.begins_anew(ecs, slot, Some(row)) {
-            ecs.value_mut::<Live>(row).restart(slot);
+            ecs.value_mut::<Live>(row).restart(slot.epoch, slot.recv_ns);
         }
         *ecs.value_mut(row) = Link(slot.session);
         Ok(row)
@@ -237,7 +256,7 @@ impl Plant {
         let key = SensorKey::new(record.device(), record.sensor_id(), sensor_type);
         let row = ecs.next_sensor(sensor_type);
         self.index.insert(name_of(slot), row).map_err(|_| Reason::Limit)?;
-        ecs.spawn_sensor(key, sensor_type, slot);
+        ecs.spawn_sensor(key, sensor_type, slot.epoch, slot.session);
         Ok(row)
     }
 
@@ -252,13 +271,20 @@ impl Plant {
     /// Folds resolved records of a tier into their rows. A function of its own for each tier, so that its loop has all
     /// registers to itself.
     #[inline(never)]
-    fn fold_part<const LANE: usize>(&mut self, ecs: &mut ecs::World, slots: &[Slot], now_ns: u64) {
+    fn fold_part<const LANE: usize>(
+        &mut self,
+        ecs: &mut ecs::World,
+        runs: Runs<'_>,
+        count: usize,
+        now_ns: u64,
+    ) {
         let tier = Tier::ALL[LANE];
         let mut entries = Entries::new(tier, now_ns);
         let Self { hot, part, .. } = self;
         let mut hot = hot.view(ecs);
         let mut tally = Tally {
             lane: LANE,
+            failed: 0,
             outcomes: &mut self.outcomes[tier.index()],
             sessions: &mut self.sessions,
             crossings: &mut self.crossings,
@@ -266,55 +292,99 @@ impl Plant {
         };
         let tables = &mut HotTables::new(hot.all_slices(), &self.options.limits);
         // Behind the last row stand some of nothing, so that there always is one to fetch.
-        part.rows.truncate(slots.len());
-        part.rows.resize(slots.len() + AHEAD_RECORDS, RowRef::NONE);
+        part.rows.truncate(count);
+        part.rows.resize(count + AHEAD_RECORDS, RowRef::NONE);
         let mut rows = part.rows.as_slice();
         rows[..AHEAD_RECORDS].iter().for_each(|&row| tables.prefetch(row));
-        for run in slots.chunk_by(Slot::came_with) {
-            let (own, ahead) = (rows, &rows[AHEAD_RECORDS..]);
-            let mut applied = 0;
-            for ((slot, &row), &next) in run.iter().zip(own).zip(ahead) {
-                tables.prefetch(next);
-                applied += u64::from(fold_record(tables, slot, row, LANE, &mut tally));
+        for run in runs {
+            let left = rows.len() - AHEAD_RECORDS;
+            let mut records = &run.records[..run.records.len().min(left)];
+            while let Some(first) = records.first() {
+                let (own, ahead) = (rows, &rows[AHEAD_RECORDS..]);
+                let (sent_us, mut count) = (first.ts_us(), 0);
+                for ((record, &row), &next) in records.iter().zip(own).zip(ahead) {
+                    if record.ts_us() != sent_us {
+                        break;
+                    }
+                    tables.prefetch(next);
+                    fold_record(tables, &run, record, row, LANE, &mut tally);
+                    count += 1;
+                }
+                let applied = count as u64 - std::mem::take(&mut tally.failed);
+                tally.outcomes.applied += applied;
+                let times = (run.recv_ns, run.lag_ns, sent_us);
+                entries.push(times, applied, &mut self.ledger, &mut self.interval);
+                (records, rows) = (&records[count..], &rows[count..]);
             }
-            tally.outcomes.applied += applied;
-            entries.push(&run[0], applied, &mut self.ledger, &mut self.interval);
-            rows = &rows[run.len()..];
+            if rows.len() == AHEAD_RECORDS {
+                break;
+            }
         }
         entries.flush(&mut self.ledger, &mut self.interval);
     }
 }
 
-/// Folds one record and counts what became of it; true when it was applied.
+/// The front of these lines that holds whole runs of at most `records_max` records together, and at least one run. All of it is on
+/// its way to this core's cache then.
+fn fetch(lines: &[Slot], records_max: usize) -> (&[Slot], usize) {
+    (0..AHEAD_LINES).for_each(|at| prefetch_read(lines, at));
+    let (mut end, mut records) = (0, 0);
+    let mut runs = Runs::new(lines);
+    while let Some(run) = runs.next() {
+        if records > 0 && records + run.records.len() > records_max {
+            break;
+        }
+        let begin = std::mem::replace(&mut end, lines.len() - runs.lines().len());
+        (begin..end).for_each(|at| prefetch_read(lines, at + AHEAD_LINES));
+        records += run.records.len();
+    }
+    (&lines[..end], records)
+}
+
+/// Folds one record, and counts what became of it unless it was applied and did no more than follow the one before it.
 #[inline(always)]
 fn fold_record(
     tables: &mut HotTables<'_>,
-    slot: &Slot,
+    run: &Run<'_>,
+    record: &Record,
     row: RowRef,
     lane: usize,
     tally: &mut Tally<'_>,
-) -> bool {
-    let record: &Record = bytemuck::cast_ref(&slot.record);
+) {
     let table = tables.of(row);
-    let (Some(live), Some(window), true) = (
-        table.live.get_mut(row.row()),
-        table.window.get_mut(row.row()),
-        row.table() == usize::from(record.kind()),
-    ) else {
-        tally.count_mismatch(slot, row);
-        return false;
-    };
-    let smoothed = table.smoothed.row_mut(row.row());
-    let folded = fold(live, window, smoothed, slot, lane, &table.limits);
-    if let Folded::Applied { skipped: 0, crossing: None } = folded {
-        return true;
+    if row.table() == usize::from(record.kind())
+        && let Some((mut own, limits)) = table.row_mut(row.row())
+    {
+        if !own.follow(run, record, lane, limits) {
+            fold_uncommon(tables, run, record, row, tally);
+        }
+    } else {
+        tally.count_mismatch(run.session, row);
     }
-    tally.count_uncommon(slot, row, *smoothed, folded)
+}
+
+/// Folds a record that does more than follow the one before it, and counts what became of it.
+#[inline(never)]
+fn fold_uncommon(
+    tables: &mut HotTables<'_>,
+    run: &Run<'_>,
+    record: &Record,
+    row: RowRef,
+    tally: &mut Tally<'_>,
+) {
+    let table = tables.of(row);
+    let (own, limits) =
+        table.row_mut(row.row()).expect("the row is there because it was just looked at");
+    let folded = fold_any(own, run, record, tally.lane, limits);
+    let smoothed = table.smoothed[row.row()];
+    tally.count(run.session, record.ts_us(), row, smoothed, folded);
 }
 
 /// Where the outcomes of a part are counted.
 struct Tally<'a> {
     lane: usize,
+    /// Records that were not applied, of those that were entered together.
+    failed: u64,
     outcomes: &'a mut Outcomes,
     sessions: &'a mut Sessions,
     crossings: &'a mut Vec<Crossing>,
@@ -324,49 +394,42 @@ struct Tally<'a> {
 impl Tally<'_> {
     /// Counts a record whose row is of another type; one without a row was counted when it was not found.
     #[cold]
-    fn count_mismatch(&mut self, slot: &Slot, row: RowRef) {
+    fn count_mismatch(&mut self, session: u32, row: RowRef) {
+        self.failed += 1;
         if row != RowRef::NONE {
             self.outcomes.rejected[Reason::Type as usize] += 1;
-            self.sessions.add_missing(slot.session, self.lane, -1);
+            self.sessions.add_missing(session, self.lane, -1);
         }
     }
 
-    /// Counts anything but a plain success; true when the record was applied.
-    #[inline(never)]
-    fn count_uncommon(
-        &mut self,
-        slot: &Slot,
-        row: RowRef,
-        smoothed: Smoothed,
-        folded: Folded,
-    ) -> bool {
+    /// Counts what became of a record.
+    fn count(&mut self, session: u32, ts_us: u64, row: RowRef, smoothed: Smoothed, folded: Folded) {
         match folded {
             Folded::Applied { skipped, crossing } => {
                 if skipped > 0 {
-                    self.sessions.add_missing(slot.session, self.lane, i64::from(skipped));
+                    self.sessions.add_missing(session, self.lane, i64::from(skipped));
                 }
                 if let Some(direction) = crossing {
-                    self.count_crossing(slot, row, smoothed, direction);
+                    let smoothed = smoothed.0;
+                    self.count_crossing(Crossing { sensor: row, direction, smoothed, ts_us });
                 }
-                return true;
+                return;
             }
             Folded::Duplicate => self.outcomes.duplicate += 1,
             Folded::Stale { filled } => {
                 self.outcomes.stale += 1;
                 if filled {
-                    self.sessions.add_missing(slot.session, self.lane, -1);
+                    self.sessions.add_missing(session, self.lane, -1);
                 }
             }
         }
-        false
+        self.failed += 1;
     }
 
-    fn count_crossing(&mut self, slot: &Slot, row: RowRef, smoothed: Smoothed, way: Direction) {
-        self.crossing_counts[row.table()][way as usize] += 1;
+    fn count_crossing(&mut self, crossing: Crossing) {
+        self.crossing_counts[crossing.sensor.table()][crossing.direction as usize] += 1;
         if self.crossings.len() < CROSSINGS_MAX {
-            let record: &Record = bytemuck::cast_ref(&slot.record);
-            let (smoothed, ts_us) = (smoothed.0, record.ts_us());
-            self.crossings.push(Crossing { sensor: row, direction: way, smoothed, ts_us });
+            self.crossings.push(crossing);
         }
     }
 }

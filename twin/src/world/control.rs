@@ -73,7 +73,8 @@ impl Plant {
         if slot.flags == 0 {
             lane.push_outbound(self.answer_command(ecs, slot));
             let mut entries = Entries::new(Tier::T3, clock());
-            entries.push(slot, 1, &mut self.ledger, &mut self.interval);
+            let times = (slot.recv_ns, slot.lag_ns, Record::from_bytes(slot.record).ts_us());
+            entries.push(times, 1, &mut self.ledger, &mut self.interval);
             entries.flush(&mut self.ledger, &mut self.interval);
         } else {
             self.end_command(ecs, slot, clock());

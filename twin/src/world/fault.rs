@@ -100,15 +100,20 @@ impl Fault {
 
     /// Takes records that arrived on `lane` in this tick, at most [`Fault::free`]. `lost` is told of each that is
     /// discarded.
-    pub fn push(&mut self, lane: usize, slots: &[Slot], tick: u64, mut lost: impl FnMut(&Slot)) {
+    pub fn push(
+        &mut self,
+        lane: usize,
+        slots: impl Iterator<Item = Slot>,
+        tick: u64,
+        mut lost: impl FnMut(&Slot),
+    ) {
         let due_tick = tick + u64::from(self.options.delay_ticks);
-        for slot in slots {
+        for mut slot in slots {
             if self.random.chance(self.options.loss) {
                 self.injected[lane].lost += 1;
-                lost(slot);
+                lost(&slot);
                 continue;
             }
-            let mut slot = *slot;
             if self.random.chance(self.options.corrupt) {
                 self.injected[lane].corrupted += 1;
                 self.corrupt(&mut slot);
@@ -218,8 +223,8 @@ mod tests {
     fn a_delay_holds_records_in_order_for_exactly_its_ticks() {
         let options = FaultOptions { delay_ticks: 3, ..FaultOptions::default() };
         let mut fault = Fault::new(&options).unwrap();
-        fault.push(1, &slots(10), 5, |_| unreachable!("nothing is lost"));
-        fault.push(0, &slots(9), 5, |_| unreachable!("nothing is lost"));
+        fault.push(1, slots(10).into_iter(), 5, |_| unreachable!("nothing is lost"));
+        fault.push(0, slots(9).into_iter(), 5, |_| unreachable!("nothing is lost"));
         assert_eq!(drain(&mut fault, 7), []);
         assert_eq!((fault.held(0), fault.held(1)), (9, 10));
         let expected: Vec<_> = (0..10).map(|n| (1, n)).chain((0..9).map(|n| (0, n))).collect();
@@ -233,7 +238,7 @@ mod tests {
         let run = || {
             let mut fault = Fault::new(&options).unwrap();
             let mut lost = 0;
-            fault.push(0, &slots(20_000), 0, |_| lost += 1);
+            fault.push(0, slots(20_000).into_iter(), 0, |_| lost += 1);
             let out = drain(&mut fault, 0);
             (fault.injected(0), lost, out)
         };

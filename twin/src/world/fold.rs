@@ -4,7 +4,7 @@
 //! `f64` and is made anew from the window once a round: whatever one huge value has rounded away is back 16 records
 //! later. Values beyond `f32` enter the window as its greatest.
 
-use netloop::Slot;
+use netloop::Run;
 use wire::Record;
 
 use super::component::{Live, Smoothed, WINDOW_VALUES, Window};
@@ -41,42 +41,44 @@ const PER_COUNT: [f64; WINDOW_VALUES + 1] = {
     table
 };
 
-/// Folds the record of `slot`, which came on tier `lane` (0 is T1, 1 is T2), into a row.
+/// What a record changes of its row.
+#[derive(Debug)]
+pub struct RowMut<'a> {
+    /// The latest value, and where the numbering stands.
+    pub live: &'a mut Live,
+    /// The values that the mean is of.
+    pub window: &'a mut Window,
+    /// The mean.
+    pub smoothed: &'a mut Smoothed,
+}
+
+/// Folds a record of `run`, which came on tier `lane` (0 is T1, 1 is T2), into a row.
 #[inline]
 pub fn fold(
-    live: &mut Live,
-    window: &mut Window,
-    smoothed: &mut Smoothed,
-    slot: &Slot,
+    mut row: RowMut<'_>,
+    run: &Run<'_>,
+    record: &Record,
     lane: usize,
     limits: &Limits,
 ) -> Folded {
-    let record: &Record = bytemuck::cast_ref(&slot.record);
-    // Nearly every record has the next number of the boot that its row knows, and crosses nothing.
-    if live.follows(slot.epoch, lane, record.seq()) {
-        let step = live.step(window, record.value());
-        if limits.keeps(live.level, step.mean) {
-            live.follow(lane);
-            live.take(window, smoothed, slot, &step);
-            return Folded::Applied { skipped: 0, crossing: None };
-        }
+    if row.follow(run, record, lane, limits) {
+        return Folded::Applied { skipped: 0, crossing: None };
     }
-    fold_any(live, window, smoothed, slot, lane, limits)
+    fold_any(row, run, record, lane, limits)
 }
 
 /// Folds any record.
 #[inline(never)]
-fn fold_any(
-    live: &mut Live,
-    window: &mut Window,
-    smoothed: &mut Smoothed,
-    slot: &Slot,
+pub(super) fn fold_any(
+    mut row: RowMut<'_>,
+    run: &Run<'_>,
+    record: &Record,
     lane: usize,
     limits: &Limits,
 ) -> Folded {
-    let record: &Record = bytemuck::cast_ref(&slot.record);
+    let live = &mut *row.live;
     // A record that came before the hello of its session says nothing of a boot, and is judged by its number.
-    if slot.epoch != live.epoch && slot.epoch != 0 && !live.restart(slot) {
+    if run.epoch != live.epoch && run.epoch != 0 && !live.restart(run.epoch, run.recv_ns) {
         return Folded::Stale { filled: false };
     }
     let skipped = match live.observe(lane, record.seq()) {
@@ -89,11 +91,11 @@ fn fold_any(
         }
         Sighting::Behind { filled } => return Folded::Stale { filled },
     };
-    let step = live.step(window, record.value());
-    live.take(window, smoothed, slot, &step);
+    let step = live.step(row.window, record.value());
     let level = limits.step(live.level, step.mean);
     let crossing = level.crossing(live.level);
     live.level = level as u8;
+    row.take(run.recv_ns, record, &step);
     Folded::Applied { skipped, crossing }
 }
 
@@ -116,11 +118,11 @@ impl Live {
     /// Begins the numbering of another boot or another session. False when the record is a late one of an earlier boot: tiers have rings
     /// of their own, and one may still hold records from before the other's newest.
     #[cold]
-    pub(super) fn restart(&mut self, slot: &Slot) -> bool {
-        if slot.recv_ns < self.recv_ns {
+    pub(super) fn restart(&mut self, epoch: u32, recv_ns: u64) -> bool {
+        if recv_ns < self.recv_ns {
             return false;
         }
-        self.epoch = slot.epoch;
+        self.epoch = epoch;
         self.started = 0;
         true
     }
@@ -158,29 +160,62 @@ impl Live {
     /// Where a value goes in the window, and the sum and mean with it.
     #[inline]
     fn step(&self, window: &Window, value: f64) -> Step {
-        let mut value = value as f32;
-        if value.is_infinite() {
-            value = f32::MAX.copysign(value);
-        }
+        let value = (value as f32).clamp(f32::MIN, f32::MAX);
         let head = usize::from(self.head) % WINDOW_VALUES;
         let sum = match head {
             0 => window.sum_behind(value),
             _ => self.sum + (f64::from(value) - f64::from(window.0[head])),
         };
-        let count = (usize::from(self.filled) + 1).min(WINDOW_VALUES);
+        // Nearly every window is full, and has its divisor without a look at the table.
+        let count = match usize::from(self.filled) {
+            WINDOW_VALUES.. => {
+                return Step {
+                    value,
+                    head,
+                    count: WINDOW_VALUES,
+                    sum,
+                    mean: sum * PER_COUNT[WINDOW_VALUES],
+                };
+            }
+            filled => filled + 1,
+        };
         Step { value, head, count, sum, mean: sum * PER_COUNT[count] }
+    }
+}
+
+impl RowMut<'_> {
+    /// Folds a record that has the next number of the boot that its row knows, and crosses nothing, as nearly every record does.
+    /// False for any other one, which has changed nothing.
+    #[inline(always)]
+    pub(super) fn follow(
+        &mut self,
+        run: &Run<'_>,
+        record: &Record,
+        lane: usize,
+        limits: &Limits,
+    ) -> bool {
+        if !self.live.follows(run.epoch, lane, record.seq()) {
+            return false;
+        }
+        let step = self.live.step(self.window, record.value());
+        if !limits.keeps(self.live.level, step.mean) {
+            return false;
+        }
+        self.live.follow(lane);
+        self.take(run.recv_ns, record, &step);
+        true
     }
 
     /// Takes the value of a record.
-    #[inline]
-    fn take(&mut self, window: &mut Window, smoothed: &mut Smoothed, slot: &Slot, step: &Step) {
-        let record: &Record = bytemuck::cast_ref(&slot.record);
-        self.value = record.value();
-        self.ts_us = record.ts_us();
-        self.recv_ns = slot.recv_ns;
-        self.sum = step.sum;
-        self.head = ((step.head + 1) % WINDOW_VALUES) as u8;
-        self.filled = step.count as u8;
+    #[inline(always)]
+    fn take(&mut self, recv_ns: u64, record: &Record, step: &Step) {
+        let Self { live, window, smoothed } = self;
+        live.value = record.value();
+        live.ts_us = record.ts_us();
+        live.recv_ns = recv_ns;
+        live.sum = step.sum;
+        live.head = ((step.head + 1) % WINDOW_VALUES) as u8;
+        live.filled = step.count as u8;
         window.0[step.head] = step.value;
         smoothed.0 = step.mean as f32;
     }

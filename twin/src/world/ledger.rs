@@ -7,8 +7,7 @@
 //!
 //! A record beyond `tick.outlier_us` is an outlier, and has one cause: whatever took most of its time.
 
-use netloop::Slot;
-use wire::{Record, Tier};
+use wire::Tier;
 
 use crate::interval::{Interval, Latency};
 
@@ -269,10 +268,10 @@ impl Entries {
         Self { tier, now_ns, recv_ns: 0, lag_ns: 0, received: 0, sent_us: 0, intended: 0 }
     }
 
-    /// Adds `count` records that came and were sent when `slot` was.
+    /// Adds `count` records that were received at `recv_ns`, taken `lag_ns` later, and sent at `sent_us`.
     pub(super) fn push(
         &mut self,
-        slot: &Slot,
+        (recv_ns, lag_ns, sent_us): (u64, u32, u64),
         count: u64,
         ledger: &mut Ledger,
         interval: &mut Interval,
@@ -280,14 +279,13 @@ impl Entries {
         if ledger.closed || count == 0 {
             return;
         }
-        let record: &Record = bytemuck::cast_ref(&slot.record);
-        if slot.recv_ns != self.recv_ns || slot.lag_ns != self.lag_ns {
+        if recv_ns != self.recv_ns || lag_ns != self.lag_ns {
             self.flush(ledger, interval);
-            (self.recv_ns, self.lag_ns) = (slot.recv_ns, slot.lag_ns);
-        } else if record.ts_us() != self.sent_us {
+            (self.recv_ns, self.lag_ns) = (recv_ns, lag_ns);
+        } else if sent_us != self.sent_us {
             self.flush_intended(ledger, interval);
         }
-        self.sent_us = record.ts_us();
+        self.sent_us = sent_us;
         self.received += count;
         self.intended += count;
     }

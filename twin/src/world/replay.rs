@@ -1,5 +1,6 @@
 //! A tick of a capture instead of the rings: the same records in the same chunks, taken by the same code.
 
+use netloop::Run;
 use wire::Tier;
 
 use crate::capture::Frame;
@@ -27,9 +28,9 @@ impl Plant {
         frame: &Frame<'_>,
         clock: &mut dyn FnMut() -> u64,
     ) {
-        for slot in frame.chunks(Tier::T3).flatten() {
+        for slot in frame.runs(Tier::T3).flat_map(Run::slots) {
             for lane in lanes.workers_mut() {
-                self.take_t3(ecs, lane, slot, clock);
+                self.take_t3(ecs, lane, &slot, clock);
             }
         }
     }
@@ -42,8 +43,8 @@ impl Plant {
         frame: &Frame<'_>,
         clock: &mut dyn FnMut() -> u64,
     ) {
-        for slots in frame.chunks(tier) {
-            self.take(ecs, tier, slots, frame.tick, clock);
+        for lines in frame.chunks(tier) {
+            self.take(ecs, tier, lines, frame.tick, clock);
         }
     }
 

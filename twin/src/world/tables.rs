@@ -3,13 +3,13 @@
 //! The archetypes are made at the start, so that a [`RowRef`] names its row by the type alone.
 
 use ecs::{Changed, Component, Query, Tracked, TrackedSlice, WorldHash, prefetch_read};
-use netloop::Slot;
 use wire::SensorType;
 
 use super::component::{
     ActuatorState, Current, Generic, Humidity, Link, Live, Pressure, SensorKey, Smoothed,
     Temperature, Voltage, Window,
 };
+use super::fold::RowMut;
 use super::row::RowRef;
 use super::threshold::Limits;
 
@@ -60,7 +60,7 @@ pub(super) trait Rows {
     fn next_actuator(&self) -> RowRef;
 
     /// Adds the sensor that a record is the first of.
-    fn spawn_sensor(&mut self, key: SensorKey, sensor_type: SensorType, slot: &Slot);
+    fn spawn_sensor(&mut self, key: SensorKey, sensor_type: SensorType, epoch: u32, session: u32);
 
     /// Adds an actuator that was never commanded.
     fn spawn_actuator(&mut self, key: SensorKey, session: u32);
@@ -90,8 +90,8 @@ impl Rows for ecs::World {
         RowRef::actuator(self.archetypes()[ACTUATORS].len())
     }
 
-    fn spawn_sensor(&mut self, key: SensorKey, sensor_type: SensorType, slot: &Slot) {
-        with_tag!(sensor_type, spawn_tagged(self, key, slot));
+    fn spawn_sensor(&mut self, key: SensorKey, sensor_type: SensorType, epoch: u32, session: u32) {
+        with_tag!(sensor_type, spawn_tagged(self, key, epoch, session));
     }
 
     fn spawn_actuator(&mut self, key: SensorKey, session: u32) {
@@ -166,6 +166,17 @@ pub(super) struct HotTable<'w> {
 /// What a record of any sensor type writes.
 pub(super) struct HotTables<'w>([HotTable<'w>; HOT_TABLES]);
 
+impl HotTable<'_> {
+    /// What a record writes of a row, which counts as changed from now on, and its thresholds; nothing where there is no such
+    /// row.
+    #[inline(always)]
+    pub(super) fn row_mut(&mut self, row: usize) -> Option<(RowMut<'_>, &Limits)> {
+        let live = self.live.get_mut(row)?;
+        let window = self.window.get_mut(row)?;
+        Some((RowMut { live, window, smoothed: self.smoothed.row_mut(row) }, &self.limits))
+    }
+}
+
 impl<'w> HotTables<'w> {
     /// Takes the columns of the sensor types, which are the first archetypes of a view.
     pub(super) fn new(
@@ -200,9 +211,9 @@ fn archetype_of<Tag: Component>(ecs: &mut ecs::World) -> u32 {
     ecs.archetype_of_bundle::<SensorBundle<Tag>>()
 }
 
-fn spawn_tagged<Tag: Component>(ecs: &mut ecs::World, key: SensorKey, slot: &Slot) {
+fn spawn_tagged<Tag: Component>(ecs: &mut ecs::World, key: SensorKey, epoch: u32, session: u32) {
     let (window, tag) = bytemuck::Zeroable::zeroed();
-    let live = Live::new(slot.epoch);
-    let bundle: SensorBundle<Tag> = (live, window, Smoothed(0.0), key, Link(slot.session), tag);
+    let live = Live::new(epoch);
+    let bundle: SensorBundle<Tag> = (live, window, Smoothed(0.0), key, Link(session), tag);
     ecs.spawn(bundle);
 }

@@ -5,8 +5,8 @@
 use std::collections::HashMap;
 
 use netloop::{
-    Answer, CloseReason, Engine, Now, Outbound, Port, ServerTls, SessionEvent, SessionId, Sink,
-    Slot,
+    Answer, CloseReason, Engine, Now, Outbound, Port, Run, ServerTls, SessionEvent, SessionId,
+    Sink, Slot,
 };
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -83,19 +83,20 @@ impl Far {
 }
 
 impl Sink for Far {
-    fn push_t1(&mut self, count: usize, slots: impl Iterator<Item = Slot>) -> usize {
+    fn push_t1(&mut self, run: &Run<'_>) -> usize {
+        let count = run.records.len();
         if self.counts_only {
             self.records[0] += count as u64;
             return count;
         }
-        slots.for_each(|slot| self.count(Tier::T1, &slot));
+        run.slots().for_each(|slot| self.count(Tier::T1, &slot));
         count
     }
     fn free_t2(&self) -> usize {
         if self.deaf { 0 } else { 1 << 16 }
     }
-    fn push_t2(&mut self, _count: usize, slots: impl Iterator<Item = Slot>) {
-        slots.for_each(|slot| self.count(Tier::T2, &slot));
+    fn push_t2(&mut self, run: &Run<'_>) {
+        run.slots().for_each(|slot| self.count(Tier::T2, &slot));
     }
     fn free_t3(&self) -> usize {
         1 << 16

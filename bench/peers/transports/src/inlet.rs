@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use netloop::{Clock, RingPort, SessionEvent, SessionId, Slot, WorkerStats};
+use netloop::{Clock, RUN_RECORDS_MAX, RingPort, Run, SessionEvent, SessionId, WorkerStats};
 use wire::{Batch, Record};
 
 /// A full ring is looked at again after this: a tenth of a tick.
@@ -21,7 +21,6 @@ pub struct Inlet {
     port: RingPort,
     stats: Arc<WorkerStats>,
     numbers: Numbers,
-    slots: Vec<Slot>,
     clock: Clock,
 }
 
@@ -37,7 +36,7 @@ impl Inlet {
         port.events.push(opened).expect("there is room because the ring is new");
         stats.turns.add(1);
         let clock = Clock::new();
-        Self { port, stats, numbers: Numbers::default(), slots: Vec::new(), clock }
+        Self { port, stats, numbers: Numbers::default(), clock }
     }
 
     /// Hands over a payload of whole records; gives false for anything else, which is counted.
@@ -46,28 +45,38 @@ impl Inlet {
             self.stats.t1.decode_errors.add(1);
             return false;
         };
-        let now_ns = self.clock.now().unix_ns;
-        self.slots.clear();
-        for record in batch.records() {
-            self.stats.t1.received.add(1);
-            if record.check().is_err() {
-                self.stats.t1.rejected.add(1);
-                continue;
-            }
-            let mut slot = Slot::new(*record.as_bytes()).received(now_ns, now_ns);
-            slot.session = SESSION.0;
-            slot.hint = self.numbers.of(record);
-            self.slots.push(slot);
-        }
+        let records = batch.records();
+        let recv_ns = self.clock.now().unix_ns;
+        let bad = records.iter().filter(|record| record.check().is_err()).count();
+        self.stats.t1.received.add(records.len() as u64);
+        self.stats.t1.rejected.add(bad as u64);
         self.stats.datagrams_in.add(1);
-        let mut rest = self.slots.as_slice();
-        loop {
-            let pushed = self.port.t1.push_slice(rest);
-            rest = &rest[pushed..];
-            if rest.is_empty() {
-                return true;
+        if bad == 0 {
+            self.push(recv_ns, records);
+        } else {
+            records
+                .split(|record| record.check().is_err())
+                .for_each(|good| self.push(recv_ns, good));
+        }
+        true
+    }
+
+    /// Pushes records in runs, and waits where the ring is full.
+    fn push(&mut self, recv_ns: u64, mut records: &[Record]) {
+        while let Some((hint, count)) = self.numbers.run(records) {
+            let (now, rest) = records.split_at(count);
+            let session = SESSION.0;
+            let mut run =
+                Run { recv_ns, hint, session, epoch: 0, lag_ns: 0, flags: 0, records: now };
+            loop {
+                let pushed = self.port.t1.push_run(&run);
+                if pushed == run.records.len() {
+                    break;
+                }
+                run = run.behind(pushed);
+                std::thread::sleep(RETRY);
             }
-            std::thread::sleep(RETRY);
+            records = rest;
         }
     }
 }
@@ -81,6 +90,17 @@ struct Numbers {
 }
 
 impl Numbers {
+    /// The number of the first sensor, and how many of the records are of it and of those that follow it.
+    fn run(&mut self, records: &[Record]) -> Option<(u32, usize)> {
+        let (first, rest) = records.split_first()?;
+        let number = self.of(first);
+        let from = number as usize + 1;
+        let known = self.keys[from..].iter().zip(rest).take(RUN_RECORDS_MAX - 1);
+        let count = known.take_while(|(known, record)| *known == record.key()).count();
+        self.predicted = (from + count) % self.keys.len();
+        Some((number, 1 + count))
+    }
+
     fn of(&mut self, record: &Record) -> u32 {
         let key = record.key();
         let number = match self.keys.get(self.predicted) {
