@@ -4,6 +4,8 @@
 //! named its sensor before; the others are looked up by key together, so that their cache misses overlap. Then the rows
 //! are fetched ahead of the fold. Only a sensor that is new to the world allocates.
 
+use std::ops::Range;
+
 use ecs::prefetch_read;
 use netloop::{RUN_RECORDS_MAX, Run, Runs, Slot};
 use wire::{Record, SensorType, Tier};
@@ -327,7 +329,12 @@ impl Plant {
 /// The front of these lines that holds whole runs of at most `records_max` records together, and at least one run. All of it is on
 /// its way to this core's cache then.
 fn fetch(lines: &[Slot], records_max: usize) -> (&[Slot], usize) {
-    (0..AHEAD_LINES).for_each(|at| prefetch_read(lines, at));
+    // Lines behind the last one are the worker's, which is about to write them.
+    let fetch = |at: Range<usize>| {
+        (at.start.min(lines.len())..at.end.min(lines.len()))
+            .for_each(|at| prefetch_read(lines, at));
+    };
+    fetch(0..AHEAD_LINES);
     let (mut end, mut records) = (0, 0);
     let mut runs = Runs::new(lines);
     while let Some(run) = runs.next() {
@@ -335,7 +342,7 @@ fn fetch(lines: &[Slot], records_max: usize) -> (&[Slot], usize) {
             break;
         }
         let begin = std::mem::replace(&mut end, lines.len() - runs.lines().len());
-        (begin..end).for_each(|at| prefetch_read(lines, at + AHEAD_LINES));
+        fetch(begin + AHEAD_LINES..end + AHEAD_LINES);
         records += run.records.len();
     }
     (&lines[..end], records)
