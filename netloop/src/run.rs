@@ -175,6 +175,15 @@ impl<'a> Runs<'a> {
         self.lines
     }
 
+    /// The records of a run that says of itself that it has `count`.
+    #[inline(never)]
+    fn take_packed(&mut self, count: usize) -> &'a [Record] {
+        let bytes: &[u8] = &bytemuck::cast_slice(self.lines)[HEAD_BYTES..];
+        let count = count.min(bytes.len() / RECORD_BYTES);
+        self.lines = &self.lines[lines_of(count)..];
+        wire::Batch::decode_prefix(&bytes[..count * RECORD_BYTES]).0
+    }
+
     /// The slots of all records.
     pub fn slots(self) -> impl Iterator<Item = Slot> + use<'a> {
         self.flat_map(Run::slots)
@@ -184,14 +193,17 @@ impl<'a> Runs<'a> {
 impl<'a> Iterator for Runs<'a> {
     type Item = Run<'a>;
 
-    #[inline]
+    // Returned through memory, a run of one record would wait for its parts as long as its record takes.
+    #[inline(always)]
     fn next(&mut self) -> Option<Run<'a>> {
-        let head = self.lines.first()?;
-        let bytes: &[u8] = &bytemuck::cast_slice(self.lines)[HEAD_BYTES..];
-        let count = usize::from(head.flags & BEHIND) + 1;
-        let count = count.min(bytes.len() / RECORD_BYTES);
-        let (records, _) = wire::Batch::decode_prefix(&bytes[..count * RECORD_BYTES]);
-        self.lines = &self.lines[lines_of(count)..];
+        let (head, behind) = self.lines.split_first()?;
+        let records: &[Record] = match head.flags & BEHIND {
+            0 => {
+                self.lines = behind;
+                bytemuck::cast_slice(std::slice::from_ref(&head.record))
+            }
+            behind => self.take_packed(usize::from(behind) + 1),
+        };
         let run = Run {
             recv_ns: head.recv_ns,
             hint: head.hint,

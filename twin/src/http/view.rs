@@ -599,7 +599,7 @@ fn reasons(surface: &Surface, tick: &Tick, tiers: &[Tier]) -> Vec<String> {
         reasons.push(format!("{:.0} of {} ticks a second run", tick.hz, tick.planned_hz));
     }
     for tier in tiers.iter().filter(|tier| tier.ring_depth * 2 > tier.ring_capacity) {
-        reasons.push(format!("the ring of {} is more than half full", tier.tier));
+        reasons.push(format!("the ring of {} holds more than half of its capacity", tier.tier));
     }
     reasons
 }

@@ -165,11 +165,23 @@ impl Plant {
         let Part { rows, misses, .. } = &mut self.part;
         rows.clear();
         misses.clear();
+        let mut of_session: Option<(u32, &[RowRef])> = None;
         while rows.len() < PART_RECORDS
             && let Some(run) = runs.next()
         {
-            let table = self.sessions.rows(run.session);
+            let table = match of_session {
+                Some((session, table)) if session == run.session => table,
+                _ => self.sessions.rows(run.session),
+            };
+            of_session = Some((run.session, table));
             let (from, at) = (run.hint as usize, rows.len());
+            if let [_] = run.records
+                && let Some(&known) = table.get(from)
+                && known != RowRef::NONE
+            {
+                rows.push(known);
+                continue;
+            }
             if let Some(known) = table.get(from..from + run.records.len()) {
                 rows.extend_from_slice(known);
             } else {
