@@ -48,10 +48,10 @@ impl Frame<'_> {
         self.chunks(tier).flat_map(Runs::new)
     }
 
-    /// How many records the tick took from a tier.
+    /// How many records the tick took from each tier, T1 first.
     #[must_use]
-    pub fn records(&self, tier: Tier) -> u64 {
-        self.runs(tier).map(|run| run.records.len() as u64).sum()
+    pub fn records(&self) -> [u64; Tier::COUNT] {
+        Tier::ALL.map(|tier| self.runs(tier).map(|run| run.records.len() as u64).sum())
     }
 }
 

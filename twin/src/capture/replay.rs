@@ -96,7 +96,7 @@ impl Replay {
     pub fn apply(&mut self, frame: &Frame<'_>) -> Option<Difference> {
         let replayed = self.world.replay(&mut self.lanes, frame);
         self.ticks += 1;
-        self.records += wire::Tier::ALL.map(|tier| frame.records(tier)).iter().sum::<u64>();
+        self.records += frame.records().iter().sum::<u64>();
         if self.ticks.is_multiple_of(FORGET_TICKS) {
             self.producer.swap(self.world.interval_mut(), 0);
             while let Some(interval) = self.consumer.poll() {

@@ -13,7 +13,7 @@ use wire::{DeviceId, Record, SensorType, Tier};
 use crate::args::{InspectArgs, Output};
 use crate::capture::{Frame, Header, Replay, Step};
 
-use super::replay::{open, records_of, tail_name};
+use super::replay::{open, tail_name};
 
 /// What a capture holds.
 #[derive(Debug, Serialize)]
@@ -154,7 +154,7 @@ impl Seen {
         }
         self.span = Some([first, at]);
         self.ticks += 1;
-        let records = records_of(frame);
+        let records = frame.records();
         for (sum, count) in self.records.iter_mut().zip(records) {
             *sum += count;
         }

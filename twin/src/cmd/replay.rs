@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use netloop::{Clock, Now, wait_until};
 use serde::Serialize;
-use wire::{SensorType, Tier};
+use wire::SensorType;
 
 use crate::args::{EXIT_GOAL, Output, ReplayArgs, Speed};
 use crate::capture::{Difference, Reader, Replay, Step, Tail};
@@ -220,10 +220,4 @@ fn print(outcome: &Outcome, args: &ReplayArgs) -> anyhow::Result<()> {
         _ => {}
     }
     Ok(())
-}
-
-/// Records of each tier in a tick, T1 first.
-#[must_use]
-pub fn records_of(frame: &crate::capture::Frame<'_>) -> [u64; Tier::COUNT] {
-    Tier::ALL.map(|tier| frame.records(tier))
 }
