@@ -319,8 +319,8 @@ pub struct Punctual {
     late: Quantile,
 }
 
-/// Of 64 sleeps, so many end before the moment: those spin, a few microseconds each.
-const EARLY: u64 = 16;
+/// Sleeps that end before the moment, which then spin for a few microseconds, to those that do not.
+const EARLY: [u64; 2] = [16, 48];
 /// No sleep is shortened by more, so that a host under load does not make its threads spin.
 const EARLY_NS_MAX: u64 = 100_000;
 

@@ -3,29 +3,28 @@
 //! Each sample moves the estimate by one small step, up or down, in the proportion that leaves it where the wanted share
 //! lies below (stochastic approximation, Robbins and Monro 1951). It keeps no samples and reads no clock.
 
-/// An estimate that about `share / 64` of the samples do not exceed.
+/// An estimate that of `below + above` samples about `above` exceed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Quantile {
     ns: u64,
-    share: u64,
+    below: u64,
+    above: u64,
     sample_ns_max: u64,
 }
 
-/// Shares are counted in parts of this.
-const PARTS: u64 = 64;
-/// A step for one part is this share of the estimate, and at least [`STEP_NS_MIN`].
+/// A step for one part of the odds is this share of the estimate, and at least [`STEP_NS_MIN`].
 const STEP_SHARE: u64 = 4_096;
 const STEP_NS_MIN: u64 = 4;
 
 impl Quantile {
-    /// Begins with `ns`. A sample beyond `sample_ns_max` was preempted and counts as that much: planning for it would
-    /// not help.
+    /// Begins with `ns`, for odds of `below` to `above`. A sample beyond `sample_ns_max` was preempted and counts as that
+    /// much: planning for it would not help.
     ///
     /// # Panics
-    /// `share` is not between 1 and 63.
-    pub(crate) const fn new(ns: u64, share: u64, sample_ns_max: u64) -> Self {
-        assert!(share > 0 && share < PARTS, "a quantile has samples on both sides");
-        Self { ns, share, sample_ns_max }
+    /// One of the odds is zero.
+    pub(crate) const fn new(ns: u64, [below, above]: [u64; 2], sample_ns_max: u64) -> Self {
+        assert!(below > 0 && above > 0, "a quantile has samples on both sides");
+        Self { ns, below, above, sample_ns_max }
     }
 
     pub(crate) const fn ns(&self) -> u64 {
@@ -37,9 +36,9 @@ impl Quantile {
         let step_ns = (self.ns / STEP_SHARE).max(STEP_NS_MIN);
         // Never past the sample: an estimate that is right stays.
         if sample_ns > self.ns {
-            self.ns += (self.share * step_ns).min(sample_ns - self.ns);
+            self.ns += (self.below * step_ns).min(sample_ns - self.ns);
         } else {
-            self.ns -= ((PARTS - self.share) * step_ns).min(self.ns - sample_ns);
+            self.ns -= (self.above * step_ns).min(self.ns - sample_ns);
         }
     }
 }
@@ -49,8 +48,8 @@ mod tests {
     use super::*;
 
     /// The share of even samples below 100 us that the settled estimate is not exceeded by, in percent.
-    fn percent_below(share: u64) -> f64 {
-        let mut quantile = Quantile::new(0, share, 300_000);
+    fn percent_below(odds: [u64; 2]) -> f64 {
+        let mut quantile = Quantile::new(0, odds, 300_000);
         let mut state = 7_u64;
         let mut below = 0_u32;
         for n in 0..200_000 {
@@ -64,8 +63,9 @@ mod tests {
 
     #[test]
     fn wanted_share_of_samples_lies_below() {
-        for share in [8, 16, 32, 61] {
-            let (percent, wanted) = (percent_below(share), share as f64 / 0.64);
+        for odds in [[8, 56], [16, 48], [32, 32], [61, 3], [255, 1]] {
+            let [below, above] = odds.map(|of| of as f64);
+            let (percent, wanted) = (percent_below(odds), 100.0 * below / (below + above));
             assert!(
                 (percent - wanted).abs() < 2.0,
                 "{percent} % of samples lie below, not {wanted}"
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn preempted_samples_count_only_up_to_their_bound() {
-        let mut quantile = Quantile::new(0, 61, 300_000);
+        let mut quantile = Quantile::new(0, [61, 3], 300_000);
         for _ in 0..1_000 {
             quantile.learn(40_000_000);
         }
@@ -86,8 +86,8 @@ mod tests {
 
     #[test]
     fn constant_samples_are_found_exactly() {
-        for share in [8, 61] {
-            let mut quantile = Quantile::new(60_000, share, 300_000);
+        for odds in [[8, 56], [61, 3]] {
+            let mut quantile = Quantile::new(60_000, odds, 300_000);
             for _ in 0..10_000 {
                 quantile.learn(21_003);
             }

@@ -24,10 +24,12 @@ pub(crate) struct Rest {
 const LEAD_NS: u64 = 120_000;
 /// A longer lead would leave no time to take packets together.
 const LEAD_NS_MAX: u64 = 500_000;
-/// Of 64 rests with a lead, so many are over in time. One that is not costs its records a period.
-const IN_TIME: u64 = 63;
-/// A rest that would be shorter is not worth its wake-up, and what comes so shortly before a look is not moved in time for it.
+/// Rests that are over in time, to one that is not, which costs its records a period.
+const IN_TIME: [u64; 2] = [255, 1];
+/// A rest that would be shorter is not worth its wake-up.
 const SHORTEST_NS: u64 = 20_000;
+/// What comes so shortly before a look is not moved in time for it, by a worker that listens.
+const MOVING_NS: u64 = 4_000;
 
 impl Rest {
     /// Rests of at most `longest`; zero never rests.
@@ -55,7 +57,7 @@ impl Rest {
 
     /// How long a rest may be for the next look of the other side that what comes now is in time for.
     fn room_ns(&self, now_ns: u64, due: &Due) -> Option<u64> {
-        let due_ns = due.next_ns(now_ns + SHORTEST_NS);
+        let due_ns = due.next_ns(now_ns + MOVING_NS);
         Some(due_ns.checked_sub(now_ns)?.saturating_sub(self.lead.ns()))
     }
 
@@ -104,7 +106,7 @@ mod tests {
     #[test]
     fn wake_ups_that_vary_are_in_time_and_what_comes_later_is_taken_until_the_look() {
         let mut rest = Rest::new(Duration::from_millis(1));
-        // Every 24th wake-up is 270 us late, which is more than the one in 64 that may be too late.
+        // Every 24th wake-up is 270 us late, which is more than the one in 256 that may be too late.
         let ends = intakes(&mut rest, 100_000, |n| if n % 24 == 0 { 270_000 } else { 20_000 });
         let settled = &ends[50_000..];
         let (first, last) = (settled[0].div_ceil(MS) + 1, settled[settled.len() - 1].div_ceil(MS));
@@ -152,12 +154,8 @@ mod tests {
         assert_eq!(until(2 * MS), Some(3 * MS - LEAD_NS));
         assert_eq!(until(3 * MS - LEAD_NS - SHORTEST_NS), Some(3 * MS - LEAD_NS));
         assert_eq!(until(3 * MS - LEAD_NS), None);
-        assert_eq!(until(3 * MS - SHORTEST_NS), None);
-        assert_eq!(
-            until(3 * MS - SHORTEST_NS + 1),
-            Some(4 * MS - LEAD_NS),
-            "too late for that one"
-        );
+        assert_eq!(until(3 * MS - MOVING_NS), None);
+        assert_eq!(until(3 * MS - MOVING_NS + 1), Some(4 * MS - LEAD_NS), "too late for that one");
     }
 
     #[test]
