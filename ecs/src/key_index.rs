@@ -10,6 +10,7 @@ mod slots;
 use bytemuck::cast;
 
 use self::slots::{RunKey, Slots, next_secrets};
+use crate::buffer::grown;
 use crate::hint::{prefer_large_pages, prefetch_read};
 
 /// The name of a sensor: its device, and its number within the device.
@@ -291,7 +292,7 @@ impl<V: Copy> KeyIndex<V> {
         let secrets = self.slots.secrets();
         let number = self.runs.len();
         if number == self.runs.capacity() {
-            self.runs.reserve(1);
+            self.runs.reserve_exact(grown(number) - number);
             prefer_large_pages(&mut self.runs);
         }
         self.runs.push(run);

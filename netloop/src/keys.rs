@@ -27,6 +27,8 @@ pub(crate) struct KeyTable {
 
 const EMPTY: u32 = u32::MAX;
 const PLACES_MIN: usize = 16;
+/// Least room for keys that a table grows by.
+const KEYS_MIN: usize = 8;
 /// Bits of a place that number its key.
 const NUMBER_BITS: u32 = 24;
 const NUMBER_MASK: u32 = (1 << NUMBER_BITS) - 1;
@@ -121,6 +123,10 @@ impl KeyTable {
             return Some(NO_HINT);
         }
         let at = self.keys.len() as u32;
+        if self.keys.len() == self.keys.capacity() {
+            // By an eighth: twice the keys of a gateway with a plant behind it would be much that nothing is in.
+            self.keys.reserve_exact((self.keys.len() / 8).max(KEYS_MIN));
+        }
         self.keys.push(*key);
         self.places[place] = tag << NUMBER_BITS | at;
         self.predicted = 0;

@@ -40,6 +40,9 @@ use workers::{Shared, Workers};
 
 /// Steps in the life of sessions that may wait for the tick thread; a storm of them waits in the engine.
 const EVENTS_MAX: usize = 4096;
+/// Stack of a hot thread, all of it in place where memory is locked: four times what the deepest call of the tests needs
+/// without optimisation.
+const STACK_BYTES: usize = 1 << 20;
 
 /// A twin whose threads run.
 pub struct Twin {
@@ -301,7 +304,8 @@ impl<T: Send + 'static> Hot<T> {
     ) -> std::io::Result<Self> {
         let stop = Stop::new();
         let until = stop.clone();
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let builder = std::thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES);
+        let thread = builder.spawn(move || {
             let _ended = ended;
             place.take();
             run(&until)

@@ -43,7 +43,7 @@ fn defaults_are_those_of_the_manual() {
     assert_eq!(config.net.keys_per_session, 65_536);
     assert_eq!(config.tick.hz, 1000);
     assert_eq!(config.idle.strategy, IdleStrategy::Auto);
-    assert_eq!(config.ring.tiers, [262_144, 65_536, 4096]);
+    assert_eq!(config.ring.tiers, [131_072, 16_384, 4096]);
     assert_eq!(config.ring.out, 4096);
     assert_eq!(config.world.entities_max, 1_048_576);
     assert_eq!(config.http.addr, "127.0.0.1:9100".parse().unwrap());

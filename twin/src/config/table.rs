@@ -349,13 +349,13 @@ const RING_MAX: u64 = 1 << 26;
 const RING: &[Key] = &[
     key(
         "ring.t1",
-        "262144",
+        "131072",
         Kind::PowerOfTwo { min: 64, max: RING_MAX, set: |c, v| c.ring.tiers[0] = v as usize },
         "Records of T1 between worker and tick, 64 bytes each; in batches more. A full ring sheds and counts.",
     ),
     key(
         "ring.t2",
-        "65536",
+        "16384",
         Kind::PowerOfTwo { min: 64, max: RING_MAX, set: |c, v| c.ring.tiers[1] = v as usize },
         "Records of T2 between worker and tick. A full ring leaves bytes in QUIC's flow control.",
     ),
