@@ -105,7 +105,8 @@ impl Arrivals {
     fn keep(&mut self, item: Item) -> u32 {
         let at = self.free;
         if let Some(free) = self.items.get_mut(at as usize) {
-            self.free = std::mem::replace(free, item).next;
+            self.free = free.next;
+            *free = item;
             return at;
         }
         self.items.push(item);
