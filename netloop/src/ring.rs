@@ -222,6 +222,14 @@ impl<T: Copy> Consumer<T> {
         self.gauge.depth.pushed.0.load(Ordering::Acquire).saturating_sub(self.popped) as usize
     }
 
+    /// Slots in use, as this end sees them: never more than really are. Records of a run share them. Reads the producer's
+    /// position, which costs a cache-line transfer under load.
+    #[inline]
+    #[must_use]
+    pub fn used(&self) -> usize {
+        self.slots.slots()
+    }
+
     /// Slots of the ring.
     #[inline]
     #[must_use]

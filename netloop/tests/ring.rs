@@ -153,6 +153,7 @@ fn runs_of_any_length_agree_with_a_deque() {
             }
             let depths = [producer.depth(), consumer.depth(), gauge.depth()];
             assert_eq!(depths, [model.len(); 3], "depths are records, and not lines");
+            assert_eq!(consumer.used(), capacity - producer.free());
         }
         assert_eq!(gauge.pushed(), u64::from(next));
     }
@@ -169,7 +170,7 @@ fn what_a_viewer_leaves_stays_in_the_ring() {
     assert!(std::panic::catch_unwind(viewing).is_err());
     let slots: Vec<Slot> = run(0, &records[..10]).slots().collect();
     assert_eq!(pop_runs(&mut consumer, lines_of(10)), slots);
-    assert_eq!(consumer.depth(), 20);
+    assert_eq!((consumer.depth(), consumer.used()), (20, lines_of(20)));
 }
 
 #[test]

@@ -246,16 +246,16 @@ const METRICS: &[Metric] = &[
         "Open sessions whose device or gateway holds another one in the same boot.",
         |from, to| to.count("", from.stats.tick.redundant_sessions.value()),
     ),
-    gauge("pollux_ring_depth", "Records in a ring, by tier.", |from, to| {
-        by_tier(to, |tier| from.stats.tiers[tier].ingress.ring_depth.value());
-    }),
     gauge(
-        "pollux_ring_capacity",
-        "Records that a ring can hold in any case, by tier; in batches it holds more.",
+        "pollux_ring_depth",
+        "Slots of a ring in use, by tier: one for a record that came alone, fewer for those of a batch.",
         |from, to| {
-            by_tier(to, |tier| from.stats.tiers[tier].ingress.ring_capacity.value());
+            by_tier(to, |tier| from.stats.tiers[tier].ingress.ring_depth.value());
         },
     ),
+    gauge("pollux_ring_capacity", "Slots of a ring, by tier.", |from, to| {
+        by_tier(to, |tier| from.stats.tiers[tier].ingress.ring_capacity.value());
+    }),
     gauge("pollux_in_flight", "Records between device and world, by tier.", |from, to| {
         by_tier(to, |tier| from.stats.tiers[tier].ingress.in_flight.value());
     }),

@@ -297,9 +297,9 @@ pub struct Ingress {
     pub decode_errors: Counter,
     /// Records between the device and the world.
     pub in_flight: Counter,
-    /// Records in the ring now.
+    /// Slots of the ring in use now: one for a record that came alone, fewer for those of a batch.
     pub ring_depth: Counter,
-    /// Capacity of the ring, in records.
+    /// Slots of the ring.
     pub ring_capacity: Counter,
 }
 

@@ -300,7 +300,7 @@ export function engine(main) {
   return {
     glance({ overview: o }) {
       fill(threads, table(["thread", "busy", ["", "n"], ["backpressure", "n"]], o.threads.map((one) => [one.thread, gauge(one.busy_ratio), percent(one.busy_ratio), percent(one.backpressure_ratio)])));
-      fill(tiers, table(["ring", "depth", ["records", "n"], ["applied/s", "n"], ["shed", "n"], ["lost", "n"], ["residual", "n"]], o.tiers.map((one) => [
+      fill(tiers, table(["ring", "depth", ["slots", "n"], ["applied/s", "n"], ["shed", "n"], ["lost", "n"], ["residual", "n"]], o.tiers.map((one) => [
         one.tier, gauge(one.ring_depth / Math.max(1, one.ring_capacity)), number(one.ring_depth), short(one.applied_hz), short(one.totals.shed), short(one.totals.lost), number(one.totals.residual)])),
         el("p", { class: "dim" }, `${number(o.memory_bytes / 1e6)} MB resident, ${number(o.viewers)} viewer${o.viewers === 1 ? "" : "s"}, version ${o.version} (${o.revision.slice(0, 12)}), up ${seconds(o.uptime_s)}. ${o.host.cpu_model}, ${o.host.cores} cores, load ${number(o.host.load_1m, 2)}`));
       fill(systems, table(["system", "share", ["mean", "n"], ["most", "n"]], o.systems.map((one) => [

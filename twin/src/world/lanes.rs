@@ -147,7 +147,13 @@ impl Lanes {
         self.workers.iter().map(|lane| lane.tiers[tier.index()].depth()).sum()
     }
 
-    /// Room for records of a tier, used or not.
+    /// Slots of a tier's rings that are in use: at most one for a record.
+    #[must_use]
+    pub fn used(&self, tier: Tier) -> usize {
+        self.workers.iter().map(|lane| lane.tiers[tier.index()].used()).sum()
+    }
+
+    /// Slots of a tier's rings, used or not.
     #[must_use]
     pub fn capacity(&self, tier: Tier) -> usize {
         self.workers.iter().map(|lane| lane.tiers[tier.index()].capacity()).sum()

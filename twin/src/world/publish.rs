@@ -76,7 +76,7 @@ impl Plant {
             to.ingress.rejected.set(totals.rejected - outcomes.rejected_total());
             to.ingress.decode_errors.set(totals.decode_errors);
             to.ingress.in_flight.set(totals.in_flight);
-            to.ingress.ring_depth.set(lanes.depth(tier) as u64);
+            to.ingress.ring_depth.set(lanes.used(tier) as u64);
             to.ingress.ring_capacity.set(lanes.capacity(tier) as u64);
         }
         self.publish_counts(ecs);
