@@ -57,6 +57,8 @@ pub(crate) struct Outgoing {
 const RESPONSES_MAX: usize = 256;
 /// Datagrams that a session sends before the next one has its turn: one full transmit.
 const TURN_DATAGRAMS: usize = 44;
+/// Bytes that the kernel takes in one call, whatever datagrams it shall make of them: what IPv4 holds. With more it takes none.
+const TRANSMIT_BYTES_MAX: usize = 65_507;
 
 impl Outgoing {
     pub(crate) fn is_empty(&self) -> bool {
@@ -134,7 +136,9 @@ impl Engine {
                 session.connection.handle_event(event);
             }
         }
-        session.connection.poll_transmit(now.instant, segments_max, buffer)
+        let fitting = TRANSMIT_BYTES_MAX / usize::from(session.connection.current_mtu());
+        let segments = segments_max.min(fitting).max(1);
+        session.connection.poll_transmit(now.instant, segments, buffer)
     }
 
     fn leave_line(&mut self, rank: Rank, place: u32) {
