@@ -105,12 +105,7 @@ struct Measured {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let trust = Trust::new()?;
     let (twin, operator, addr) = start(args, &trust)?;
-    let load = Generator::start(
-        plan(args, addr),
-        LoadTls::from(vec![trust.certificate]),
-        MTU_BYTES,
-        None,
-    )?;
+    let load = Generator::start(plan(args, addr), LoadTls::from(vec![trust.certificate]), None)?;
     // The desk is where the cold thread is.
     set_niceness(COLD_NICENESS);
     let told = operator.work(args);
@@ -137,6 +132,7 @@ fn plan(args: &Args, remote: std::net::SocketAddr) -> Plan {
         batch: Batch::Auto,
         frames_per_packet: FramesPerPacket::Auto,
         linger: Duration::ZERO,
+        mtu_bytes: MTU_BYTES,
         seed: SEED,
     }
 }

@@ -212,6 +212,14 @@ impl SessionLimits {
         discovery
     }
 
+    /// How long a session should pause before it sends as fast as it can. A probe of the path goes out where nothing else does,
+    /// so that one that never pauses stays with the smallest datagrams. One probe finds its moment; the search beyond Ethernet
+    /// takes a dozen round trips, each with a delayed acknowledgement.
+    #[must_use]
+    pub fn search_pause(&self) -> Duration {
+        if self.mtu_bytes <= ETHERNET_BYTES { Duration::ZERO } else { Duration::from_secs(1) }
+    }
+
     /// Limits of a device that sends so many packets a second: it asks for acknowledgements that cost its peer least.
     ///
     /// Packets cost, and most of the cost of small ones is the acknowledgement of every second; so one for

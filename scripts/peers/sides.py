@@ -122,6 +122,21 @@ class PolluxEager(Pollux):
         return super().takes(case) and case.name.startswith("paced")
 
 
+class PolluxJumbo(Pollux):
+    """The product on a network of jumbo frames: packets of 9,000 bytes, one for 229 records."""
+
+    name = "pollux-jumbo"
+
+    def serve(self, address, report, certs, seconds):
+        return [*super().serve(address, report, certs, seconds), "--set", "net.mtu_bytes=9000"]
+
+    def load(self, address, report, certs, case, seconds):
+        return [*super().load(address, report, certs, case, seconds), "--mtu", 9000]
+
+    def takes(self, case):
+        return super().takes(case) and case.name.startswith("max")
+
+
 class QuinnBevy(Pollux):
     """The ordinary build of the same job, in one of its wire modes."""
 
@@ -245,6 +260,7 @@ def broker_command(name, address, folder):
 SIDES = (
     Pollux(),
     PolluxEager(),
+    PolluxJumbo(),
     QuinnBevy("batched"),
     QuinnBevy("coalesced"),
     QuinnBevy("single"),

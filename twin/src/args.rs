@@ -333,7 +333,7 @@ pub struct SimulateArgs {
     /// How long a record may wait for company, in microseconds.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=10_000_000))]
     pub linger_us: u64,
-    /// Largest UDP payload to search the path for, in bytes.
+    /// Largest UDP payload to search the path for, in bytes. Beyond Ethernet's, a load without a rate begins a second later.
     #[arg(long, value_name = "BYTES", default_value_t = 1452, value_parser = clap::value_parser!(u16).range(1200..=65_527))]
     pub mtu: u16,
     /// The name in the twin's certificate; without it the host of --addr, or localhost for this machine.

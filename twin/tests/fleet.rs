@@ -83,6 +83,7 @@ fn plan(devices: u32) -> Plan {
         batch: Batch::Auto,
         frames_per_packet: FramesPerPacket::Auto,
         linger: Duration::ZERO,
+        mtu_bytes: 1452,
         seed: 42,
     }
 }
@@ -96,9 +97,11 @@ impl Plant {
             epoch: 1,
             device: DeviceId([1; 16]),
         };
-        let limits = plan.limits(1452);
+        let limits = plan.limits();
         let tls = client_tls([certificate], ALPN).unwrap();
-        let twin_limits = SessionLimits { sessions_max: 4096, ..SessionLimits::default() };
+        let mtu_bytes = limits.mtu_bytes;
+        let twin_limits =
+            SessionLimits { sessions_max: 4096, mtu_bytes, ..SessionLimits::default() };
         let stop = Stop::new();
         Self {
             now,
@@ -293,6 +296,16 @@ fn flat_out_fills_every_frame_and_stops_at_the_count() {
     let rounds = far.seen.values().map(|seen| seen.records);
     let (least, most) = (rounds.clone().min().unwrap(), rounds.max().unwrap());
     assert!(most <= 3 * least, "sensors take turns: {least} to {most} records");
+}
+
+#[test]
+fn flat_out_waits_for_the_search_of_paths_with_large_frames() {
+    let large = Plan { mtu_bytes: 9_000, count: Some(400_000), ..plan(20) };
+    let (outcome, far) = Plant::new(Plan { rate: Rate::Max, sessions: 4, ..large }).finish();
+    assert_eq!((outcome.sent, far.records), ([400_000, 0, 0], [400_000, 0, 0]));
+    assert_eq!(outcome.form.records_max, 229, "8,960 bytes and more, less what QUIC needs");
+    let mean = outcome.form.records as f64 / outcome.form.frames as f64;
+    assert!(mean > 215.0, "{mean} records in a frame");
 }
 
 #[test]

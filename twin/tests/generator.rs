@@ -64,6 +64,7 @@ fn plan(remote: SocketAddr) -> Plan {
         batch: Batch::Auto,
         frames_per_packet: FramesPerPacket::Auto,
         linger: Duration::ZERO,
+        mtu_bytes: 1452,
         seed: 7,
     }
 }
@@ -79,7 +80,7 @@ fn a_load_over_sockets_is_accounted_for_on_both_sides() {
     let folder = tempfile::tempdir().unwrap();
     let report = folder.path().join("report");
     let roots = vec![twin.root.clone()];
-    let generator = Generator::start(plan(twin.addr), roots, 1452, Some(report.clone())).unwrap();
+    let generator = Generator::start(plan(twin.addr), roots, Some(report.clone())).unwrap();
     let summary = run(generator).unwrap();
     let far = twin.end();
     assert_eq!((summary.sessions.opened, summary.sessions.finished), (4, 4));
@@ -113,7 +114,7 @@ fn a_load_over_sockets_is_accounted_for_on_both_sides() {
 fn a_request_to_stop_ends_in_order() {
     let twin = Twin::start();
     let endless = Plan { duration: None, ..plan(twin.addr) };
-    let mut generator = Generator::start(endless, vec![twin.root.clone()], 1452, None).unwrap();
+    let mut generator = Generator::start(endless, vec![twin.root.clone()], None).unwrap();
     while generator.progress().sent[0].value() < 1_000 {
         assert!(!generator.wait(Duration::from_millis(10)).unwrap());
     }
@@ -129,7 +130,7 @@ fn a_request_to_stop_ends_in_order() {
 fn a_stranger_as_authority_is_the_reason_given() {
     let twin = Twin::start();
     let (stranger, _) = far::localhost();
-    let generator = Generator::start(plan(twin.addr), vec![stranger], 1452, None).unwrap();
+    let generator = Generator::start(plan(twin.addr), vec![stranger], None).unwrap();
     let error = run(generator).unwrap_err().to_string();
     assert!(error.starts_with(&format!("cannot connect to {} as localhost: ", twin.addr)));
     assert!(error.contains("certificate"), "{error}");

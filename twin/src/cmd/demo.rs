@@ -60,10 +60,10 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     }
     let mut fleets = Vec::new();
     for (seed, group) in (SEED..).zip(&groups) {
-        let plan = plan(&twin, group, seed);
+        let plan = Plan { mtu_bytes: config.net.mtu_bytes, ..plan(&twin, group, seed) };
         let identity = Some(ClientIdentity::from_der(chain.clone(), key.clone_key()));
         let tls = LoadTls { roots: authorities.to_vec(), identity };
-        fleets.push(Generator::start(plan, tls, config.net.mtu_bytes, None)?);
+        fleets.push(Generator::start(plan, tls, None)?);
     }
     let mut line = Line { applied: 0 };
     let limit = args.duration_s.map(Duration::from_secs);
@@ -136,6 +136,7 @@ fn plan(twin: &Twin, group: &Group, seed: u64) -> Plan {
         batch: Batch::Auto,
         frames_per_packet: FramesPerPacket::Auto,
         linger: Duration::ZERO,
+        mtu_bytes: 1452,
         seed,
     }
 }

@@ -42,7 +42,7 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
     plan.check()?;
     let tls = tls(args)?;
     let shows = args.verbose || std::io::stderr().is_terminal();
-    let mut generator = Generator::start(plan, tls, args.mtu, args.report.report.clone())?;
+    let mut generator = Generator::start(plan, tls, args.report.report.clone())?;
     let mut line = Line { polls: 0, sent: 0, shows };
     let mut stopping = false;
     while !generator.wait(POLL)? {
@@ -108,6 +108,7 @@ fn plan(args: &SimulateArgs) -> anyhow::Result<Plan> {
         batch: args.batch,
         frames_per_packet: args.frames_per_packet,
         linger: Duration::from_micros(args.linger_us),
+        mtu_bytes: args.mtu,
         seed: args.seed,
     })
 }

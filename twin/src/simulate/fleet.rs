@@ -104,6 +104,8 @@ pub struct Fleet {
     pub(super) stop: Stop,
     events: VecDeque<SessionEvent>,
     begun: Option<Instant>,
+    /// When every session had been tried, in nanoseconds since the first turn.
+    connected_ns: Option<u64>,
     pub(super) at: Moment,
     published_ns: u64,
     swapped_ns: u64,
@@ -170,6 +172,7 @@ impl Fleet {
             stop,
             events: VecDeque::new(),
             begun: None,
+            connected_ns: None,
             at: Moment::default(),
             published_ns: 0,
             swapped_ns: 0,
@@ -223,8 +226,10 @@ impl Fleet {
             return;
         }
         if self.outcome.sessions_opened == 0 {
-            self.end();
-        } else {
+            return self.end();
+        }
+        let connected_ns = *self.connected_ns.get_or_insert(self.at.ns);
+        if self.at.ns - connected_ns >= self.plan.pause().as_nanos() as u64 {
             self.stage = Stage::Running { since_ns: self.at.ns };
         }
     }

@@ -101,7 +101,6 @@ impl Generator {
     pub fn start(
         plan: Plan,
         tls: impl Into<LoadTls>,
-        mtu_bytes: u16,
         folder: Option<PathBuf>,
     ) -> Result<Self, GeneratorError> {
         let now = Clock::new().now();
@@ -112,7 +111,7 @@ impl Generator {
             epoch: (now.unix_ns / 1_000_000_000) as u32,
             device: gateway_id(plan.seed),
         };
-        let limits = plan.limits(mtu_bytes);
+        let limits = plan.limits();
         let engine = Engine::client(tls, Some(hello), limits, now, connection_seed(now.unix_ns));
         let socket = Socket::bind(local_address(plan.remote), SocketOptions::default())?;
         let started = SystemTime::UNIX_EPOCH + Duration::from_nanos(now.unix_ns);

@@ -37,6 +37,8 @@ pub struct Plan {
     pub frames_per_packet: FramesPerPacket,
     /// How long a record may wait for company.
     pub linger: Duration,
+    /// Largest UDP payload that paths are searched for.
+    pub mtu_bytes: u16,
     /// Reproduces devices, curves, phases and jitter.
     pub seed: u64,
 }
@@ -97,19 +99,28 @@ impl Plan {
         devices * (hz + self.t2_rate_hz + self.t3_rate_hz)
     }
 
-    /// What the sessions of this fleet may cost, on paths of at most `mtu_bytes`.
+    /// What the sessions of this fleet may cost.
     #[must_use]
-    pub fn limits(&self, mtu_bytes: u16) -> SessionLimits {
+    pub fn limits(&self) -> SessionLimits {
         let mut limits = SessionLimits {
             // Sessions that were lost linger in QUIC for a while beside their successors.
             sessions_max: 2 * self.carriers() as usize + 16,
             send_window_bytes: 8 << 20,
-            mtu_bytes,
+            mtu_bytes: self.mtu_bytes,
             ..SessionLimits::default().sending_at(self.packets_hz())
         };
         if self.rate == Rate::Max {
-            limits.datagram_send_bytes = BUFFER_MAX_RATE_BYTES.max(16 * usize::from(mtu_bytes));
+            limits.datagram_send_bytes =
+                BUFFER_MAX_RATE_BYTES.max(16 * usize::from(self.mtu_bytes));
         }
         limits
+    }
+
+    /// How long the load waits for its sessions' paths, once all have connected.
+    pub(super) fn pause(&self) -> Duration {
+        match self.rate {
+            Rate::Max => self.limits().search_pause(),
+            Rate::Hz(_) => Duration::ZERO,
+        }
     }
 }
