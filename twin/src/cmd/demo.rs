@@ -60,7 +60,7 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     }
     let mut fleets = Vec::new();
     for (seed, group) in (SEED..).zip(&groups) {
-        let plan = Plan { mtu_bytes: config.net.mtu_bytes, ..plan(&twin, group, seed) };
+        let plan = plan(&twin, group, seed, config.net.mtu_bytes);
         let identity = Some(ClientIdentity::from_der(chain.clone(), key.clone_key()));
         let tls = LoadTls { roots: authorities.to_vec(), identity };
         fleets.push(Generator::start(plan, tls, None)?);
@@ -120,7 +120,7 @@ fn groups(args: &DemoArgs) -> Vec<Group> {
     }
 }
 
-fn plan(twin: &Twin, group: &Group, seed: u64) -> Plan {
+fn plan(twin: &Twin, group: &Group, seed: u64, mtu_bytes: u16) -> Plan {
     let Group { devices, rate_hz, event_rate_hz } = *group;
     Plan {
         remote: twin.quic_addr(),
@@ -136,7 +136,7 @@ fn plan(twin: &Twin, group: &Group, seed: u64) -> Plan {
         batch: Batch::Auto,
         frames_per_packet: FramesPerPacket::Auto,
         linger: Duration::ZERO,
-        mtu_bytes: 1452,
+        mtu_bytes,
         seed,
     }
 }

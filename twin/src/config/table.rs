@@ -151,7 +151,7 @@ const NET: &[Key] = &[
         "net.mtu_bytes",
         "1452",
         Kind::Count { min: 1200, max: 65_527, set: |c, v| c.net.mtu_bytes = v as u16 },
-        "Largest UDP payload. 1452 fits an Ethernet frame of 1500 bytes over IPv6; QUIC needs 1200.",
+        "Largest UDP payload that paths are searched for. 1452 fits an Ethernet frame of 1500 bytes over IPv6, 8952 one of 9000; QUIC needs 1200.",
     ),
     key(
         "net.congestion",
