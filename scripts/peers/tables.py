@@ -19,9 +19,9 @@ at the mean. At full rate it is the length of somebody's queue and is not shown.
 **Fair.** Every client coalesces as its library does; `percall` hands over one record a call, `batched` what is due
 together, at most 36 (28 where a datagram of Zenoh holds no more). `pollux-eager` is Pollux with `idle.rest_us = 0`: its worker
 takes every packet when it comes, as the peers do, instead of together shortly before each tick, which costs a wake-up for
-each; on more than two cores no worker rests. What travels in TCP is cut into segments of up to 64 KiB by the loopback and never
-smaller; QUIC's packets have the 1,452 bytes that Ethernet carries, with the peers too. `pollux-jumbo` is what Pollux costs where
-jumbo frames of 9,000 bytes pass: its packets have 8,952. A broker is a hop more and does more: it keeps
+each; on more than two cores no worker rests. TCP crosses the loopback in segments of up to 64 KiB, which a network would cut;
+QUIC's packets have at most the 1,452 bytes that Ethernet carries, those of the peers too. `pollux-jumbo` is what Pollux
+costs where jumbo frames of 9,000 bytes pass: its packets have 8,952. A broker is a hop more and does more: it keeps
 subscriptions, fans out, decouples. What is encrypted is in the table: NATS, MQTT, TCP and two links of Zenoh are not.
 Versions are those of the lock files and of the brokers in `versions.txt`. Cases where a peer is ahead are shown like the
 others.

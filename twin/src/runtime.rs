@@ -40,8 +40,8 @@ use workers::{Shared, Workers};
 
 /// Steps in the life of sessions that may wait for the tick thread; a storm of them waits in the engine.
 const EVENTS_MAX: usize = 4096;
-/// Stack of a hot thread, all of it in place where memory is locked: four times what the deepest call of the tests needs
-/// without optimisation.
+/// Stack of a hot thread, all of it in place where memory is locked: at least four times what the tests need without
+/// optimisation.
 const STACK_BYTES: usize = 1 << 20;
 
 /// A twin whose threads run.
