@@ -86,7 +86,8 @@ impl Outgoing {
 }
 
 impl Engine {
-    /// Writes the next transmit into `buffer`, which is cleared first. Call until `None`.
+    /// Writes the next transmit into `buffer`, which is cleared first: at most `segments_max` datagrams, and no more than the
+    /// kernel takes in one call. Call until `None`.
     pub fn poll_transmit(
         &mut self,
         now: Now,

@@ -104,8 +104,8 @@ pub struct Fleet {
     pub(super) stop: Stop,
     events: VecDeque<SessionEvent>,
     begun: Option<Instant>,
-    /// When every session had been tried, in nanoseconds since the first turn.
-    connected_ns: Option<u64>,
+    /// When the load begins, once every session has been tried, in nanoseconds since the first turn.
+    begins_ns: Option<u64>,
     pub(super) at: Moment,
     published_ns: u64,
     swapped_ns: u64,
@@ -172,7 +172,7 @@ impl Fleet {
             stop,
             events: VecDeque::new(),
             begun: None,
-            connected_ns: None,
+            begins_ns: None,
             at: Moment::default(),
             published_ns: 0,
             swapped_ns: 0,
@@ -228,8 +228,9 @@ impl Fleet {
         if self.outcome.sessions_opened == 0 {
             return self.end();
         }
-        let connected_ns = *self.connected_ns.get_or_insert(self.at.ns);
-        if self.at.ns - connected_ns >= self.plan.pause().as_nanos() as u64 {
+        let pause_ns = || self.plan.pause().as_nanos() as u64;
+        let begins_ns = *self.begins_ns.get_or_insert_with(|| self.at.ns + pause_ns());
+        if self.at.ns >= begins_ns {
             self.stage = Stage::Running { since_ns: self.at.ns };
         }
     }
@@ -314,7 +315,7 @@ impl Port for Fleet {
     fn poll_timeout(&self) -> Option<Instant> {
         let due_ns = match self.stage {
             Stage::Running { since_ns } => self.next_ns(since_ns),
-            Stage::Connecting => CONNECT_NS_MAX,
+            Stage::Connecting => self.begins_ns.unwrap_or(CONNECT_NS_MAX),
             Stage::Draining { until_ns } => until_ns,
             Stage::Done => return None,
         };

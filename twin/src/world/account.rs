@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! offered   = received + lost on the network + second copies that fault injection added
-//! in flight = ring depth + held back by fault injection
+//! in flight = in the rings + held back by fault injection
 //! residual  = offered - applied - duplicate - stale - rejected - shed - lost - in flight
 //! ```
 //!
@@ -19,7 +19,7 @@
 //!
 //! A number that was skipped and came late is filled; one that was shed or rejected was skipped as well, but is not
 //! lost. Losses that fault injection made are lost too, and are known exactly. An estimate may shrink, when a late
-//! record comes or a session closes with totals. While the worker runs, its counts and the ring's depth are read at
+//! record comes or a session closes with totals. While the worker runs, its counts and what is in the rings are read at
 //! slightly different moments, and the residual is off by what moved in between; at rest it is 0, or there is a bug.
 
 use netloop::TierTally;

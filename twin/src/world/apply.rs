@@ -342,11 +342,11 @@ impl Plant {
 /// its way to this core's cache then.
 fn fetch(lines: &[Slot], records_max: usize) -> (&[Slot], usize) {
     // Lines behind the last one are the worker's, which is about to write them.
-    let fetch = |at: Range<usize>| {
+    let prefetch = |at: Range<usize>| {
         (at.start.min(lines.len())..at.end.min(lines.len()))
             .for_each(|at| prefetch_read(lines, at));
     };
-    fetch(0..AHEAD_LINES);
+    prefetch(0..AHEAD_LINES);
     let (mut end, mut records) = (0, 0);
     let mut runs = Runs::new(lines);
     while let Some(run) = runs.next() {
@@ -354,7 +354,7 @@ fn fetch(lines: &[Slot], records_max: usize) -> (&[Slot], usize) {
             break;
         }
         let begin = std::mem::replace(&mut end, lines.len() - runs.lines().len());
-        fetch(begin + AHEAD_LINES..end + AHEAD_LINES);
+        prefetch(begin + AHEAD_LINES..end + AHEAD_LINES);
         records += run.records.len();
     }
     (&lines[..end], records)
