@@ -1,8 +1,17 @@
 #!/usr/bin/env bash
 # Puts a twin on an edge computer over ssh: copy, verify, install, start, wait until it is ready, else take it back.
-# Exit codes: 0 done, 1 a step failed (what was installed before is in place again), 2 wrong usage.
+# Binary, configuration, unit and kernel settings change together and go back together. Exit codes: 0 done, 1 a step failed (what
+# was installed before is in place again), 2 wrong usage.
 set -euo pipefail
-cd "$(dirname "$0")/.."
+ROOT="$(cd "$(dirname "$0")/.." && pwd)"
+readonly ROOT
+
+readonly FILES=(
+  /usr/local/bin/pollux
+  /etc/pollux/pollux.toml
+  /etc/systemd/system/pollux.service
+  /etc/sysctl.d/90-pollux.conf
+)
 
 usage() {
   cat <<TEXT
@@ -10,7 +19,7 @@ usage: scripts/deploy-cm5.sh [options] HOST
   HOST            as ssh takes it; the user there is root or may use sudo without a password
   --binary FILE   default target/cm5/pollux, of scripts/build-cm5.sh
   --config FILE   checked by the new binary on HOST, then installed as /etc/pollux/pollux.toml
-  --roll-back     puts the previous binary back and starts it
+  --roll-back     puts back what the last deployment replaced, and starts it
   --no-start      installs without touching the service or the kernel's settings
   --prefix DIR    installs below DIR on HOST instead of /
   --ssh OPTIONS   further options of ssh and scp, such as "-p 2222 -i key"
@@ -29,7 +38,7 @@ fail() {
 }
 
 parse_options() {
-  HOST="" BINARY=target/cm5/pollux CONFIG="" ROLL_BACK=no START=yes PREFIX="" SSH_OPTIONS=()
+  HOST="" BINARY="$ROOT/target/cm5/pollux" CONFIG="" ROLL_BACK=no START=yes PREFIX="" SSH_OPTIONS=()
   while (($# > 0)); do
     case "$1" in
       --roll-back) ROLL_BACK=yes ;;
@@ -41,8 +50,8 @@ parse_options() {
       --binary | --config | --prefix | --ssh)
         (($# > 1)) || die_usage "$1 needs a value"
         case "$1" in
-          --binary) BINARY="$2" ;;
-          --config) CONFIG="$2" ;;
+          --binary) BINARY="$(realpath -- "$2")" ;;
+          --config) CONFIG="$(realpath -- "$2")" ;;
           --prefix) PREFIX="${2%/}" ;;
           --ssh) read -ra SSH_OPTIONS <<<"$2" ;;
         esac
@@ -64,6 +73,8 @@ parse_options() {
 remote() {
   {
     printf 'set -eu\nprefix=%q start=%q incoming=%q\n' "$PREFIX" "$START" "$INCOMING"
+    # What belongs together; of each the one before it is FILE.previous.
+    printf 'files="%s"\n' "$(printf "$PREFIX%s " "${FILES[@]}")"
     cat
   } | ssh "${SSH_OPTIONS[@]}" -o BatchMode=yes "$HOST" \
     'if [ "$(id -u)" -eq 0 ]; then exec sh; else exec sudo -n sh; fi'
@@ -118,13 +129,25 @@ fi
 TEXT
 }
 
+# A copy becomes the previous one by a rename, so that none is ever half of a file.
+keep_previous() {
+  remote <<'TEXT' || fail "there is no room on $HOST to keep what is installed; nothing was changed"
+for file in $files; do
+  rm -f "$file.previous"
+  if [ -e "$file" ]; then
+    cp -p "$file" "$file.kept"
+    mv "$file.kept" "$file.previous"
+  fi
+done
+TEXT
+}
+
 # The binary changes by a rename, so that there is no moment without one.
 install_files() {
-  remote <<'TEXT' || fail "the files could not be installed on $HOST"
+  remote <<'TEXT'
 cd "$incoming"
 bin="$prefix/usr/local/bin"
 install -d "$bin" "$prefix/etc/pollux" "$prefix/etc/systemd/system" "$prefix/etc/sysctl.d" "$prefix/usr/local/share/doc/pollux"
-[ ! -e "$bin/pollux" ] || cp -p "$bin/pollux" "$bin/pollux.previous"
 install -m 755 pollux "$bin/pollux.next"
 mv "$bin/pollux.next" "$bin/pollux"
 [ ! -e pollux.toml ] || install -m 644 pollux.toml "$prefix/etc/pollux/pollux.toml"
@@ -154,31 +177,52 @@ systemctl is-active --quiet pollux
 TEXT
 }
 
+has_previous() {
+  remote <<'TEXT'
+[ -e "${files%% *}.previous" ]
+TEXT
+}
+
 roll_back() {
   remote <<'TEXT'
-bin="$prefix/usr/local/bin"
-[ -e "$bin/pollux.previous" ] || { echo "there is no previous binary" >&2; exit 1; }
-mv "$bin/pollux.previous" "$bin/pollux"
-[ "$start" = no ] || systemctl restart pollux
-"$bin/pollux" --version
+for file in $files; do
+  [ ! -e "$file.previous" ] || mv "$file.previous" "$file"
+done
+if [ "$start" != no ]; then
+  sysctl --quiet --system >/dev/null || echo "some kernel settings were refused" >&2
+  systemctl daemon-reload
+  systemctl reset-failed pollux 2>/dev/null || true
+  systemctl restart pollux
+fi
+"${files%% *}" --version
 TEXT
+}
+
+# Ends with 1 when what was installed before is in place again, or when there was nothing.
+take_back() { # REASON
+  if has_previous; then
+    roll_back || fail "$1, and what was there before does not start either: see journalctl -u pollux on $HOST"
+    fail "$1; what was there before is in place again"
+  fi
+  [[ "$START" == no ]] || remote <<<'systemctl disable --quiet --now pollux' || true
+  fail "$1; there was no twin on $HOST before"
 }
 
 main() {
   parse_options "$@"
+  cd "$ROOT"
   INCOMING=""
   if [[ "$ROLL_BACK" == yes ]]; then
-    roll_back || fail "the previous binary could not be put back"
+    has_previous || fail "$HOST has no previous version"
+    roll_back || fail "the previous version is in place and does not start: see journalctl -u pollux on $HOST"
     return
   fi
   [[ -f "$BINARY" ]] || fail "$BINARY is not there: scripts/build-cm5.sh makes it"
   check_host
   upload
-  install_files
-  if ! start; then
-    roll_back || fail "the new twin did not start and there was none before"
-    fail "the new twin did not start; the previous one serves again"
-  fi
+  keep_previous
+  install_files || take_back "the files could not be installed"
+  start || take_back "the new twin did not start"
   printf 'deploy-cm5: installed on %s; scripts/deploy-cm5.sh --roll-back %s takes it back\n' "$HOST" "$HOST"
 }
 

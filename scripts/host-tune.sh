@@ -15,7 +15,7 @@ usage: scripts/host-tune.sh apply [--hot CORES] | undo | show
   undo    writes those back
   show    prints what apply would change
   --hot CORES   cores of workers and tick thread, as 2,3: interrupts go to the others
-environment: TUNE_ROOT (default /), TUNE_STATE (default /var/lib/pollux/host-tune)
+environment: TUNE_ROOT (default /), TUNE_STATE (default /run/pollux-host-tune, gone with the settings when the host starts)
 TEXT
 }
 
@@ -79,12 +79,20 @@ show() {
   done
 }
 
-# Interrupts that the kernel keeps on a core refuse to move; that is said and is no failure.
+# 1 where a setting cannot be written, 2 for an interrupt that the kernel keeps on its core: that is said, and is no failure.
 write() { # FILE VALUE
-  if ! printf '%s\n' "$2" 2>/dev/null >"$ROOT/$1"; then
-    printf 'host-tune: %s cannot be set to %s\n' "$1" "$2" >&2
-    [[ "$1" == proc/irq/* ]]
-  fi
+  printf '%s\n' "$2" 2>/dev/null >"$ROOT/$1" && return 0
+  printf 'host-tune: %s cannot be set to %s\n' "$1" "$2" >&2
+  [[ "$1" == proc/irq/* ]] && return 2
+  return 1
+}
+
+# Writes a setting, prints LINE if that was done, and keeps in `failed` that one was not.
+write_and_tell() { # FILE VALUE LINE
+  local code=0
+  write "$1" "$2" || code=$?
+  ((code != 1)) || failed=1
+  ((code == 0)) && printf '%s\n' "$3"
 }
 
 apply() {
@@ -99,11 +107,8 @@ apply() {
     [[ -e "$ROOT/$file" ]] || continue
     now="$(current "$ROOT/$file")"
     if enough "$file" "$now" "$value"; then continue; fi
-    if write "$file" "$value"; then
+    if write_and_tell "$file" "$value" "$file: $now -> $value"; then
       printf '%s %s\n' "$file" "$now" >>"$STATE"
-      printf '%s: %s -> %s\n' "$file" "$now" "$value"
-    else
-      failed=1
     fi
   done <<<"$changes"
   return "$failed"
@@ -113,7 +118,7 @@ undo() {
   local file value failed=0
   [[ -e "$STATE" ]] || { echo "host-tune: nothing is applied" >&2; return 0; }
   while read -r file value; do
-    if write "$file" "$value"; then printf '%s: %s\n' "$file" "$value"; else failed=1; fi
+    write_and_tell "$file" "$value" "$file: $value" || true
   done <"$STATE"
   ((failed)) || rm -f "$STATE"
   return "$failed"
@@ -123,7 +128,7 @@ main() {
   local command="${1:-}"
   ROOT="${TUNE_ROOT:-/}" HOT=""
   ROOT="${ROOT%/}"
-  STATE="${TUNE_STATE:-/var/lib/pollux/host-tune}"
+  STATE="${TUNE_STATE:-/run/pollux-host-tune}"
   case "$command" in
     apply | undo | show) shift ;;
     -h | --help) usage; exit 0 ;;

@@ -88,7 +88,8 @@ def figures_of(run):
     sent_latency = latencies.get(SENT_LATENCY, {})
     latency = latencies.get(RECEIVE_LATENCY, {})
     return {
-        "offered_per_s": sent / generator["duration_s"] if sent else None,
+        # The rate of the load alone, without the handshakes before it, where the generator tells it.
+        "offered_per_s": sent / generator.get("active_s", generator["duration_s"]) if sent else None,
         "applied_per_s": applied / elapsed_s,
         "applied_share": applied / sent if sent else None,
         "cpu_ns_per_record": cpu_s * 1e9 / applied,

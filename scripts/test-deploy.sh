@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Deploys to an ssh server of its own on loopback, below a folder: install, upgrade, a broken binary, a wrong configuration,
-# roll-back, a device at what was deployed; and lets systemd judge the unit.
+# Deploys to an ssh server of its own on loopback, below a folder: install, upgrade, a broken binary, a wrong configuration, a
+# step that fails, a twin that does not start, roll-back, a device at what was deployed; and lets systemd judge the unit.
 # usage: scripts/test-deploy.sh [BINARY]   (default target/debug/pollux)
 # Exit codes: 0 passed, 1 failed. Needs sshd, systemd-analyze, python3.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-BINARY="${1:-target/debug/pollux}"
+BINARY="$(realpath "${1:-target/debug/pollux}")"
 # systemd calls a unit with less than this well protected.
 readonly EXPOSURE_MAX_TENTHS=20
 
@@ -54,6 +54,7 @@ PidFile none
 StrictModes no
 UsePAM no
 Subsystem sftp internal-sftp
+SetEnv PATH=$work/fake:$PATH
 TEXT
   "$(command -v sshd || echo /usr/sbin/sshd)" -D -e -f "$work/sshd_config" 2>"$work/sshd.log" &
   sshd_pid=$!
@@ -68,8 +69,29 @@ TEXT
   fail "the ssh server does not answer"
 }
 
+# Stands in for the service manager of the host, which no container has: it notes what it is asked, and restarts nothing while
+# `refuse` is there.
+fake_systemd() {
+  mkdir "$work/fake"
+  cat >"$work/fake/systemctl" <<TEXT
+#!/bin/sh
+echo "\$*" >>"$work/asked"
+[ "\$1" != restart ] || [ ! -e "$work/refuse" ] || { rm "$work/refuse"; exit 1; }
+TEXT
+  printf '#!/bin/sh\n' | tee "$work/fake/sysctl" >"$work/fake/journalctl"
+  chmod +x "$work"/fake/*
+}
+
+asked() { # WORDS
+  grep -qxF -- "$1" "$work/asked"
+}
+
 deploy() {
-  scripts/deploy-cm5.sh --no-start --prefix "$work/root" --ssh "$SSH" "$@" 127.0.0.1
+  deploy_and_start --no-start "$@"
+}
+
+deploy_and_start() {
+  scripts/deploy-cm5.sh --prefix "$work/root" --ssh "$SSH" "$@" 127.0.0.1
 }
 
 same() { cmp -s "$1" "$2"; }
@@ -103,6 +125,41 @@ check_deployment() {
   deploy --roll-back
   holds "roll-back puts the previous binary back" same "$BINARY" "$bin/pollux"
   holds "a second roll-back has nothing to put back" fails deploy --roll-back
+}
+
+# What fails half-way leaves the host as it was, whole.
+check_failures() {
+  local root="$work/root" doc="$work/root/usr/local/share/doc/pollux/README.md"
+  local config="$root/etc/pollux/pollux.toml"
+  cp "$config" "$work/before.toml"
+  printf '[tick]\nhz = 500\n' >"$work/other.toml"
+
+  mv "$doc" "$work/README.kept"
+  mkdir -p "$doc/README.md"
+  holds "a file that cannot be installed is a failure" fails deploy --binary "$work/pollux" --config "$work/other.toml"
+  holds "binary and configuration are back after it" \
+    test "$(cat "$root/usr/local/bin/pollux" "$config" | sha256sum)" = "$(cat "$BINARY" "$work/before.toml" | sha256sum)"
+  rm -r "$doc"
+  mv "$work/README.kept" "$doc"
+
+  touch "$work/refuse"
+  holds "a twin that does not start is a failure" fails deploy_and_start --binary "$work/pollux" --config "$work/other.toml"
+  holds "it is said that the one before is back" grep -q 'what was there before is in place again' "$work/failed.log"
+  holds "binary and configuration are back" \
+    test "$(cat "$root/usr/local/bin/pollux" "$config" | sha256sum)" = "$(cat "$BINARY" "$work/before.toml" | sha256sum)"
+  holds "what was there before was started" test "$(grep -c '^restart pollux$' "$work/asked")" -eq 2
+
+  (cd "$work" && "$OLDPWD/scripts/deploy-cm5.sh" --prefix "$work/root" --ssh "$SSH" --binary "$BINARY" --config other.toml 127.0.0.1)
+  holds "a configuration is found from where the command is given" same "$work/other.toml" "$config"
+  deploy_and_start --roll-back
+  holds "roll-back of a configuration alone puts it back" same "$work/before.toml" "$config"
+  holds "the twin is enabled" asked "enable --quiet pollux"
+
+  touch "$work/refuse"
+  holds "a first twin that does not start is a failure" \
+    fails scripts/deploy-cm5.sh --prefix "$work/first" --ssh "$SSH" --binary "$BINARY" 127.0.0.1
+  holds "it is said that there was none" grep -q 'there was no twin on 127.0.0.1 before' "$work/failed.log"
+  holds "a twin that never started is not enabled" asked "disable --quiet --now pollux"
 }
 
 # What the unit starts, on what was deployed, with the system calls that the unit leaves: a gateway's records are acknowledged.
@@ -150,8 +207,10 @@ check_unit() {
   holds "systemd finds the unit well protected ($exposure tenths)" test "$((10#$exposure))" -le "$EXPOSURE_MAX_TENTHS"
 }
 
+fake_systemd
 start_sshd
 check_deployment
+check_failures
 check_service
 check_unit
 verdict=passed

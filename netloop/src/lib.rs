@@ -57,7 +57,7 @@ mod wheel;
 mod worker;
 
 pub use audit::{Renewal, Renewals, Renewer, renewals};
-pub use clock::{Clock, Now, process_cpu, rss_bytes, thread_cpu_ns};
+pub use clock::{Clock, Now, rss_bytes, thread_cpu_ns};
 pub use command::CommandError;
 pub use confine::{ConfineError, confine};
 pub use congestion::{Congestion, UnknownCongestion};
@@ -97,7 +97,7 @@ pub use tls::{
     revocation_lists_from_pem_file,
 };
 pub use trust::{ClientAuth, Tokens, TokensError, Trust};
-pub use usage::ThreadUsage;
+pub use usage::{ThreadUsage, process_cpu};
 pub use viewer::{TICKET_BYTES, ViewerEvent, ViewerOrder};
 pub use viewer_lane::{ViewerDesk, ViewerPort, viewer_lane};
 pub use wheel::Wheel;

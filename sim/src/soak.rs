@@ -136,6 +136,6 @@ fn say(args: &Args, sum: &Sum, elapsed: Duration) {
 
 /// CPU time of this process so far, in seconds.
 fn cpu_s() -> f64 {
-    let (user_ns, system_ns) = netloop::process_cpu().unwrap_or_default();
+    let (user_ns, system_ns) = netloop::process_cpu();
     (user_ns + system_ns) as f64 / 1e9
 }

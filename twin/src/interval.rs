@@ -4,10 +4,9 @@
 //! for an empty one about once a second; it never waits, never allocates and never shares a lock. When
 //! no empty one has come back it goes on with the one it has: an interval gets longer, nothing is lost.
 
-use std::sync::Arc;
-
-use crossbeam_queue::ArrayQueue;
 use hdrhistogram::Histogram;
+
+use crate::exchange::{self, ColdEnd, HotEnd};
 
 /// Upper bound of every histogram: one minute. Longer times are recorded as this.
 pub const BOUND_NS: u64 = 60_000_000_000;
@@ -163,61 +162,42 @@ impl Interval {
 /// Makes the two ends of an exchange and the interval to record into first, which begins at `now_ns`.
 #[must_use]
 pub fn exchange(now_ns: u64) -> (IntervalProducer, IntervalConsumer, Box<Interval>) {
-    // Each queue could hold every interval there is, so that no push can fail.
-    let filled = Arc::new(ArrayQueue::new(SPARES + 1));
-    let cleared = Arc::new(ArrayQueue::new(SPARES + 1));
-    for _ in 0..SPARES {
-        cleared.push(Interval::new()).expect("because the queue holds all intervals");
-    }
-    let mut first = Interval::new();
+    let (hot, cold, mut first) = exchange::exchange(SPARES, Interval::new);
     first.since_ns = now_ns;
-    let producer = IntervalProducer { filled: Arc::clone(&filled), cleared: Arc::clone(&cleared) };
-    (producer, IntervalConsumer { filled, cleared }, first)
+    (IntervalProducer(hot), IntervalConsumer(cold), first)
 }
 
 /// The hot thread's end.
 #[derive(Debug)]
-pub struct IntervalProducer {
-    filled: Arc<ArrayQueue<Box<Interval>>>,
-    cleared: Arc<ArrayQueue<Box<Interval>>>,
-}
+pub struct IntervalProducer(HotEnd<Interval>);
 
 impl IntervalProducer {
     /// Hands the interval over, ended at `now_ns`, and leaves an empty one that begins there. Without an
     /// empty one it changes nothing and says `false`: recording goes on in the same interval.
     pub fn swap(&mut self, current: &mut Box<Interval>, now_ns: u64) -> bool {
-        let Some(mut next) = self.cleared.pop() else { return false };
-        next.since_ns = now_ns;
-        current.until_ns = now_ns;
-        let done = std::mem::replace(current, next);
-        self.filled.push(done).expect("because the queue holds all intervals");
-        true
+        self.0.swap(current, |done, next| (done.until_ns, next.since_ns) = (now_ns, now_ns))
     }
 
     /// Hands over the last interval, ended at `now_ns`.
     pub fn finish(self, mut last: Box<Interval>, now_ns: u64) {
         last.until_ns = now_ns;
-        self.filled.push(last).expect("because the queue holds all intervals");
+        self.0.finish(last);
     }
 }
 
 /// The cold thread's end.
 #[derive(Debug)]
-pub struct IntervalConsumer {
-    filled: Arc<ArrayQueue<Box<Interval>>>,
-    cleared: Arc<ArrayQueue<Box<Interval>>>,
-}
+pub struct IntervalConsumer(ColdEnd<Interval>);
 
 impl IntervalConsumer {
     /// The oldest interval that was handed over.
     pub fn poll(&mut self) -> Option<Box<Interval>> {
-        self.filled.pop()
+        self.0.poll()
     }
 
     /// Empties an interval and gives it back to the hot thread.
     pub fn recycle(&mut self, mut interval: Box<Interval>) {
         interval.clear();
-        // An interval of another exchange finds no place and is freed here, on the cold side.
-        drop(self.cleared.push(interval));
+        self.0.recycle(interval);
     }
 }

@@ -14,6 +14,7 @@ pub mod config;
 pub mod credentials;
 pub mod degraded;
 pub mod doctor;
+mod exchange;
 pub mod histograms;
 pub mod host;
 pub mod http;

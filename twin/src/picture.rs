@@ -12,10 +12,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use crossbeam_queue::ArrayQueue;
 use netloop::{CloseReason, SessionId};
 use wire::DeviceId;
 
+use crate::exchange::{ColdEnd, HotEnd, exchange};
 use crate::world::{ActuatorState, Direction, RowRef, SensorKey};
 
 /// Pictures in a second: as often as a screen of an operator is drawn.
@@ -169,28 +169,17 @@ impl Picture {
 /// Makes the two ends of an exchange of pictures.
 #[must_use]
 pub fn pictures() -> (PictureProducer, PictureConsumer) {
-    // Each queue could hold every picture there is, so that no push can fail.
-    let filled = Arc::new(ArrayQueue::new(SPARES + 1));
-    let cleared = Arc::new(ArrayQueue::new(SPARES + 1));
-    for _ in 0..SPARES {
-        cleared.push(Picture::new()).expect("because the queue holds all pictures");
-    }
+    let (hot, cold, current) = exchange(SPARES, Picture::new);
     let wanted = Arc::new(AtomicU32::new(0));
-    let producer = PictureProducer {
-        current: Picture::new(),
-        filled: Arc::clone(&filled),
-        cleared: Arc::clone(&cleared),
-        wanted: Arc::clone(&wanted),
-    };
-    (producer, PictureConsumer { filled, cleared, wanted, asked: 0 })
+    let producer = PictureProducer { current, hot, wanted: Arc::clone(&wanted) };
+    (producer, PictureConsumer { cold, wanted, asked: 0 })
 }
 
 /// The tick thread's end, with the picture that is being written.
 #[derive(Debug)]
 pub struct PictureProducer {
     current: Box<Picture>,
-    filled: Arc<ArrayQueue<Box<Picture>>>,
-    cleared: Arc<ArrayQueue<Box<Picture>>>,
+    hot: HotEnd<Picture>,
     wanted: Arc<AtomicU32>,
 }
 
@@ -209,19 +198,14 @@ impl PictureProducer {
     /// Hands the picture over as that of `tick` and leaves an empty one. Without an empty one it changes nothing and says
     /// `false`: the same picture is written on.
     pub fn swap(&mut self, tick: u64, at_ns: u64) -> bool {
-        let Some(next) = self.cleared.pop() else { return false };
-        (self.current.tick, self.current.at_ns) = (tick, at_ns);
-        let done = std::mem::replace(&mut self.current, next);
-        self.filled.push(done).expect("because the queue holds all pictures");
-        true
+        self.hot.swap(&mut self.current, |done, _| (done.tick, done.at_ns) = (tick, at_ns))
     }
 }
 
 /// The cold thread's end.
 #[derive(Debug)]
 pub struct PictureConsumer {
-    filled: Arc<ArrayQueue<Box<Picture>>>,
-    cleared: Arc<ArrayQueue<Box<Picture>>>,
+    cold: ColdEnd<Picture>,
     wanted: Arc<AtomicU32>,
     /// How often the plant was asked for.
     asked: u32,
@@ -245,13 +229,12 @@ impl PictureConsumer {
 
     /// The oldest picture that was handed over.
     pub fn poll(&mut self) -> Option<Box<Picture>> {
-        self.filled.pop()
+        self.cold.poll()
     }
 
     /// Empties a picture and gives it back to the tick thread.
     pub fn recycle(&mut self, mut picture: Box<Picture>) {
         picture.clear();
-        // A picture of another exchange finds no place and is freed here, on the cold side.
-        drop(self.cleared.push(picture));
+        self.cold.recycle(picture);
     }
 }

@@ -30,23 +30,23 @@ pub struct Usage {
     pub cpu_system_ns: u64,
 }
 
-/// When records were applied, and what the process used in that time.
+/// What the process used while records were applied.
 ///
 /// Whoever polls it decides how fine it is. It leaves out what start, waiting for the first device and the end cost, so
 /// that a short run and a long one say the same of a record.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Activity {
     applied: u64,
-    /// The last look before the first applied record.
-    before: Option<(Duration, u64)>,
-    first: Option<(Duration, u64)>,
-    last: Option<(Duration, u64)>,
+    /// CPU time at the last look before the first applied record, in nanoseconds.
+    before: Option<u64>,
+    first: Option<u64>,
+    last: Option<u64>,
 }
 
 impl Activity {
-    /// Notes that `applied` records were applied by `at`, and what the process had used by then.
-    pub fn observe(&mut self, applied: u64, at: Duration, usage: Usage) {
-        let now = Some((at, usage.cpu_user_ns + usage.cpu_system_ns));
+    /// Notes that `applied` records are applied, and what the process has used by now.
+    pub fn observe(&mut self, applied: u64, usage: Usage) {
+        let now = Some(usage.cpu_user_ns + usage.cpu_system_ns);
         if applied == 0 {
             self.before = now;
         } else if applied != self.applied {
@@ -56,20 +56,11 @@ impl Activity {
         self.applied = applied;
     }
 
-    /// From the last look before the first applied record to the last.
-    #[must_use]
-    pub fn length(&self) -> Duration {
-        self.difference().map_or(Duration::ZERO, |(first, last)| last.0.saturating_sub(first.0))
-    }
-
-    /// CPU time of the process in that time, in nanoseconds.
+    /// CPU time of the process from the last look before the first applied record to the first one behind the last, in
+    /// nanoseconds.
     #[must_use]
     pub fn cpu_ns(&self) -> u64 {
-        self.difference().map_or(0, |(first, last)| last.1.saturating_sub(first.1))
-    }
-
-    fn difference(&self) -> Option<((Duration, u64), (Duration, u64))> {
-        self.first.zip(self.last)
+        self.first.zip(self.last).map_or(0, |(first, last)| last.saturating_sub(first))
     }
 }
 
@@ -173,9 +164,9 @@ pub struct Summary {
     pub thread_cpu_ns: Busy,
     /// UDP datagrams received.
     pub packets: u64,
-    /// From the first applied record to the last, in seconds, to a tenth.
+    /// From the last tick before the first applied record to the last tick that applied one, in seconds.
     pub active_s: f64,
-    /// CPU time of the process in that time, in seconds.
+    /// CPU time of the process in that time, to a tenth of a second more at both ends, in seconds.
     pub active_cpu_s: f64,
     /// The account of each tier.
     pub tiers: Tiers,
@@ -292,7 +283,7 @@ impl Summary {
             busy_ns: Busy { worker: worker.busy_ns.value(), tick: stats.tick.busy_ns.value() },
             thread_cpu_ns: Busy { worker: worker.cpu_ns.value(), tick: stats.tick.cpu_ns.value() },
             packets: worker.datagrams_in.value(),
-            active_s: activity.length().as_secs_f64(),
+            active_s: Duration::from_nanos(stats.tick.active_ns.value()).as_secs_f64(),
             active_cpu_s: Duration::from_nanos(activity.cpu_ns()).as_secs_f64(),
             tiers: Tiers { t1, t2, t3 },
             latency_ns: report.latencies(),

@@ -369,7 +369,7 @@ impl Drop for RaiseOnDrop {
 /// What the process used so far.
 #[must_use]
 pub fn usage() -> Usage {
-    let (cpu_user_ns, cpu_system_ns) = netloop::process_cpu().unwrap_or_default();
+    let (cpu_user_ns, cpu_system_ns) = netloop::process_cpu();
     Usage { rss_bytes: rss_bytes(), cpu_user_ns, cpu_system_ns }
 }
 

@@ -268,6 +268,9 @@ pub struct Tick {
     pub page_faults: [Counter; 2],
     /// Ticks that left records in a ring because a drain budget was spent.
     pub budgets_spent: Counter,
+    /// From the end of the last tick before the first applied record to that of the last tick that applied one, in
+    /// nanoseconds.
+    pub active_ns: Counter,
 }
 
 /// The account of one tier.

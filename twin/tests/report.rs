@@ -215,10 +215,11 @@ fn summary_has_every_field_and_the_account_adds_up() {
     let usage =
         Usage { rss_bytes: 1 << 20, cpu_user_ns: 1_500_000_000, cpu_system_ns: 250_000_000 };
     let mut activity = Activity::default();
-    for (applied, at_ms, cpu_ms) in [(0, 400, 7), (90, 500, 20), (100, 1400, 57), (100, 1900, 90)] {
+    for (applied, cpu_ms) in [(0, 7), (90, 20), (100, 57), (100, 90)] {
         let usage = Usage { cpu_user_ns: cpu_ms * 1_000_000, ..Usage::default() };
-        activity.observe(applied, Duration::from_millis(at_ms), usage);
+        activity.observe(applied, usage);
     }
+    stats.tick.active_ns.set(1_000_000_000);
     let summary = Summary::of(&report, &stats, usage, &activity, Duration::from_secs(2), "wait");
     let json = serde_json::to_value(&summary).unwrap();
     let names: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();

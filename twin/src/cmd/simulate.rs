@@ -142,7 +142,7 @@ fn server_name(addr: &str, remote: SocketAddr) -> String {
 }
 
 fn usage() -> Usage {
-    let (cpu_user_ns, cpu_system_ns) = netloop::process_cpu().unwrap_or_default();
+    let (cpu_user_ns, cpu_system_ns) = netloop::process_cpu();
     Usage { rss_bytes: netloop::rss_bytes().unwrap_or_default(), cpu_user_ns, cpu_system_ns }
 }
 

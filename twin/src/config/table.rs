@@ -351,19 +351,19 @@ const RING: &[Key] = &[
         "ring.t1",
         "131072",
         Kind::PowerOfTwo { min: 64, max: RING_MAX, set: |c, v| c.ring.tiers[0] = v as usize },
-        "Records of T1 between worker and tick, 64 bytes each; in batches more. A full ring sheds and counts.",
+        "Slots between worker and tick for T1, 64 bytes each: one takes a record, and 23 the 36 of a full datagram. A full ring sheds and counts.",
     ),
     key(
         "ring.t2",
         "16384",
         Kind::PowerOfTwo { min: 64, max: RING_MAX, set: |c, v| c.ring.tiers[1] = v as usize },
-        "Records of T2 between worker and tick. A full ring leaves bytes in QUIC's flow control.",
+        "Slots between worker and tick for T2. A full ring leaves bytes in QUIC's flow control.",
     ),
     key(
         "ring.t3",
         "4096",
         Kind::PowerOfTwo { min: 64, max: RING_MAX, set: |c, v| c.ring.tiers[2] = v as usize },
-        "Commands of T3 between worker and tick. A full ring resets the stream with a code that says so.",
+        "Slots between worker and tick for T3, a command each. A full ring resets the stream with a code that says so.",
     ),
     key(
         "ring.out",

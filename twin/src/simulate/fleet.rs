@@ -16,13 +16,15 @@ use netloop::{
 };
 use wire::{CloseCode, Command, Record, Status, Tier};
 
+use crate::exchange::{ColdEnd, HotEnd};
+
 use super::{
     carrier::{Carrier, Link},
     coalesce::{Chunks, WireForm},
     commands::Waiting,
     device::Population,
     plan::Plan,
-    progress::{Exchange, LoadInterval, LoadLatency, Progress},
+    progress::{self, LoadInterval, LoadLatency, Progress},
     sessions::Calls,
     traffic::Traffic,
 };
@@ -99,7 +101,8 @@ pub struct Fleet {
     pub(super) failure: Option<FleetError>,
     pub(super) interval: Box<LoadInterval>,
     pub(super) stage: Stage,
-    exchange: Exchange,
+    /// The way of the intervals of latencies.
+    intervals: (HotEnd<LoadInterval>, ColdEnd<LoadInterval>),
     progress: Arc<Progress>,
     pub(super) stop: Stop,
     events: VecDeque<SessionEvent>,
@@ -155,7 +158,7 @@ impl Fleet {
         let carriers: Vec<_> = (0..carriers)
             .map(|carrier| Carrier::new(first(carrier)..first(carrier + 1), packing))
             .collect();
-        let (exchange, interval) = Exchange::new();
+        let (hot, cold, interval) = progress::exchange();
         Self {
             calls: Calls::new(carriers.len(), plan.seed),
             traffic: Traffic::new(&plan, population.sensors_per_device()),
@@ -167,7 +170,7 @@ impl Fleet {
             failure: None,
             interval,
             stage: Stage::Connecting,
-            exchange,
+            intervals: (hot, cold),
             progress: Arc::default(),
             stop,
             events: VecDeque::new(),
@@ -188,8 +191,8 @@ impl Fleet {
 
     /// What another thread drains about once a second, giving each interval of latencies to a closure.
     pub fn intervals(&self) -> impl FnMut(&mut dyn FnMut(&LoadInterval)) + Send + use<> {
-        let exchange = self.exchange.clone();
-        move |read| exchange.drain(&mut |interval| read(interval))
+        let cold = self.intervals.1.clone();
+        move |read| progress::drain(&cold, read)
     }
 
     /// The outcome and the last interval, after the worker has given the fleet back.
@@ -286,7 +289,7 @@ impl Fleet {
         progress.handshakes_failed.set(outcome.handshakes_failed);
         if self.at.ns >= self.swapped_ns + INTERVAL_NS {
             self.swapped_ns = self.at.ns;
-            self.exchange.swap(&mut self.interval, self.at.ns);
+            progress::swap(&self.intervals.0, &mut self.interval, self.at.ns);
         }
     }
 }

@@ -3,12 +3,12 @@
 //! The fleet never waits for the reader and never allocates for it. When no empty interval has come back it goes on
 //! recording into the one that it has.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
-use crossbeam_queue::ArrayQueue;
 use hdrhistogram::Histogram;
 use netloop::Counter;
 
+use crate::exchange::{self, ColdEnd, HotEnd};
 use crate::interval::{histogram, record_n};
 
 /// Counters with one writer, the fleet.
@@ -131,44 +131,25 @@ impl LoadInterval {
     }
 }
 
-/// The way of intervals from the fleet to the cold thread and back.
-#[derive(Debug, Clone)]
-pub(super) struct Exchange {
-    filled: Arc<ArrayQueue<Box<LoadInterval>>>,
-    empty: Arc<ArrayQueue<Box<LoadInterval>>>,
-}
-
 /// The cold thread has given it back long before the second is over.
 const SPARES: usize = 1;
 
-impl Exchange {
-    /// The exchange, and the interval to record into first.
-    pub(super) fn new() -> (Self, Box<LoadInterval>) {
-        // Each queue could hold every interval there is, so that no push can fail.
-        let filled = Arc::new(ArrayQueue::new(SPARES + 1));
-        let empty = Arc::new(ArrayQueue::new(SPARES + 1));
-        for _ in 0..SPARES {
-            empty.push(LoadInterval::new()).expect("the queue has room because it holds them all");
-        }
-        (Self { filled, empty }, LoadInterval::new())
-    }
+/// The two ends of the way of intervals, and the one to record into first.
+pub(super) fn exchange() -> (HotEnd<LoadInterval>, ColdEnd<LoadInterval>, Box<LoadInterval>) {
+    exchange::exchange(SPARES, LoadInterval::new)
+}
 
-    /// Hands the interval over, if an empty one is there to go on with.
-    pub(super) fn swap(&self, current: &mut Box<LoadInterval>, now_ns: u64) {
-        let Some(mut next) = self.empty.pop() else { return };
-        next.since_ns = now_ns;
-        current.until_ns = now_ns;
-        let done = std::mem::replace(current, next);
-        self.filled.push(done).expect("the queue has room because it holds them all");
-    }
+/// Hands the interval over, if an empty one is there to go on with.
+pub(super) fn swap(hot: &HotEnd<LoadInterval>, current: &mut Box<LoadInterval>, now_ns: u64) {
+    hot.swap(current, |done, next| (done.until_ns, next.since_ns) = (now_ns, now_ns));
+}
 
-    /// Gives every interval that was handed over to `read`, and returns it emptied.
-    pub(super) fn drain(&self, read: &mut impl FnMut(&LoadInterval)) {
-        while let Some(mut interval) = self.filled.pop() {
-            read(&interval);
-            interval.histograms.iter_mut().for_each(Histogram::reset);
-            self.empty.push(interval).expect("the queue has room because it holds them all");
-        }
+/// Gives every interval that was handed over to `read`, and returns it emptied.
+pub(super) fn drain(cold: &ColdEnd<LoadInterval>, read: &mut dyn FnMut(&LoadInterval)) {
+    while let Some(mut interval) = cold.poll() {
+        read(&interval);
+        interval.histograms.iter_mut().for_each(Histogram::reset);
+        cold.recycle(interval);
     }
 }
 
@@ -178,20 +159,20 @@ mod tests {
 
     #[test]
     fn a_slow_reader_gets_longer_intervals_and_every_value() {
-        let (exchange, mut current) = Exchange::new();
+        let (hot, cold, mut current) = exchange();
         for second in 1..=10 {
             current.record_n(LoadLatency::Lateness, second * 1_000, 3);
-            exchange.swap(&mut current, second);
+            swap(&hot, &mut current, second);
         }
         let mut spans = Vec::new();
         let mut count = 0;
-        exchange.drain(&mut |interval| {
+        drain(&cold, &mut |interval| {
             spans.push((interval.since_ns, interval.until_ns));
             count += interval.histogram(LoadLatency::Lateness).len();
         });
         assert_eq!(spans, [(0, 1)]);
-        exchange.swap(&mut current, 11);
-        exchange.drain(&mut |interval| {
+        swap(&hot, &mut current, 11);
+        drain(&cold, &mut |interval| {
             spans.push((interval.since_ns, interval.until_ns));
             count += interval.histogram(LoadLatency::Lateness).len();
         });

@@ -41,8 +41,30 @@ pub struct TickThread {
     options: TickOptions,
     started: Instant,
     second: Second,
+    activity: Activity,
     /// What the kernel had done to the thread before its first tick.
     usage: ThreadUsage,
+}
+
+/// When records were applied. It leaves out the wait for the first device and the end, so that a short run and a long one say
+/// the same of a rate.
+#[derive(Debug, Clone, Copy)]
+struct Activity {
+    applied: u64,
+    /// The end of the last tick before the first applied record.
+    since: Instant,
+}
+
+impl Activity {
+    /// Notes at the end of a tick that so many records are applied. Says how long records have been applied now, if this tick
+    /// has applied any.
+    fn note(&mut self, applied: u64, end: Instant) -> Option<Duration> {
+        if applied == 0 {
+            self.since = end;
+        }
+        let before = std::mem::replace(&mut self.applied, applied);
+        (applied != before).then(|| end.saturating_duration_since(self.since))
+    }
 }
 
 /// The second that is being measured.
@@ -67,8 +89,21 @@ impl TickThread {
     ) -> Self {
         let clock = Clock::new();
         let second = Second { since: started, ticks: 0 };
+        let activity = Activity { applied: 0, since: started };
         let usage = ThreadUsage::default();
-        Self { world, lanes, producer, stats, wakers, clock, options, started, second, usage }
+        Self {
+            world,
+            lanes,
+            producer,
+            stats,
+            wakers,
+            clock,
+            options,
+            started,
+            second,
+            activity,
+            usage,
+        }
     }
 
     /// Ticks on the calling thread until `stop` is told to drain, then until the rings are empty, and hands the last
@@ -114,6 +149,10 @@ impl TickThread {
         tick.busy_ns.add(spent_ns);
         tick.overruns.add(u64::from(overrun));
         tick.missed.set(pace.missed());
+        let applied = self.stats.tiers.iter().map(|tier| tier.applied.applied.value()).sum();
+        if let Some(active) = self.activity.note(applied, end.instant) {
+            tick.active_ns.set(duration_ns(active));
+        }
         self.end_second(end);
         let until_next = pace.next_start().saturating_duration_since(end.instant);
         self.lanes.due.set(end.unix_ns + duration_ns(until_next));
@@ -155,4 +194,20 @@ impl TickThread {
 
 fn duration_ns(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn activity_begins_before_the_first_record_and_ends_with_the_last() {
+        let begin = Clock::new().now().instant;
+        let at = |ms: u64| begin + Duration::from_millis(ms);
+        let mut activity = Activity { applied: 0, since: begin };
+        let ticks = [(0, 400), (0, 500), (90, 501), (90, 502), (100, 1_400), (100, 1_900)];
+        let noted = ticks.map(|(applied, ms)| activity.note(applied, at(ms)));
+        let ms = |ms| Some(Duration::from_millis(ms));
+        assert_eq!(noted, [None, None, ms(1), None, ms(900), None]);
+    }
 }
