@@ -152,7 +152,8 @@ impl KeyTable {
     }
 }
 
-/// Multiply and fold, keyed by a secret of the engine: a peer chooses its keys, but not where they fall.
+/// Multiply and fold, keyed by a secret of the engine: a peer chooses its keys, but not where they fall. Each factor has a part
+/// of the secret, because whoever can make a factor zero has made the other one meaningless.
 fn hash(key: &Key, seed: u64) -> u64 {
     let word = |at: usize| u64::from_le_bytes(*key[at..].first_chunk().expect("8 of 18 bytes"));
     let fold = |a: u64, b: u64| {
@@ -160,7 +161,8 @@ fn hash(key: &Key, seed: u64) -> u64 {
         product as u64 ^ (product >> 64) as u64
     };
     let sensor = u64::from(u16::from_le_bytes([key[16], key[17]]));
-    let mixed = fold(word(0) ^ seed, word(8) ^ 0x9e37_79b9_7f4a_7c15);
+    let mixed =
+        fold(word(0) ^ seed, word(8) ^ seed.rotate_left(32).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     fold(mixed ^ sensor, seed | 1)
 }
 
@@ -203,6 +205,23 @@ mod tests {
             assert_eq!(hint(&mut table, n, 42, 2000), n);
         }
         assert_eq!(table.keys.len(), 1000);
+    }
+
+    #[test]
+    fn no_choice_of_keys_makes_them_fall_together() {
+        // With these as its second half, a device would make a factor of the hash zero whatever its first half is.
+        for tail in [0, 1, u64::MAX, 0x9e37_79b9_7f4a_7c15] {
+            let of = |n: u64, seed| {
+                let mut key = [0; 18];
+                key[..8].copy_from_slice(&n.to_le_bytes());
+                key[8..16].copy_from_slice(&tail.to_le_bytes());
+                hash(&key, seed)
+            };
+            let mut hashes: Vec<u64> = (0..10_000).map(|n| of(n, 42)).collect();
+            hashes.sort_unstable();
+            hashes.dedup();
+            assert_eq!(hashes.len(), 10_000, "{tail:#x}");
+        }
     }
 
     #[test]
