@@ -75,6 +75,25 @@ fn ten_thousand_datagrams_of_odd_sizes_arrive_as_they_were() {
 
 /// With all addresses the kernel tells the local one, and no marks: rather none than those of a part.
 #[test]
+fn second_handle_of_a_socket_changes_nothing_of_what_the_first_one_reads() {
+    let (mut source, mut target) = (open(), open());
+    let mut shared = target.share().unwrap();
+    let mut pool = Pool::new(32, 32);
+    for reader in [&mut target, &mut shared] {
+        // Merged datagrams come with more to say about them than a single one.
+        let contents = fill(1, 100).repeat(10);
+        let transmit = transmit(reader.local_addr(), contents.len(), Some(100));
+        source.send(&transmit, &contents).unwrap();
+        let received = recv(reader, &mut pool, 10);
+        assert_eq!(received.len(), 10);
+        for datagram in received {
+            assert_eq!((datagram.ecn, reader.reads_ecn()), (Some(EcnCodepoint::Ect0), true));
+            assert!(datagram.kernel_unix_ns.is_some());
+        }
+    }
+}
+
+#[test]
 fn socket_on_all_addresses_knows_the_local_one() {
     for (all, target_ip) in [("0.0.0.0:0", "127.0.0.1"), ("[::]:0", "::1"), ("[::]:0", "127.0.0.1")]
     {
