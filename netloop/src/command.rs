@@ -71,14 +71,20 @@ impl OpenCommand {
     }
 }
 
+/// Commands of a session that wait for their acks at most, however many its peer allows. One that never answers costs no
+/// more memory than these, and no more time at each of its packets.
+const OPEN_COMMANDS_MAX: usize = 1024;
+/// So many more are for stops and their ends; beyond them, the one that waits longest is given up for the latest.
+const OPEN_STOPS_MAX: usize = 64;
+
 /// Why a command was not opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CommandError {
     /// The session is not open, or no longer.
     #[error("the session is not open")]
     NotOpen,
-    /// The peer allows no further stream now.
-    #[error("the peer allows no further command now")]
+    /// The peer allows no further stream now, or leaves too many unanswered.
+    #[error("the peer takes no further command now")]
     NoStream,
 }
 
@@ -92,6 +98,12 @@ impl Session {
         let operation = request.kind() >> 5;
         let stops = operation == Operation::Stop as u8;
         let ends_stop = operation == Operation::Clear as u8;
+        if !(stops || ends_stop) && self.open_commands.len() >= OPEN_COMMANDS_MAX {
+            return Err(CommandError::NoStream);
+        }
+        if self.open_commands.len() >= OPEN_COMMANDS_MAX + OPEN_STOPS_MAX {
+            self.give_up_oldest();
+        }
         let stream = self.take_stream(stops || ends_stop).ok_or(CommandError::NoStream)?;
         let mut send = self.connection.send_stream(stream);
         let priority = if stops { StreamPriority::Critical } else { StreamPriority::High };
@@ -104,6 +116,19 @@ impl Session {
         let ack = Vec::with_capacity(RECORD_BYTES + 1);
         self.open_commands.push(OpenCommand { stream, readable: false, tag, request, ack });
         Ok(())
+    }
+
+    /// Forgets the command that was opened first. Its ack, should it ever come, is for nobody; whoever sent it has a deadline
+    /// of its own.
+    #[cold]
+    fn give_up_oldest(&mut self) {
+        let oldest = self.open_commands.iter().map(|open| open.stream).min_by_key(|id| id.index());
+        let Some(stream) = oldest else { return };
+        self.open_commands.retain(|open| open.stream != stream);
+        // Either half may be over already.
+        let busy = VarInt::from_u32(CloseCode::Busy as u32);
+        let _ = self.connection.send_stream(stream).reset(busy);
+        let _ = self.connection.recv_stream(stream).stop(busy);
     }
 
     /// A stream for a command. A server keeps the last one that the peer allows for a stop and its end, so that no number
