@@ -9,7 +9,7 @@ use std::{
     collections::VecDeque,
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::{Bytes, BytesMut};
@@ -108,6 +108,10 @@ pub enum ConnectError {
 const COMMANDS_WAITING_MAX: usize = 4096;
 /// Deadlines are kept to this grain.
 const WHEEL_SLOT_NS: u64 = 50_000;
+/// Devices of a worker that has forgotten them are told at once, each by the first packet that it sends. What that costs is
+/// bounded otherwise: of ids that nobody gave out, hardly any passes for one of ours, an answer is shorter than what it
+/// answers, and no more of them wait than [`Engine::poll_transmit`] keeps.
+const RESET_INTERVAL_MIN: Duration = Duration::ZERO;
 
 impl Engine {
     /// An engine that accepts sessions. `naming` makes its connection ids and key tables; the same one
@@ -165,7 +169,10 @@ impl Engine {
         }
         let reset_key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &naming.seed);
         let mut config = EndpointConfig::new(Arc::new(reset_key));
-        config.rng_seed(Some(seed)).cid_generator(move || Box::new(naming.generator()));
+        config
+            .rng_seed(Some(seed))
+            .cid_generator(move || Box::new(naming.generator()))
+            .min_reset_interval(RESET_INTERVAL_MIN);
         config
             .max_udp_payload_size(limits.mtu_bytes.max(1472))
             .expect("at least 1200 bytes because of the maximum");
@@ -217,9 +224,9 @@ impl Engine {
         let (handle, connection) =
             self.endpoint.connect(now.instant, client.config.clone(), remote, name)?;
         let id = self.insert(now, handle, connection);
-        let until = now.instant + self.limits.call_timeout;
+        let until = now.instant + self.limits.handshake_timeout;
         if let Some(session) = self.session(id) {
-            session.called_until = Some(until);
+            session.handshake_until = Some(until);
         }
         self.begin_early(id);
         Ok(id)
@@ -340,6 +347,10 @@ impl Engine {
         for (total, forbidden) in self.tally.forbidden.iter_mut().zip(&mut session.forbidden) {
             *total += std::mem::take(forbidden);
         }
+        // It is over when everything was taken that its peer has an acknowledgement for.
+        let ended = outcome.lost.or(session.ended);
+        session.ended = ended.filter(|_| outcome.unfinished);
+        outcome.lost = ended.filter(|_| !outcome.unfinished);
         self.tally.unfinished += u64::from(outcome.unfinished);
         if outcome.unfinished && !session.unfinished {
             session.unfinished = true;
@@ -406,6 +417,7 @@ impl Engine {
     pub(crate) fn handle_closed(&mut self, now: Now, place: u32, reason: CloseReason) {
         let Some(session) = self.sessions[place as usize].as_mut() else { return };
         let id = session.id;
+        session.ended = None;
         let was = std::mem::replace(&mut session.phase, Phase::Closed);
         if was == Phase::Closed {
             return;
@@ -448,7 +460,7 @@ impl Engine {
             match session.poll_timeout() {
                 // The wheel keeps the earliest deadline ever asked for; the true one may have moved on since.
                 Some(deadline) if deadline > now.instant => self.wheel.arm(place, deadline),
-                Some(_) if session.is_called_in_vain(now.instant) => {
+                Some(_) if session.is_handshake_overdue(now.instant) => {
                     let id = session.id;
                     self.end(now, id, CloseCode::Done, CloseReason::Idle);
                 }
@@ -495,6 +507,12 @@ impl Engine {
     /// The next step in a session's life.
     pub fn poll_event(&mut self) -> Option<SessionEvent> {
         self.events.pop_front()
+    }
+
+    /// Whether steps, of sessions or viewers, were not told yet.
+    #[must_use]
+    pub fn has_events(&self) -> bool {
+        !self.events.is_empty() || !self.viewer_events.is_empty()
     }
 
     /// Puts back an event that its receiver had no room for.

@@ -173,7 +173,11 @@ impl Engine {
     fn look_at(&mut self, now: Now, place: u32) {
         let (patience, key_update) = (self.looks.patience, self.limits.key_update);
         let Some(session) = self.session_at(place) else { return };
-        if !matches!(session.phase, Phase::Open | Phase::Finishing) {
+        // A look that was meant for the session before it may find a viewer in its place.
+        let is_looked_at = matches!(session.phase, Phase::Open | Phase::Finishing)
+            && session.viewer.is_none()
+            && session.ended.is_none();
+        if !is_looked_at {
             return;
         }
         let counts = session.path_counts();

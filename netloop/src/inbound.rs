@@ -56,7 +56,7 @@ enum Read {
     End,
     /// The peer reset it.
     Reset,
-    /// Nothing was read, because the peer has not proved who it is.
+    /// Nothing was read, because the peer has not proved who it is. The session is served when it has.
     Waiting,
     /// The form is broken: stop it with this code.
     Bad(CloseCode),
@@ -303,8 +303,8 @@ impl Session {
     fn read_command<S: Sink>(&mut self, at: u32, service: &mut Service<'_, S>) -> Read {
         if self.phase == Phase::Handshake {
             // Early data can be replayed by anybody who has seen it. A command waits until the handshake has proved who
-            // sends it.
-            return Read::Unfinished;
+            // sends it, and no turn before that could do anything for it.
+            return Read::Waiting;
         }
         match self.fill_tail(at, RECORD_BYTES + 1) {
             None => Read::Bad(CloseCode::Ragged),

@@ -76,9 +76,10 @@ pub struct SessionLimits {
     pub streams_max: usize,
     /// A session that is silent for so long is closed.
     pub idle_timeout: Duration,
-    /// How long a call of this side may take to become a session. Losses in a handshake can take the timers of QUIC, which
-    /// double, to many seconds (RFC 9002, section 6.2); then it is better to call again.
-    pub call_timeout: Duration,
+    /// How long a handshake may take, of a call of this side or of a peer. Losses can take the timers of QUIC, which double,
+    /// to many seconds (RFC 9002, section 6.2); then it is better to call again. And a peer that never finishes its handshake
+    /// would hold its place for as long as it says anything at all.
+    pub handshake_timeout: Duration,
     /// A session that has nothing to say sends a ping so often, to stay known on the way.
     pub keep_alive: Option<Duration>,
     /// Unidirectional streams (T2 and control) that the peer may hold open. A server allows a few until the first of
@@ -125,7 +126,7 @@ impl Default for SessionLimits {
             address: AddressLimits::default(),
             streams_max: 65_536,
             idle_timeout: Duration::from_secs(10),
-            call_timeout: Duration::from_secs(10),
+            handshake_timeout: Duration::from_secs(10),
             keep_alive: Some(Duration::from_secs(3)),
             uni_streams_max: 16,
             bi_streams_max: 64,

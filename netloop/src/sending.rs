@@ -131,7 +131,10 @@ impl Engine {
             self.handle_closed(now, place, CloseReason::Local(CloseCode::Done));
         }
         let session = self.sessions[place as usize].as_mut()?;
-        while let Some(event) = session.connection.poll_endpoint_events() {
+        // The last of these events frees the place of the session, which is still in use while it has ended with a rest.
+        while session.ended.is_none()
+            && let Some(event) = session.connection.poll_endpoint_events()
+        {
             let handle = ConnectionHandle(place as usize);
             if let Some(event) = self.endpoint.handle_event(handle, event) {
                 session.connection.handle_event(event);
@@ -155,6 +158,9 @@ impl Engine {
     fn settle(&mut self, place: u32) {
         let Some(session) = self.sessions[place as usize].as_mut() else { return };
         if session.connection.is_drained() {
+            if session.ended.is_some() {
+                return;
+            }
             self.sessions[place as usize] = None;
             self.arrivals.forget(place);
         } else if let Some(deadline) = session.poll_timeout() {

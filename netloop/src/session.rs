@@ -126,8 +126,8 @@ pub(crate) struct Session {
     pub(crate) viewer: Option<Box<Viewer>>,
     /// The authorities have changed since its handshake began.
     pub(crate) verifies_late: bool,
-    /// When a call of this side is given up, if it is no session by then.
-    pub(crate) called_until: Option<Instant>,
+    /// When its handshake is given up, if it is not done by then.
+    pub(crate) handshake_until: Option<Instant>,
     /// When the handshake was done, in unix nanoseconds.
     pub(crate) opened_ns: u64,
     pub(crate) inbound: Streams,
@@ -166,6 +166,8 @@ pub(crate) struct Session {
     /// A command was answered in this service.
     pub(crate) answered: bool,
     pub(crate) unfinished: bool,
+    /// Why QUIC has ended it, while records that its peer has an acknowledgement for wait for room in the sink.
+    pub(crate) ended: Option<CloseReason>,
     pub(crate) no_handler: u64,
     pub(crate) busy: u64,
     pub(crate) bad_control: u64,
@@ -188,7 +190,7 @@ impl Session {
             proof: Proof::default(),
             viewer: None,
             verifies_late: false,
-            called_until: None,
+            handshake_until: None,
             opened_ns: 0,
             inbound: Streams::new(seed),
             open_commands: Vec::new(),
@@ -212,6 +214,7 @@ impl Session {
             urgent: false,
             answered: false,
             unfinished: false,
+            ended: None,
             no_handler: 0,
             busy: 0,
             bad_control: 0,
@@ -222,15 +225,15 @@ impl Session {
     /// When it next has something to do by itself.
     pub(crate) fn poll_timeout(&mut self) -> Option<Instant> {
         let timeout = self.connection.poll_timeout();
-        match self.called_until.filter(|_| self.phase == Phase::Handshake) {
+        match self.handshake_until.filter(|_| self.phase == Phase::Handshake) {
             Some(until) => Some(timeout.map_or(until, |timeout| timeout.min(until))),
             None => timeout,
         }
     }
 
-    /// Whether it is a call that has not become a session in time.
-    pub(crate) fn is_called_in_vain(&self, now: Instant) -> bool {
-        self.phase == Phase::Handshake && self.called_until.is_some_and(|until| until <= now)
+    /// Whether its handshake has taken too long.
+    pub(crate) fn is_handshake_overdue(&self, now: Instant) -> bool {
+        self.phase == Phase::Handshake && self.handshake_until.is_some_and(|until| until <= now)
     }
 
     pub(crate) fn remote(&self) -> SocketAddr {

@@ -21,7 +21,7 @@ use crate::{
     RecvDatagram, Sleeper, Socket, Stage, ThreadUsage, WorkerStats,
     handover::{Steered, Ways},
     rest::Rest,
-    thread_cpu_ns,
+    thread_cpu_ns, wait_until,
 };
 
 /// How a thread is told from outside to come to an orderly end.
@@ -113,6 +113,9 @@ const BACKLOG_RETRY: Duration = Duration::from_micros(100);
 const ABSENT_RETRY: Duration = Duration::from_millis(1);
 /// Datagrams of other workers taken in one turn.
 const TAKEN_OVER_MAX: usize = 256;
+/// A worker that ends says so to its peers for so long at most, and looks so often whether there is room for more.
+const FAREWELL_MAX: Duration = Duration::from_millis(500);
+const FAREWELL_RETRY: Duration = Duration::from_micros(100);
 /// Receive slots, each of one slab; one system call fills at most so many.
 const POOL_SLOTS: usize = 32;
 /// Slabs that slow streams may pin before their bytes are copied instead.
@@ -360,8 +363,26 @@ impl<P: Port> Worker<P> {
             }
         }
         self.engine.close_all(now, CloseCode::Shutdown);
-        self.transmit(now);
-        self.pass_events();
+        self.say_farewell(now);
+    }
+
+    /// Tells every peer that it is over, and the rest what became of its sessions: in as many transmits and hand-overs as that
+    /// takes, because nobody comes after this to send what is left.
+    fn say_farewell(&mut self, mut now: Now) {
+        let end = now.instant + FAREWELL_MAX;
+        loop {
+            self.transmit(now);
+            self.pass_events();
+            let is_left =
+                self.engine.has_work() || self.blocked.is_some() || self.engine.has_events();
+            now = self.clock.now();
+            if !is_left || now.instant >= end {
+                return;
+            }
+            if self.blocked.is_some() || self.engine.has_events() {
+                wait_until(now.instant + FAREWELL_RETRY, Duration::ZERO);
+            }
+        }
     }
 
     fn publish(&mut self, now: Now) {

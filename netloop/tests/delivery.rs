@@ -195,7 +195,7 @@ fn keep_alive_holds_an_idle_session_open() {
 #[test]
 fn call_that_nobody_answers_is_given_up_in_time_and_another_one_succeeds() {
     let limits = netloop::SessionLimits {
-        call_timeout: Duration::from_secs(3),
+        handshake_timeout: Duration::from_secs(3),
         idle_timeout: Duration::from_secs(60),
         ..Default::default()
     };

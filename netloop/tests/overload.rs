@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use link::{Pair, Weather, numbered, payload, values};
-use netloop::{SendError, SessionId, SessionLimits, StreamPriority};
-use wire::{Command, Operation, Record, Tier};
+use netloop::{Answer, Phase, SendError, SessionEvent, SessionId, SessionLimits, StreamPriority};
+use wire::{CloseCode, Command, Operation, Record, Tier};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -82,6 +82,51 @@ fn records_that_waited_are_taken_out_of_the_room_for_the_next() {
         }
         assert_eq!(values(&pair.server.sink.t2), (0..1000).collect::<Vec<_>>(), "room for {room}");
     }
+}
+
+/// What a device has an acknowledgement for is applied, however its session ends and however long the ring is full.
+#[test]
+fn acknowledged_records_are_taken_after_the_end_of_their_session() {
+    for (ends, passes) in [("in order", 1), ("in order", 30), ("in silence", 60)] {
+        let mut pair = Pair::new(9, Weather::CALM);
+        let session = pair.connect();
+        pair.server.sink.room_t2 = 10;
+        let stream = pair.client.engine.open_stream(session, StreamPriority::Normal).unwrap();
+        let bytes = payload(&(0..2000).map(numbered).collect::<Vec<_>>());
+        assert_eq!(pair.client.engine.write_stream(session, stream, &bytes), Ok(bytes.len()));
+        pair.client.engine.finish_stream(session, stream);
+        pair.run_for(Duration::from_secs(1));
+        match ends {
+            "in order" => pair.client.engine.close(pair.now, session, CloseCode::Done),
+            _ => pair.weather.loss = 1.0,
+        }
+        pair.run_for(Duration::from_secs(passes));
+        assert_eq!(pair.server.sink.t2.len(), 10, "{ends}");
+        assert_eq!(closed(&pair), None, "{ends}: it is not over while records of it wait");
+        // Its place is not given to another one meanwhile.
+        pair.weather.loss = 0.0;
+        let other = pair.client.engine.connect(pair.now, pair.server.address, "localhost").unwrap();
+        pair.run_for(Duration::from_millis(100));
+        assert_eq!(pair.client.engine.phase(other), Some(Phase::Open), "{ends}");
+
+        pair.server.sink.room_t2 = 5000;
+        pair.run_until("its end", LIMIT, |pair| closed(pair).is_some());
+        assert_eq!(values(&pair.server.sink.t2), (0..2000).collect::<Vec<_>>(), "{ends}");
+        assert_eq!(closed(&pair), Some(2000), "{ends}: all of them were received");
+        let first = pair.server.sink.t2[0].session;
+        assert!(pair.server.sink.t2.iter().all(|slot| slot.session == first), "{ends}");
+        pair.run_for(Duration::from_secs(5));
+        assert_eq!(pair.server.engine.open_sessions(), 1, "{ends}: the other one");
+        assert_eq!(pair.server.engine.ids().count(), 1, "{ends}");
+    }
+}
+
+/// The T2 records that the server had received of the session that is closed.
+fn closed(pair: &Pair) -> Option<u64> {
+    pair.server.sink.events.iter().find_map(|event| match event {
+        SessionEvent::Closed { tally, .. } => Some(tally[Tier::T2.index()].received),
+        _ => None,
+    })
 }
 
 #[test]
@@ -195,4 +240,31 @@ fn a_device_that_allows_one_command_gets_them_one_by_one() {
         pair.run_until("the ack", LIMIT, |pair| pair.server.sink.acks.len() == count);
         pair.run_for(Duration::from_millis(200));
     }
+}
+
+#[test]
+fn peer_that_answers_no_command_is_sent_no_more_than_so_many_but_stops() {
+    let generous = SessionLimits { bi_streams_max: 100_000, ..SessionLimits::default() };
+    let mut pair = Pair::with_limits(3, Weather::CALM, SessionLimits::default(), generous);
+    pair.connect();
+    let session = pair.server_session();
+    pair.client.sink.answer = |_| Answer::Later;
+    let mut opened = 0;
+    for tag in 0..5_000 {
+        let request = Command::request(numbered(tag), Operation::Setpoint);
+        opened += u32::from(pair.server.engine.open_command(session, request, tag).is_ok());
+        if tag % 50 == 0 {
+            pair.run_for(Duration::from_millis(1));
+        }
+    }
+    assert_eq!(opened, 1_024);
+    // A stop is sent again and again, and every one of them arrives.
+    for tag in 0..500 {
+        let request = Command::request(numbered(10_000 + tag), Operation::Stop);
+        pair.server.engine.open_command(session, request, tag).unwrap();
+        pair.run_for(Duration::from_millis(1));
+    }
+    pair.run_for(Duration::from_secs(1));
+    let stops = pair.client.sink.t3.iter().filter(|slot| link::record(slot).seq() >= 10_000);
+    assert_eq!((stops.count(), pair.client.sink.t3.len()), (500, 1_524));
 }

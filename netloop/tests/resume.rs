@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use link::{Pair, Weather, hello, numbered, payload, record, values};
 use netloop::{
-    CommandError, EarlyData, Engine, Now, Phase, SendError, ServerTls, SessionEvent, SessionId,
-    SessionLimits, StreamPriority, client_tls,
+    CloseReason, CommandError, EarlyData, Engine, Now, Phase, SendError, ServerTls, SessionEvent,
+    SessionId, SessionLimits, StreamPriority, client_tls,
 };
 use quinn_proto::crypto;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -152,4 +152,32 @@ fn a_client_that_never_met_the_server_sends_nothing_early() {
     assert_eq!(refused.unwrap_err(), SendError::NotOpen);
     let bytes = Bytes::from(payload(&[numbered(1)]));
     assert_eq!(engine.send_datagram(session, bytes), Err(SendError::NotOpen));
+}
+
+#[test]
+fn a_thousand_sessions_that_a_server_has_forgotten_are_told_before_they_time_out() {
+    let host = Host::new();
+    let mut pair = host.pair();
+    let mut sessions = Vec::new();
+    // One address may have so many handshakes at the same time.
+    while sessions.len() < 1_000 {
+        sessions.extend((0..100).map(|_| call_again(&mut pair)));
+        let open = sessions.len() as u64;
+        pair.run_until("sessions", LIMIT, |pair| pair.server.engine.open_sessions() == open);
+    }
+    pair.run_for(Duration::from_secs(1));
+    let limits = SessionLimits { sessions_max: 2_000, ..SessionLimits::default() };
+    pair.server.engine = Engine::server(host.server(), limits, pair.now, [1; 32]);
+    for ms in 0..200 {
+        for session in sessions.iter().skip(ms % 10).step_by(10) {
+            let bytes = Bytes::from(payload(&[numbered(ms as u32)]));
+            // Who has been told sends no more.
+            let _ = pair.client.engine.send_datagram(*session, bytes);
+        }
+        pair.run_for(Duration::from_millis(1));
+    }
+    let reset = |event: &&SessionEvent| {
+        matches!(event, SessionEvent::Closed { reason: CloseReason::Reset, .. })
+    };
+    assert_eq!(pair.client.sink.events.iter().filter(reset).count(), 1_000);
 }

@@ -2,21 +2,19 @@
 #![allow(clippy::unwrap_used, reason = "a test panics where its set-up fails")]
 
 mod link;
+mod peer;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use link::Collector;
 use netloop::{
-    ClientAuth, Datagram, Engine, Now, ServerTls, SessionId, SessionLimits, TICKET_BYTES, Tokens,
-    Trust, ViewerEvent, ViewerOrder, certificate_sha256, client_tls,
+    ClientAuth, Engine, Now, ServerTls, SessionId, SessionLimits, TICKET_BYTES, Tokens, Trust,
+    ViewerEvent, ViewerOrder, certificate_sha256, client_tls,
 };
-use quinn_proto::{
-    ClientConfig, Connection, ConnectionHandle, DatagramEvent, Dir, Endpoint, EndpointConfig,
-    Event, ReadError, StreamId,
-};
+use peer::Peer;
+use quinn_proto::{ClientConfig, Dir, StreamId, VarInt};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use wire::CloseCode;
 
@@ -38,23 +36,22 @@ struct Rig {
     now: Now,
     server: Engine,
     sink: Collector,
-    endpoint: Endpoint,
-    handle: ConnectionHandle,
-    browser: Connection,
-    /// What the browser learned: whether it is connected, and the code that it was closed with.
-    connected: bool,
-    closed: Option<u64>,
+    browser: Peer,
+    /// What devices and browsers are shown.
+    shown: [CertificateDer<'static>; 2],
 }
-
-const AT: [([u8; 4], u16); 2] = [([10, 0, 0, 1], 4433), ([10, 0, 0, 2], 50_000)];
 
 impl Rig {
     fn new(alpn: &[u8]) -> Self {
+        Self::with_auth(ClientAuth::Required, alpn)
+    }
+
+    fn with_auth(auth: ClientAuth, alpn: &[u8]) -> Self {
         let now = Now::simulated();
         let (devices, key) = certificate();
         let (browsers, browsers_key) = certificate();
         let authorities = [devices.clone()];
-        let trust = Trust::new(ClientAuth::Required, &authorities, &[], Tokens::default()).unwrap();
+        let trust = Trust::new(auth, &authorities, &[], Tokens::default()).unwrap();
         let tls = ServerTls::from_der(vec![devices.clone()], key)
             .with_trust(Arc::new(trust))
             .with_browsers(vec![browsers.clone()], browsers_key);
@@ -62,14 +59,21 @@ impl Rig {
         let crypto = Arc::clone(&renewal.crypto);
         let mut server = Engine::server(crypto, SessionLimits::default(), now, [1; 32]);
         server.renew(now, renewal);
+        assert_ne!(certificate_sha256(&browsers), [0; 32]);
+        let shown = [devices, browsers];
+        let browser = Self::caller(now, &shown, alpn);
+        Self { now, server, sink: Collector::default(), browser, shown }
+    }
+
+    fn caller(now: Now, [devices, browsers]: &[CertificateDer<'static>; 2], alpn: &[u8]) -> Peer {
         let shown = if alpn == b"h3" { browsers } else { devices };
-        assert_ne!(certificate_sha256(&shown), [0; 32]);
-        let client = ClientConfig::new(client_tls([shown], alpn).unwrap());
-        let mut endpoint = Endpoint::new(Arc::new(EndpointConfig::default()), None, true, None);
-        let remote = SocketAddr::from(AT[0]);
-        let (handle, browser) = endpoint.connect(now.instant, client, remote, "localhost").unwrap();
-        let sink = Collector::default();
-        Self { now, server, sink, endpoint, handle, browser, connected: false, closed: None }
+        let tls = client_tls([shown.clone()], alpn).unwrap();
+        Peer::call(now, 50_000, ClientConfig::new(tls))
+    }
+
+    /// Another one calls, once the first has gone.
+    fn call(&mut self, alpn: &[u8]) {
+        self.browser = Self::caller(self.now, &self.shown, alpn);
     }
 
     /// Both sides take turns, a millisecond apart.
@@ -77,81 +81,22 @@ impl Rig {
         for _ in 0..turns {
             self.now.instant += Duration::from_millis(1);
             self.now.unix_ns += 1_000_000;
-            self.send();
+            self.browser.send(self.now, &mut self.server);
             self.server.poll(self.now, &mut self.sink);
             self.server.handle_timeouts(self.now, &mut self.sink);
             while let Some(event) = self.server.poll_event() {
                 self.sink.events.push(event);
             }
-            self.receive();
-        }
-    }
-
-    fn send(&mut self) {
-        if self.browser.poll_timeout().is_some_and(|deadline| deadline <= self.now.instant) {
-            self.browser.handle_timeout(self.now.instant);
-        }
-        let mut buffer = Vec::new();
-        while let Some(transmit) = self.browser.poll_transmit(self.now.instant, 1, &mut buffer) {
-            let datagram = Datagram {
-                remote: SocketAddr::from(AT[1]),
-                local_ip: None,
-                ecn: None,
-                payload: BytesMut::from(&buffer[..transmit.size]),
-                recv_ns: self.now.unix_ns,
-            };
-            self.server.handle_datagram(self.now, datagram);
-            buffer.clear();
-        }
-    }
-
-    fn receive(&mut self) {
-        let (mut buffer, mut answer) = (Vec::new(), Vec::new());
-        while let Some(transmit) = self.server.poll_transmit(self.now, 1, &mut buffer) {
-            let payload = BytesMut::from(&buffer[..transmit.size]);
-            let from = SocketAddr::from(AT[0]);
-            let event =
-                self.endpoint.handle(self.now.instant, from, None, None, payload, &mut answer);
-            if let Some(DatagramEvent::ConnectionEvent(handle, event)) = event {
-                assert_eq!(handle, self.handle);
-                self.browser.handle_event(event);
-            }
-        }
-        while let Some(event) = self.browser.poll_endpoint_events() {
-            if let Some(event) = self.endpoint.handle_event(self.handle, event) {
-                self.browser.handle_event(event);
-            }
-        }
-        while let Some(event) = self.browser.poll() {
-            match event {
-                Event::Connected => self.connected = true,
-                Event::ConnectionLost {
-                    reason: quinn_proto::ConnectionError::ApplicationClosed(close),
-                } => self.closed = Some(close.error_code.into_inner()),
-                _ => {}
-            }
+            self.browser.receive(self.now, &mut self.server);
         }
     }
 
     fn open(&mut self, dir: Dir, bytes: &[u8]) -> StreamId {
-        let stream = self.browser.streams().open(dir).unwrap();
-        assert_eq!(self.browser.send_stream(stream).write(bytes), Ok(bytes.len()));
-        stream
+        self.browser.open(dir, bytes)
     }
 
     fn read(&mut self, stream: StreamId) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let mut receive = self.browser.recv_stream(stream);
-        let mut chunks = receive.read(true).unwrap();
-        loop {
-            match chunks.next(usize::MAX) {
-                Ok(Some(chunk)) => bytes.extend_from_slice(&chunk.bytes),
-                Ok(None) | Err(ReadError::Blocked) => break,
-                Err(ReadError::Reset(code)) => panic!("reset with {code}"),
-            }
-        }
-        let _ = chunks.finalize();
-        bytes
+        self.browser.read(stream)
     }
 
     fn events(&mut self) -> Vec<ViewerEvent> {
@@ -161,7 +106,7 @@ impl Rig {
     /// A browser that has shown its ticket: its session, the request and the stream of the ticket.
     fn ask(&mut self) -> (SessionId, StreamId, StreamId) {
         self.run(20);
-        assert!(self.connected, "a browser needs no certificate");
+        assert!(self.browser.connected, "a browser needs no certificate");
         let connect = self.open(Dir::Bi, CONNECT);
         let talk = self.open(Dir::Bi, &[FRONT, &TICKET].concat());
         self.run(5);
@@ -185,7 +130,7 @@ fn a_browser_gets_messages_for_its_ticket_and_says_what_it_has_taken() {
     let answer = rig.read(connect);
     assert_eq!(usize::from(answer[1]), answer.len() - 2, "one whole HEADERS frame");
     assert!(answer.ends_with(b"\x07draft02"));
-    let control = rig.browser.streams().accept(Dir::Uni).unwrap();
+    let control = rig.browser.connection.streams().accept(Dir::Uni).unwrap();
     let settings = rig.read(control);
     assert_eq!((settings[0], settings[1], usize::from(settings[2])), (0, 4, settings.len() - 3));
 
@@ -199,11 +144,11 @@ fn a_browser_gets_messages_for_its_ticket_and_says_what_it_has_taken() {
     }
     assert_eq!(got[..4], 300_000_u32.to_le_bytes());
     assert_eq!(got[4..], message[..]);
-    rig.browser.send_stream(talk).write(&[0, 0]).unwrap();
+    rig.browser.connection.send_stream(talk).write(&[0, 0]).unwrap();
     rig.run(5);
     assert_eq!(rig.events(), [ViewerEvent::Taken { session, messages: 2 }]);
 
-    rig.browser.send_stream(connect).finish().unwrap();
+    rig.browser.connection.send_stream(connect).finish().unwrap();
     rig.run(5);
     assert_eq!(rig.events(), [ViewerEvent::Closed { session }]);
     let tally = rig.server.tally();
@@ -221,7 +166,7 @@ fn a_viewer_that_is_sent_more_than_it_takes_is_given_up() {
         rig.send_message(session, &message);
     }
     rig.run(5);
-    assert_eq!(rig.closed, Some(CloseCode::Limit as u64));
+    assert_eq!(rig.browser.closed, Some(CloseCode::Limit as u64));
     assert_eq!(rig.events(), [ViewerEvent::Closed { session }]);
     // What comes too late is for nobody.
     rig.send_message(session, &message);
@@ -234,9 +179,9 @@ fn a_browser_without_a_ticket_is_turned_away_after_five_seconds() {
     rig.open(Dir::Bi, CONNECT);
     for _ in 0..100 {
         rig.run(80);
-        rig.browser.ping();
+        rig.browser.connection.ping();
     }
-    assert_eq!(rig.closed, Some(CloseCode::Unauthorized as u64));
+    assert_eq!(rig.browser.closed, Some(CloseCode::Unauthorized as u64));
 }
 
 #[test]
@@ -247,9 +192,9 @@ fn what_a_browser_sends_beside_changes_nothing() {
         rig.open(Dir::Uni, b"\x00\x04\x00 whatever");
         rig.open(Dir::Bi, b"\x01\x03\x00\x00\xd1");
     }
-    rig.browser.datagrams().send(Bytes::from(vec![1; 39]), true).unwrap();
+    rig.browser.connection.datagrams().send(Bytes::from(vec![1; 39]), true).unwrap();
     rig.run(20);
-    assert_eq!((rig.events(), rig.closed), (vec![], None));
+    assert_eq!((rig.events(), rig.browser.closed), (vec![], None));
     assert!(rig.sink.t1.is_empty());
     assert_eq!(rig.server.tally().tiers[0].received, 0);
     // A second ticket is one too many.
@@ -265,4 +210,29 @@ fn a_device_beside_browsers_is_still_asked_for_its_certificate() {
     let tally = rig.server.tally();
     let refused: u64 = tally.handshakes_turned_away.iter().sum();
     assert_eq!((refused, tally.opened, tally.viewers_opened), (1, 0, 0));
+}
+
+#[test]
+fn a_browser_in_the_place_of_a_device_is_not_looked_at_as_one() {
+    let mut rig = Rig::with_auth(ClientAuth::Off, wire::ALPN);
+    rig.server.report_paths();
+    rig.run(20);
+    assert_eq!(rig.server.tally().health, [1, 0, 0, 0]);
+    let now = rig.now.instant;
+    rig.browser.connection.close(now, VarInt::from_u32(0), Bytes::new());
+    // Its keys are kept for some round trips, and then its place is free.
+    rig.run(1_000);
+    assert_eq!(rig.server.tally().health, [0; 4]);
+    while rig.server.poll_report().is_some() {}
+    rig.call(b"h3");
+    rig.ask();
+    // It falls silent for as long as a device that is asked whether it is there, and longer.
+    for _ in 0..9_000 {
+        rig.now.instant += Duration::from_millis(1);
+        rig.now.unix_ns += 1_000_000;
+        rig.server.handle_timeouts(rig.now, &mut rig.sink);
+        while rig.server.poll_transmit(rig.now, 1, &mut Vec::new()).is_some() {}
+    }
+    assert_eq!(rig.server.tally().health, [0; 4]);
+    assert!(rig.server.poll_report().is_none(), "paths of viewers are not reported");
 }

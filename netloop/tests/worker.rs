@@ -4,13 +4,14 @@
 use std::{net::SocketAddr, sync::Arc, thread::JoinHandle};
 
 use netloop::{
-    Answer, Clock, Consumer, Due, Engine, Idle, IdleStrategy, Outbound, Producer, RingPort,
-    ServerTls, SessionEvent, SessionId, SessionLimits, Slot, Socket, SocketOptions, Stop, Waker,
-    Worker, WorkerConfig, WorkerStats, client_tls, ring, wake_line,
+    Answer, Clock, CloseReason, Consumer, Due, Engine, Idle, IdleStrategy, Outbound, Producer,
+    RingPort, ServerTls, SessionEvent, SessionId, SessionLimits, Slot, Socket, SocketOptions, Stop,
+    Waker, Worker, WorkerConfig, WorkerStats, client_tls, ring, wake_line,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use wire::{
-    ALPN, Command, DeviceId, Hello, Operation, Reading, Record, SensorType, Status, capability,
+    ALPN, CloseCode, Command, DeviceId, Hello, Operation, Reading, Record, SensorType, Status,
+    capability,
 };
 
 /// The far ends of a worker's rings.
@@ -24,7 +25,7 @@ struct Far {
     thread: JoinHandle<()>,
 }
 
-fn start(engine: Engine, socket: Socket) -> Far {
+fn start(engine: Engine, socket: Socket, config: WorkerConfig) -> Far {
     let (t1, _) = ring(1024);
     let (t2, _) = ring(1024);
     let (t3, t3_far) = ring(64);
@@ -47,14 +48,14 @@ fn start(engine: Engine, socket: Socket) -> Far {
     };
     let idle = (Idle::new(IdleStrategy::Wait), Some(sleeper));
     let (stop, stats) = (Stop::new(), WorkerStats::shared());
-    let worker =
-        Worker::new(engine, socket, port, idle, WorkerConfig::default(), Arc::clone(&stats));
+    let worker = Worker::new(engine, socket, port, idle, config, Arc::clone(&stats));
     let until = stop.clone();
     let thread = std::thread::spawn(move || drop(worker.run(&until)));
     Far { t3: t3_far, events: events_far, outbound: outbound_far, waker, stop, stats, thread }
 }
 
-fn pair() -> (Far, Far, SocketAddr) {
+/// A server with this configuration, and a client with so many sessions.
+fn pair(config: WorkerConfig, sessions: usize) -> (Far, Far, SocketAddr) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key: PrivateKeyDer<'static> =
         PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()).into();
@@ -68,9 +69,11 @@ fn pair() -> (Far, Far, SocketAddr) {
     let limits = SessionLimits::default();
     let hello = Hello { capabilities: capability::COMMANDS, epoch: 3, device: DeviceId([9; 16]) };
     let mut engine = Engine::client(client, Some(hello), limits.clone(), now, [2; 32]);
-    engine.connect(now, address, "localhost").unwrap();
-    let server = start(Engine::server(server, limits, now, [1; 32]), at_server);
-    (server, start(engine, at_client), address)
+    for _ in 0..sessions {
+        engine.connect(now, address, "localhost").unwrap();
+    }
+    let server = start(Engine::server(server, limits, now, [1; 32]), at_server, config);
+    (server, start(engine, at_client, WorkerConfig::default()), address)
 }
 
 /// Waits for the next value; the gate's own time limit ends a test that waits in vain.
@@ -105,7 +108,7 @@ fn command(seq: u32) -> Record {
 
 #[test]
 fn commands_go_both_ways_through_sleeping_workers() {
-    let (mut server, mut client, _) = pair();
+    let (mut server, mut client, _) = pair(WorkerConfig::default(), 1);
     let at_client = opened(&mut client);
     let at_server = opened(&mut server);
     for seq in 0..50 {
@@ -137,7 +140,7 @@ fn commands_go_both_ways_through_sleeping_workers() {
     loop {
         if let SessionEvent::Closed { session, reason, .. } = next(&mut server.events) {
             assert_eq!(session, at_server);
-            let told = netloop::CloseReason::Peer(Some(wire::CloseCode::Shutdown));
+            let told = CloseReason::Peer(Some(CloseCode::Shutdown));
             assert_eq!(reason, told);
             break;
         }
@@ -148,4 +151,28 @@ fn commands_go_both_ways_through_sleeping_workers() {
     assert_eq!(server.stats.sessions_open(), 0);
     assert_eq!(server.stats.t3.received.value(), 50);
     assert_eq!(server.stats.garbage_datagrams.value(), 0);
+}
+
+#[test]
+fn a_worker_that_ends_tells_every_peer_however_few_it_may_send_in_a_turn() {
+    const SESSIONS: usize = 12;
+    let config = WorkerConfig { transmits_max: 1, ..WorkerConfig::default() };
+    let (mut server, mut client, _) = pair(config, SESSIONS);
+    for _ in 0..SESSIONS {
+        opened(&mut client);
+        opened(&mut server);
+    }
+    server.stop.drain();
+    server.waker.wake();
+    let mut told = 0;
+    while told < SESSIONS {
+        if let SessionEvent::Closed { reason, .. } = next(&mut client.events) {
+            assert_eq!(reason, CloseReason::Peer(Some(CloseCode::Shutdown)));
+            told += 1;
+        }
+    }
+    server.thread.join().unwrap();
+    client.stop.drain();
+    client.waker.wake();
+    client.thread.join().unwrap();
 }

@@ -116,7 +116,7 @@ impl Worker {
 pub(crate) fn limits() -> SessionLimits {
     SessionLimits {
         idle_timeout: std::time::Duration::from_millis(1_000),
-        call_timeout: std::time::Duration::from_millis(3_000),
+        handshake_timeout: std::time::Duration::from_millis(3_000),
         keep_alive: Some(std::time::Duration::from_millis(300)),
         ..SessionLimits::default()
     }
