@@ -160,7 +160,7 @@ fn commands_of_devices_are_answered_with_the_token_they_came_with() {
     let unknown = record(1, 2, 9, 0.5);
     assert_eq!(
         ask(&mut rig, 71, unknown),
-        Answer::Ack(Command::ack(unknown, Status::Unknown, 0.5))
+        Answer::Ack(Command::ack(unknown, Status::Unknown, 0.0))
     );
     let unassigned = read.with_kind(7 << 5 | T as u8);
     assert_eq!(ask(&mut rig, 72, unassigned), Answer::Reset(CloseCode::NoHandler));

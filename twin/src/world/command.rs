@@ -32,23 +32,29 @@ pub(super) fn is_stop(request: &Record) -> bool {
     Command::decode(request).is_ok_and(|command| command.operation() == Some(Operation::Stop))
 }
 
-/// The answer to `request`; `find` looks its target up, and a stop is taken where devices may stop the plant.
+/// The answer to `request`; `find` looks its target up, and a stop is taken where devices may stop the plant. What is not done
+/// is answered with the value that holds, or with 0 where there is none.
 pub fn answer(request: &Record, may_stop: bool, find: impl FnOnce(&Command) -> Target) -> Answer {
     let Ok(command) = Command::decode(request) else {
         return Answer::Reset(CloseCode::BadRecord);
     };
     match command.operation() {
-        Some(Operation::Read) => match find(&command) {
-            Target::Value(value) => Answer::Ack(Command::ack(*request, Status::Ok, value)),
-            Target::Unknown => {
-                Answer::Ack(Command::ack(*request, Status::Unknown, request.value()))
-            }
-        },
+        Some(Operation::Read) => Answer::Ack(match find(&command) {
+            Target::Value(value) => Command::ack(*request, Status::Ok, value),
+            Target::Unknown => Command::ack(*request, Status::Unknown, 0.0),
+        }),
         Some(Operation::Stop) if may_stop => {
             Answer::Ack(Command::ack(*request, Status::Ok, request.value()))
         }
-        Some(Operation::Setpoint | Operation::Stop | Operation::Clear) => {
-            Answer::Ack(Command::ack(*request, Status::Refused, request.value()))
+        Some(Operation::Setpoint) => {
+            let holds = match find(&command) {
+                Target::Value(value) => value,
+                Target::Unknown => 0.0,
+            };
+            Answer::Ack(Command::ack(*request, Status::Refused, holds))
+        }
+        Some(Operation::Stop | Operation::Clear) => {
+            Answer::Ack(Command::ack(*request, Status::Refused, 0.0))
         }
         None => Answer::Reset(CloseCode::NoHandler),
     }
@@ -100,14 +106,16 @@ mod tests {
         });
         assert_eq!(status_and_value(found), (Some(Status::Ok), 230.5));
         let unknown = answer(&request(0), true, |_| Target::Unknown);
-        assert_eq!(status_and_value(unknown), (Some(Status::Unknown), 7.5));
+        assert_eq!(status_and_value(unknown), (Some(Status::Unknown), 0.0));
     }
 
     #[test]
     fn a_stop_is_taken_where_devices_may_and_never_a_setpoint_or_a_clear() {
-        for (operation, status) in [(1, Status::Refused), (2, Status::Ok), (3, Status::Refused)] {
-            let taken = answer(&request(operation), true, |_| unreachable!("nothing is looked up"));
-            assert_eq!(status_and_value(taken), (Some(status), 7.5));
+        let answers =
+            [(1, Status::Refused, 230.5), (2, Status::Ok, 7.5), (3, Status::Refused, 0.0)];
+        for (operation, status, value) in answers {
+            let taken = answer(&request(operation), true, |_| Target::Value(230.5));
+            assert_eq!(status_and_value(taken), (Some(status), value));
             assert_eq!(is_stop(&request(operation)), operation == 2);
         }
     }
@@ -115,9 +123,8 @@ mod tests {
     #[test]
     fn setpoints_and_stops_are_refused_and_unassigned_operations_reset() {
         for operation in 1..4 {
-            let refused =
-                answer(&request(operation), false, |_| unreachable!("nothing is looked up"));
-            assert_eq!(status_and_value(refused), (Some(Status::Refused), 7.5));
+            let refused = answer(&request(operation), false, |_| Target::Unknown);
+            assert_eq!(status_and_value(refused), (Some(Status::Refused), 0.0));
         }
         for operation in 4..8 {
             let reset = answer(&request(operation), true, |_| unreachable!("no such operation"));
