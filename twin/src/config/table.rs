@@ -236,7 +236,7 @@ const ADDRESS: &[Key] = &[
         "address.max_handshakes",
         "256",
         Kind::Count { min: 1, max: 1 << 20, set: |c, v| c.address.max_handshakes = v as usize },
-        "Handshakes of one address at the same time; one more is refused.",
+        "Handshakes of one address at the same time; one more is refused. Each worker has its part of them.",
     ),
     key(
         "address.max_streams",

@@ -121,7 +121,8 @@ fn strategy(config: &Config) -> IdleStrategy {
         .expect("both name the same strategies because the key table allows no other")
 }
 
-/// The limits of one worker's sessions: its part of what all of them may have. What an address may have is for each worker.
+/// The limits of one worker's sessions: its part of what all of them may have. What an address may have is for each worker, but
+/// for handshakes: of these it has its part too, because one address must never hold all that a worker has room for.
 fn limits(config: &Config) -> SessionLimits {
     let (net, address) = (&config.net, &config.address);
     SessionLimits {
@@ -134,7 +135,7 @@ fn limits(config: &Config) -> SessionLimits {
         },
         address: AddressLimits {
             sessions_max: address.max_sessions,
-            handshakes_max: address.max_handshakes,
+            handshakes_max: address.max_handshakes.div_ceil(net.workers),
             streams_max: address.max_streams,
             datagrams_per_s: address.datagrams_per_s,
             bytes_per_s: address.bytes_per_s,
