@@ -7,6 +7,7 @@ import csv
 import hashlib
 import json
 import statistics
+import textwrap
 
 import hdr
 import plot
@@ -30,6 +31,8 @@ README = """# Sweep: entities x loss x load
 
 **Question.** What does the size of the world do to the ingest, and the ingest to the world: do ticks of 1 ms run, how old is
 a record when it is applied, how long does a command take, what does an entity cost, with 0, 1 and 5 % of loss?
+
+{answer}
 
 **How.** For each case a fresh twin; the devices name every sensor, then offer the load on all tiers at once; {warm} s of warm-up
 are left out, {measured} s are measured. Loss `app` is injected by the twin before it applies; loss `link` is real packets
@@ -170,6 +173,37 @@ def spread(ratios):
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
+def answer(rows):
+    """The answer, of the cases that were run."""
+    return textwrap.fill(" ".join(["**Answer.**", *answer_of_ticks(rows), *answer_of_loss(rows)]), 118)
+
+
+def answer_of_ticks(rows):
+    """Whether the ticks run, and how late."""
+    rows = [row for row in rows if row["ticks_run_percent"] is not None and row["jitter_p99_us"] is not None]
+    if rows:
+        least = min(row["ticks_run_percent"] for row in rows)
+        late_us = [row["jitter_p99_us"] for row in rows]
+        yield f"Of the ticks of each case at least {least:.2f} % ran, late ones included (cases: {len(rows)})."
+        yield f"The p99 of how late they began is {statistics.median(late_us):,.0f} us in the median case,"
+        yield f"{max(late_us):,.0f} in the worst."
+
+
+def answer_of_loss(rows):
+    """What loss on the link does to each tier."""
+    tiers = {"T1": "t1_p99_us", "T2": "t2_p99_us", "T3, there and back,": "t3_round_trip_p99_us"}
+    ratios = {tier: list(of_loss(rows, key)) for tier, key in tiers.items()}
+    if all(ratios.values()):
+        yield "5 % of loss on the link change the p99 by these factors, in the median case, the best and the worst"
+        yield f"(cases: {len(ratios['T1'])}):"
+        yield "; ".join(f"{tier} {spread(of)}" for tier, of in ratios.items()) + "."
+    sparse = [row for row in rows if (row["load"], row["loss_where"], row["loss_percent"]) == (SPARSE, "link", 5)]
+    if sparse:
+        two, three = (statistics.median(row[key] for row in sparse) for key in ("t2_p99_us", "t3_round_trip_p99_us"))
+        yield f"At the load `{SPARSE}`, where few packets follow that would show a loss, 5 % of it make that of T2 {two:,.0f} us"
+        yield f"and that of T3 {three:,.0f}."
+
+
 def ticks_rows(what, row):
     """How many ticks of a case ran, and how late they began."""
     yield {"what": f"{what}: ticks of 1 ms that ran, late ones included, %", "pollux": f"{row['ticks_run_percent']:.2f}"}
@@ -206,7 +240,7 @@ def write(out, plan, warm_s, measured_s, tick_hz):
     sentence = verdict.of_folder(out)
     text = "\n".join(["# Sweep: summary", "", sentence, "", *table(rows)])
     (out / "summary.md").write_text(text + "\n", encoding="utf-8")
-    (out / "README.md").write_text(README.format(warm=warm_s, measured=measured_s), encoding="utf-8")
+    (out / "README.md").write_text(README.format(answer=answer(rows), warm=warm_s, measured=measured_s), encoding="utf-8")
     plot.write_all(out, rows, sentence)
     manifest(out)
 
