@@ -4,9 +4,10 @@
 usage: scripts/readme-results.py [FOLDER...]     writes; without a folder every figure is a dash
        scripts/readme-results.py --check         fails when the table is not what the folders that it links to give
 
-A folder of results/ is read by the form of its summary.json: that of scripts/bench-ingest.sh has `cases`; any other may have
-`rows`, a list of objects with `what`, `pollux` and, where there is one, `peer` and `ratio`, all of them text. Every cell with
-a figure links to the folder that it is from. Exit codes: 0 done, 1 a folder is unusable or the check failed, 2 wrong usage.
+A folder of results/ is read by the form of its summary.json: that of scripts/bench-ingest.sh has `cases`, that of
+scripts/bench-peers.sh `peers`; any other may have `rows`, a list of objects with `what`, `pollux` and, where there is one,
+`peer` and `ratio`, all of them text. Every cell with a figure links to the folder that it is from. Exit codes: 0 done, 1 a
+folder is unusable or the check failed, 2 wrong usage.
 """
 
 import json
@@ -35,6 +36,22 @@ INGEST_ROWS = (
 )
 ACROSS = "records for a CPU second, batched, beside one record a packet in the ordinary build"
 
+# Whom a reader would pick instead, and what is said of the case. All but the ordinary build receive into the world of Pollux.
+PEER_CASE, PEER_FIGURE = "max-batched", "cpu_ns_per_record"
+PEER_ROWS = (
+    ("quinn-bevy-batched", "10,000 sensors flat out, batched: CPU for a record, ns: beside the ordinary build"),
+    ("tls", "the same, into the same world: beside TLS over TCP"),
+    ("nats", "the same, into the same world: beside NATS"),
+    ("mqtt0", "the same, into the same world: beside Mosquitto"),
+    ("zenoh-quic", "the same, into the same world: beside Zenoh QUIC"),
+)
+
+# What the table says and the page has not said before it.
+WORDS = """\
+A ratio below 1 says that the other one is ahead. T1 is telemetry: sent once, and lost where its packet is lost. The hot threads
+are the worker, which receives, and the tick, which applies. The prototype is the one whose question the
+[paper](paper/pollux.typ) asks again; its load is 100 records/s over all sensors."""
+
 
 def linked(folder, text):
     """A cell that leads to its result."""
@@ -46,6 +63,13 @@ def figure(value, form):
     return None if value is None else form.format(value)
 
 
+def times(ratio):
+    """How many times better, with the digits that tell a ratio near 1 from 1."""
+    if ratio is None:
+        return None
+    return f"{ratio:.2f} x" if ratio < 1.5 else f"{ratio:.1f} x" if ratio < 100 else f"{ratio:.0f} x"
+
+
 def ingest_rows(summary):
     """(what, pollux, peer, ratio) of a run of scripts/bench-ingest.sh."""
     for what, name, key, form in INGEST_ROWS:
@@ -53,9 +77,19 @@ def ingest_rows(summary):
         sides = case.get("median", {})
         pollux, peer = (figure(sides.get(side, {}).get(key), form) for side in ("pollux", "peer"))
         ratio = (case.get("ratio") or {}).get(key) or {}
-        yield what, pollux, peer, figure(ratio.get("of_medians"), "{:.1f} x")
+        yield what, pollux, peer, times(ratio.get("of_medians"))
     across = summary.get("across_wire_forms") or {}
-    yield ACROSS, None, None, figure(across.get("records_per_cpu_s_ratio"), "{:.0f} x")
+    yield ACROSS, None, None, times(across.get("records_per_cpu_s_ratio"))
+
+
+def peer_rows(summary):
+    """The same of a run of scripts/bench-peers.sh."""
+    sides = summary["peers"].get(PEER_CASE, {})
+    ours = sides.get("pollux", {}).get("median", {}).get(PEER_FIGURE)
+    for side, what in PEER_ROWS:
+        theirs = sides.get(side, {}).get("median", {}).get(PEER_FIGURE)
+        if ours and theirs:
+            yield what, figure(ours, "{:,.0f}"), figure(theirs, "{:,.0f}"), times(theirs / ours)
 
 
 def rows_of(folder):
@@ -63,10 +97,12 @@ def rows_of(folder):
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     if "cases" in summary:
         rows = ingest_rows(summary)
+    elif "peers" in summary:
+        rows = peer_rows(summary)
     elif "rows" in summary:
         rows = ((row["what"], row["pollux"], row.get("peer"), row.get("ratio")) for row in summary["rows"])
     else:
-        raise ValueError("summary.json has neither `cases` nor `rows`")
+        raise ValueError("summary.json has none of `cases`, `peers` and `rows`")
     for what, *cells in rows:
         if any(cells):
             yield [what, *(linked(folder, cell) if cell else ABSENT for cell in cells)]
@@ -104,6 +140,8 @@ def table(folders):
         return
     yield f"Medians, server and load on one machine over loopback QUIC with TLS: {hosts_of(folders)}."
     yield verdict.of_folders(folders)
+    yield ""
+    yield WORDS
 
 
 def split(text):
