@@ -161,7 +161,7 @@ PLOTTED = 200_000
 
 
 def plots(summary, folder):
-    """Which share of records, and of ticks, exceeds a time: every case of one size with loss in the twin a line."""
+    """Which share of records, and of ticks, exceeds a time: every case of one size with its loss on the link a line."""
     import hdr
     import plot
 
@@ -173,9 +173,9 @@ def plots(summary, folder):
     for name, (title, latency, label) in wanted.items():
         series = []
         for row in summary["sweep"]:
-            if row["loss_where"] != "app" or row["entities"] != PLOTTED:
+            if row["loss_where"] != "link" or row["entities"] != PLOTTED:
                 continue
-            raw = ROOT / "results" / folder / "raw" / f"{PLOTTED}-{row['load']}-app-{row['loss_percent']}"
+            raw = ROOT / "results" / folder / "raw" / f"{PLOTTED}-{row['load']}-link-{row['loss_percent']}"
             begin = json.loads((raw / "window.json").read_text(encoding="utf-8"))["load_began_s"] + WARM_UP_S
             histogram, _ = hdr.read_log(raw / f"serve/{latency}.hlog", begin)
             points = [(value / 1000, share) for value, share in histogram.ccdf()]
