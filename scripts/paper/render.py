@@ -124,7 +124,8 @@ def loss_row(side, round_trip_ms, clean, lossy):
 
 def sweep_table(summary, folder):
     """Rows of the sweep without loss."""
-    columns = (("entities", "{:,}"), ("load", "{}"), ("ticks_run_percent", "{:.2f}"), ("tick_p99_us", "{:,.0f}"),
+    columns = (("entities", "{:,}"), ("load", "{}"), ("ticks_run_percent", "{:.2f}"),
+               ("jitter_p99_us", "{:,.0f}"), ("jitter_p999_us", "{:,.0f}"), ("tick_p99_us", "{:,.0f}"),
                ("t1_p50_us", "{:,.0f}"), ("t1_p99_us", "{:,.0f}"), ("t3_round_trip_p50_us", "{:,.0f}"),
                ("odte_ratio", "{:.3f}"))  # fmt: skip
     rows = [row for row in summary["sweep"] if row["loss_percent"] == 0 and row["loss_where"] == "app"]
