@@ -214,23 +214,11 @@ def ahead(cases, case, figure, what, among=None, ours="pollux"):
            "ratio": round(medians[best] / own, 2), "wanted": 1, "met": own <= medians[best]}  # fmt: skip
 
 
-def rows(cases):
-    """What the front page shows."""
-    names = {"tls": "TLS over TCP", "nats": "NATS", "mqtt0": "Mosquitto", "zenoh-quic": "Zenoh QUIC"}
-    sides = cases.get("max-batched", {})
-    ours = sides.get("pollux", {}).get("median", {}).get("cpu_ns_per_record")
-    for side, name in names.items():
-        theirs = sides.get(side, {}).get("median", {}).get("cpu_ns_per_record")
-        if ours and theirs:
-            yield {"what": f"batched into the same world, CPU for a record, ns: beside {name}", "pollux": f"{ours:,.0f}",
-                   "peer": f"{theirs:,.0f}", "ratio": f"{theirs / ours:.1f} x"}  # fmt: skip
-
-
 def write(out, names, ready):
     """Everything beside raw/."""
     cases = {case: summarize(out, case, ready) for case in names}
     judged = list(targets(cases))
-    summary = {"peers": cases, "isolation": list(isolation(cases)), "targets": judged, "rows": list(rows(cases))}
+    summary = {"peers": cases, "isolation": list(isolation(cases)), "targets": judged}
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     lines = ["# Peers: summary", "", verdict.of_folder(out), "", "Medians over the rounds.", ""]
     for case, sides in cases.items():
