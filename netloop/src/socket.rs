@@ -184,7 +184,7 @@ impl Socket {
         let send_buffer_bytes = granted(socket.send_buffer_size()?);
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         let reads_ecn = !addr.ip().is_unspecified();
-        make_room((&socket).into(), addr, reads_ecn)?;
+        make_room(&SockRef::from(&socket), addr, reads_ecn)?;
         let socket = UdpSocket::from(socket);
         Ok(Self {
             state,
@@ -206,7 +206,7 @@ impl Socket {
         let socket = self.socket.try_clone()?;
         let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
         // That has set the options of the socket, which both handles have in common, anew.
-        make_room((&socket).into(), self.local_addr, self.reads_ecn)?;
+        make_room(&SockRef::from(&socket), self.local_addr, self.reads_ecn)?;
         Ok(Self { state, socket, counts: SocketCounts::default(), width: WIDTH_MIN, ..*self })
     }
 
@@ -359,10 +359,10 @@ impl AsFd for Socket {
 }
 
 /// Leaves the kernel only as much to say about a run as there is room for: the mark, or the local address.
-fn make_room(socket: SockRef<'_>, addr: SocketAddr, reads_ecn: bool) -> io::Result<()> {
+fn make_room(socket: &SockRef<'_>, addr: SocketAddr, reads_ecn: bool) -> io::Result<()> {
     match (addr.is_ipv4(), reads_ecn) {
-        (true, true) => setsockopt(&*socket, sockopt::Ipv4PacketInfo, &false)?,
-        (false, true) => setsockopt(&*socket, sockopt::Ipv6RecvPacketInfo, &false)?,
+        (true, true) => setsockopt(&**socket, sockopt::Ipv4PacketInfo, &false)?,
+        (false, true) => setsockopt(&**socket, sockopt::Ipv6RecvPacketInfo, &false)?,
         (true, false) => socket.set_recv_tos_v4(false)?,
         (false, false) => {
             socket.set_recv_tos_v4(false)?;
