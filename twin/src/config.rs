@@ -135,6 +135,21 @@ impl Default for Net {
     }
 }
 
+impl Net {
+    /// Sessions that each worker may hold: its part of all of them, rounded up.
+    #[must_use]
+    pub const fn sessions_per_worker(&self) -> usize {
+        self.max_sessions.div_ceil(self.workers)
+    }
+
+    /// Places of the sessions of all workers. They interleave, so that there may be more of them than `max_sessions`: every
+    /// table of sessions by place has this size.
+    #[must_use]
+    pub const fn session_places(&self) -> usize {
+        self.sessions_per_worker() * self.workers
+    }
+}
+
 /// Keys of `[address]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Address {

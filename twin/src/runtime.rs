@@ -392,7 +392,7 @@ fn show(
     cold.heed_signals().context("the signals that end a run")?;
     if config.http.enabled {
         let (pictures, looks) = pictures();
-        world.attach(Watch::new(pictures, config.tick.hz, config.net.max_sessions));
+        world.attach(Watch::new(pictures, config.tick.hz, config.net.session_places()));
         cold.mirroring(looks);
     }
     Ok(())

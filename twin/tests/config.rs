@@ -260,6 +260,29 @@ fn keys_that_contradict_each_other_are_refused() {
 }
 
 #[test]
+fn sessions_beyond_the_places_of_all_workers_are_refused() {
+    assert_eq!(
+        refused(&layers(None, &[], &["net.workers=3", "net.max_sessions=1048576"])),
+        [
+            "net.max_sessions = 1048576 (from --set): must be at most 1048575, as long as net.workers is 3"
+        ]
+    );
+    for (workers, sessions) in [("1", "1048576"), ("3", "1048575"), ("16", "1048576")] {
+        let set = [format!("net.workers={workers}"), format!("net.max_sessions={sessions}")];
+        let effective = Effective::load(&layers(None, &[], &set.each_ref().map(String::as_str)));
+        let places = effective.unwrap().config().net.session_places();
+        assert_eq!(places.to_string(), sessions, "{workers} workers");
+    }
+}
+
+#[test]
+fn a_worker_has_as_many_places_as_any_other() {
+    let set = ["net.workers=3", "net.max_sessions=4"];
+    let net = Effective::load(&layers(None, &[], &set)).unwrap().config().net.clone();
+    assert_eq!((net.sessions_per_worker(), net.session_places()), (2, 6));
+}
+
+#[test]
 fn all_mistakes_are_named_at_once_and_a_covered_one_too() {
     let (_folder, path) = written("tick.hz = 0\nnet.nothing = 1\n");
     let said = refused(&layers(Some(&path), &[], &["tick.hz=1", "noassignment"]));

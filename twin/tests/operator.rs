@@ -183,6 +183,29 @@ fn a_stop_is_acknowledged_by_every_session_and_holds_until_it_is_cleared() {
 }
 
 #[test]
+fn whichever_of_many_workers_has_the_only_session_it_is_shown_and_stopped() {
+    let folder = plant();
+    let set = ["--set", "net.workers=8", "--set", "net.max_sessions=1"];
+    let twin = Serve::start_with(folder.path(), &set);
+    let load = twin.simulate(&["--devices", "1", "--rate-hz", "20"]);
+    twin.await_metric("pollux_sessions", 1.0);
+    let client = Client::new(&twin.http.to_string(), None).unwrap();
+    let answers = |page: &Value| page["items"][0]["answers_commands"] == true;
+    let shown = (0..LOOKS_MAX).any(|_| {
+        std::thread::park_timeout(LOOK);
+        answers(&client.get("/sessions").unwrap())
+    });
+    assert!(shown, "{:#}", client.get("/sessions").unwrap());
+    let stop =
+        pollux(folder.path(), &["ctl", "--addr", &twin.http.to_string(), "stop", "-o", "json"]);
+    let said: Value = serde_json::from_str(&stop.stdout).unwrap();
+    assert_eq!((stop.code, &said["concerned"]), (Some(0), &json!(1)), "{said:#}");
+    load.terminate();
+    load.end();
+    twin.end();
+}
+
+#[test]
 fn the_shell_does_what_the_api_does() {
     let operated = Operated::start();
     let device = operated.device(1);

@@ -5,6 +5,7 @@ mod rig;
 use netloop::slot::{ACK, FAILED};
 use netloop::{Answer, Outbound, SessionId, Slot};
 use rig::{Rig, device, options, record};
+use twin::config::{Effective, Layers};
 use twin::interval::Latency;
 use twin::order::{Order, OrderDesk, OrderEnd, Outcome, StopSource, orders};
 use twin::world::{ACTUATOR_ID, Rule, StopRule, WorldOptions};
@@ -140,6 +141,27 @@ fn a_stop_reaches_every_session_by_its_own_ring_and_is_repeated_until_answered()
     assert_eq!(tally(&rig), (3, 2, 1));
     assert!(rig.port.stops.pop().is_none(), "everybody has answered or is gone");
     assert_eq!(rig.world.interval_mut().histogram(Latency::StopToAck).len(), 2);
+}
+
+#[test]
+fn a_stop_reaches_the_session_in_the_last_place_of_the_last_worker() {
+    let set = ["net.workers=3", "net.max_sessions=4"].map(str::to_owned).into();
+    let effective = Effective::load(&Layers { set, ..Layers::default() });
+    let config = effective.expect("the settings are good").config().clone();
+    let mut rig = Rig::new(WorldOptions::new(&config, [11, 13]));
+    let (desk, port) = orders();
+    rig.world.command(port);
+    // Three workers that hold two sessions each have places 0 to 5.
+    for session in [0, 5] {
+        rig.open(session);
+        rig.hello(session, 7);
+    }
+    rig.tick();
+    desk.set_stopped(true, rig::START_NS);
+    rig.tick();
+    let told: Vec<_> =
+        std::iter::from_fn(|| rig.port.stops.pop().map(|s| sent(Some(s)).0)).collect();
+    assert_eq!((told, rig.stats.stop.concerned.value()), ([0, 5].map(SessionId).into(), 2));
 }
 
 #[test]

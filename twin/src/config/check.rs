@@ -4,6 +4,8 @@
 
 use std::net::SocketAddr;
 
+use netloop::SessionId;
+
 use super::layers::{Setting, Written};
 use super::mistake::ConfigError;
 use super::table::{self, Kind, SENSOR_TYPES, is_below, names_section};
@@ -149,6 +151,12 @@ pub(super) fn relations(config: &Config, entries: &[Entry], mistakes: &mut Vec<C
     if config.net.keep_alive_ms >= config.net.idle_timeout_ms {
         let bound = config.net.idle_timeout_ms;
         refuse("net.keep_alive_ms".into(), format!("below net.idle_timeout_ms, which is {bound}"));
+    }
+    if config.net.session_places() > SessionId::PLACES_MAX {
+        let workers = config.net.workers;
+        let most = SessionId::PLACES_MAX / workers * workers;
+        let allowed = format!("at most {most}, as long as net.workers is {workers}");
+        refuse("net.max_sessions".into(), allowed);
     }
     let http = &config.http;
     if http.cert.is_some() != http.key.is_some() {

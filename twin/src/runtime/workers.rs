@@ -126,7 +126,7 @@ fn strategy(config: &Config) -> IdleStrategy {
 fn limits(config: &Config) -> SessionLimits {
     let (net, address) = (&config.net, &config.address);
     SessionLimits {
-        sessions_max: net.max_sessions.div_ceil(net.workers),
+        sessions_max: net.sessions_per_worker(),
         handshakes: HandshakeLimits {
             at_once_max: net.max_handshakes.div_ceil(net.workers),
             retry_from: net.retry_from.div_ceil(net.workers),

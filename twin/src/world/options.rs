@@ -16,7 +16,7 @@ pub struct WorldOptions {
     pub hz: u32,
     /// Entities, sensors and actuators together, that it holds at most.
     pub entities_max: usize,
-    /// Sessions that room is made for at the start.
+    /// Sessions that room is made for at the start: their places lie below it.
     pub sessions_max: usize,
     /// Records taken from the ring of each tier in one tick at most, T1 first.
     pub drain: [usize; 3],
@@ -54,7 +54,7 @@ impl WorldOptions {
         Self {
             hz: config.tick.hz,
             entities_max: config.world.entities_max,
-            sessions_max: config.net.max_sessions,
+            sessions_max: config.net.session_places(),
             drain: config.tick.drain,
             outlier_us: config.tick.outlier_us,
             limits,

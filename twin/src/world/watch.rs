@@ -88,7 +88,7 @@ struct Table {
 }
 
 impl Watch {
-    /// A watch over a world of `hz` ticks a second and `sessions_max` sessions.
+    /// A watch over a world of `hz` ticks a second, with sessions in places below `sessions_max`.
     #[must_use]
     pub fn new(pictures: PictureProducer, hz: u32, sessions_max: usize) -> Self {
         let period_ticks = u64::from((hz / PICTURES_HZ).max(1));
