@@ -300,7 +300,7 @@ impl Operator {
             let stop = &self.stats.stop;
             let answered = stop.acknowledged.value() + stop.refused.value() + stop.gone.value();
             // The counts of a request are there once its number was seen.
-            std::mem::replace(&mut taken, stop.word.value() == word)
+            std::mem::replace(&mut taken, stop.word().0 == word)
                 && answered == stop.concerned.value()
         })?;
         let took_ns = self.clock.now().unix_ns.saturating_sub(asked_ns);

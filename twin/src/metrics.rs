@@ -421,7 +421,7 @@ const METRICS: &[Metric] = &[
         to.histogram("", (from.total)(Latency::StopToAck));
     }),
     gauge("pollux_stopped", "1 while the plant is stopped by a command.", |from, to| {
-        to.count("", from.stats.stop.word.value() % 2);
+        to.count("", from.stats.stop.word().is_stopped().into());
     }),
     gauge(
         "pollux_stop_sessions",

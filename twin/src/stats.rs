@@ -5,6 +5,10 @@
 //! residual is exact only when the writers rest.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Acquire, Release},
+};
 use std::sync::{Arc, OnceLock};
 
 pub use netloop::Counter;
@@ -12,7 +16,8 @@ use netloop::WorkerStats;
 use wire::SensorType;
 
 use crate::degraded::Wish;
-use crate::world::{Cause, Hop, TierLedger};
+use crate::order::StopWord;
+use crate::world::{Cause, Hop, StopTally, TierLedger};
 
 /// A real number with one writer and any number of readers.
 #[derive(Debug, Default)]
@@ -201,12 +206,13 @@ impl System {
     }
 }
 
-/// The stop of the plant: the request in force, and what became of telling the sessions.
+/// The stop of the plant: the request in force, and what became of telling the sessions. A request is published after its
+/// counts, so that whoever reads the request first never takes those of an earlier one for its own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct Stop {
-    /// Number of the request, as a [`StopWord`](crate::order::StopWord).
-    pub word: Counter,
+    /// A [`StopWord`].
+    word: AtomicU64,
     /// Sessions that shall be told.
     pub concerned: Counter,
     /// Sessions that have answered that it is done.
@@ -215,6 +221,25 @@ pub struct Stop {
     pub refused: Counter,
     /// Sessions that closed before they answered.
     pub gone: Counter,
+}
+
+impl Stop {
+    /// Replaces all of it. Only the tick thread calls this.
+    pub fn set(&self, word: StopWord, tally: &StopTally) {
+        self.concerned.set(tally.concerned);
+        self.acknowledged.set(tally.acknowledged);
+        self.refused.set(tally.refused);
+        self.gone.set(tally.gone);
+        // Pairs with the acquire of `word`: who reads this request finds its counts, or later ones.
+        self.word.store(word.0, Release);
+    }
+
+    /// The request whose counts may be read after this.
+    #[must_use]
+    pub fn word(&self) -> StopWord {
+        // Pairs with the release of `set`.
+        StopWord(self.word.load(Acquire))
+    }
 }
 
 /// What the twin shows to its devices, and whom it trusts.

@@ -130,7 +130,7 @@ fn a_stop_reaches_every_session_by_its_own_ring_and_is_repeated_until_answered()
         let stop = &rig.stats.stop;
         (stop.concerned.value(), stop.acknowledged.value(), stop.gone.value())
     };
-    assert_eq!((stop.word.value(), stop.refused.value()), (1, 0));
+    assert_eq!((stop.word().0, stop.refused.value()), (1, 0));
     assert_eq!(tally(&rig), (3, 1, 1));
     assert!(rig.port.stops.pop().is_none());
     rig.ticks(250);

@@ -57,6 +57,7 @@ const COMMANDS: &[Column] = &[
 ];
 const STOP: &[Column] = &[
     ("STOPPED", "stopped"),
+    ("TAKEN", "taken"),
     ("CONCERNED", "concerned"),
     ("ACKNOWLEDGED", "acknowledged"),
     ("REFUSED", "refused"),
@@ -149,12 +150,53 @@ fn follow(client: &Client, path: &str) -> Result<Value, ClientError> {
 fn is_done(command: &CtlCommand, said: &Value) -> bool {
     match command {
         CtlCommand::Setpoint { .. } => said["state"] == "acknowledged",
-        CtlCommand::Stop | CtlCommand::Clear => said["acknowledged"] == said["concerned"],
+        CtlCommand::Stop => is_told(said, true),
+        CtlCommand::Clear => is_told(said, false),
         _ => true,
     }
+}
+
+/// Whether what was asked for holds and everybody has answered to it. Counts are zero before the tick has taken a request, and
+/// somebody else may have asked for the opposite meanwhile.
+fn is_told(said: &Value, stopped: bool) -> bool {
+    said["stopped"] == stopped
+        && said["taken"] == true
+        && said["acknowledged"].is_u64()
+        && said["acknowledged"] == said["concerned"]
 }
 
 #[expect(clippy::print_stdout, reason = "what the twin says is the result")]
 fn print(text: &str) {
     print!("{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(stopped: bool, taken: bool, [concerned, acknowledged]: [u64; 2]) -> Value {
+        json!({
+            "stopped": stopped,
+            "taken": taken,
+            "concerned": concerned,
+            "acknowledged": acknowledged,
+        })
+    }
+
+    #[test]
+    fn a_stop_is_done_once_the_tick_has_taken_it_it_holds_and_all_have_answered() {
+        for (command, stopped) in [(CtlCommand::Stop, true), (CtlCommand::Clear, false)] {
+            let cases = [
+                (said(stopped, true, [8, 8]), true),
+                (said(stopped, true, [0, 0]), true),
+                (said(stopped, true, [8, 7]), false),
+                (said(stopped, false, [0, 0]), false),
+                (said(!stopped, true, [8, 8]), false),
+                (json!({}), false),
+            ];
+            for (said, done) in cases {
+                assert_eq!(is_done(&command, &said), done, "{command:?}: {said}");
+            }
+        }
+    }
 }

@@ -271,7 +271,7 @@ impl Stop {
     pub(super) fn of(surface: &Surface) -> Self {
         let (asked, stop) = (surface.stop_asked(), &surface.stats().stop);
         // Counts of an earlier request say nothing of this one.
-        let of_this = stop.word.value() == asked.0;
+        let of_this = stop.word() == asked;
         let count = |counter: &crate::stats::Counter| if of_this { counter.value() } else { 0 };
         let (concerned, gone) = (count(&stop.concerned), count(&stop.gone));
         let (acknowledged, refused) = (count(&stop.acknowledged), count(&stop.refused));

@@ -101,12 +101,7 @@ impl Plant {
             to[0].set(counts[0]);
             to[1].set(counts[1]);
         }
-        let (stop, tally) = (&self.stats.stop, self.stops.tally());
-        stop.concerned.set(tally.concerned);
-        stop.acknowledged.set(tally.acknowledged);
-        stop.refused.set(tally.refused);
-        stop.gone.set(tally.gone);
-        stop.word.set(self.stops.word().0);
+        self.stats.stop.set(self.stops.word(), &self.stops.tally());
         let to_twin = self.stats.commands(Direction::ToTwin);
         to_twin.acknowledged.set(self.answers.acknowledged);
         to_twin.rejected.set(self.answers.rejected);
