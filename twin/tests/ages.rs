@@ -59,3 +59,16 @@ fn a_round_finds_the_oldest_value_the_timely_ones_and_the_quickest_record() {
     // What the rig takes from a device to the twin.
     assert_eq!(ages.quickest_ns.value(), TICK_NS / 2);
 }
+
+#[test]
+fn a_plant_that_grows_within_a_round_is_still_looked_at_within_a_second() {
+    let mut rig = Rig::new(options());
+    rig.open(0);
+    report(&mut rig, 50);
+    // The round of the second second has begun with the few sensors of the first one.
+    rig.ticks(TICKS_PER_S + 10);
+    assert_eq!(rig.stats.ages.sensors.value(), 50);
+    report(&mut rig, 1);
+    rig.ticks(TICKS_PER_S);
+    assert_eq!(rig.stats.ages.sensors.value(), u64::from(SENSORS));
+}

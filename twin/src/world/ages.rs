@@ -20,7 +20,7 @@ const NS_PER_S: u64 = 1_000_000_000;
 pub(super) struct Ages {
     hz: u64,
     next_round_tick: u64,
-    /// Sensors of each tick of the round; 0 between two rounds.
+    /// Sensors of each tick of the round, as many as the largest plant of it so far needs; 0 between two rounds.
     share: usize,
     table: usize,
     row: usize,
@@ -61,8 +61,11 @@ impl Ages {
             if tick < self.next_round_tick {
                 return;
             }
-            self.begin(ecs, tick);
+            self.begin(tick);
         }
+        // A plant that comes up grows within a round: with the share of its beginning, that round would last for minutes.
+        let sensors: usize = ecs.archetypes()[..SensorType::COUNT].iter().map(|of| of.len()).sum();
+        self.share = self.share.max((sensors as u64).div_ceil(self.hz) as usize);
         let mut left = self.share;
         while left > 0 {
             let live: &[Live] = ecs.archetypes()[self.table].values().expect(CARRIED);
@@ -83,9 +86,8 @@ impl Ages {
         }
     }
 
-    fn begin(&mut self, ecs: &World, tick: u64) {
-        let sensors: usize = ecs.archetypes()[..SensorType::COUNT].iter().map(|of| of.len()).sum();
-        self.share = (sensors as u64).div_ceil(self.hz).max(1) as usize;
+    fn begin(&mut self, tick: u64) {
+        self.share = 1;
         self.next_round_tick = tick + self.hz;
         self.table = 0;
     }
