@@ -60,10 +60,9 @@ impl Sensor {
     }
 }
 
-/// Age of the latest value in seconds, from its intended send time; nothing before there is one.
+/// Age of the latest value in seconds, as [`Mirror::age_ns`] has it; nothing before there is one.
 pub(super) fn age_s(mirror: &Mirror, sensor: &mirror::Sensor) -> Option<f64> {
-    let age_ns = mirror.at_ns().saturating_sub(sensor.ts_us.saturating_mul(1000));
-    (sensor.recv_ns > 0).then(|| age_ns as f64 / 1e9)
+    (sensor.recv_ns > 0).then(|| mirror.age_ns(sensor) as f64 / 1e9)
 }
 
 /// An actuator.
@@ -607,4 +606,43 @@ fn reasons(surface: &Surface, tick: &Tick, tiers: &[Tier]) -> Vec<String> {
 /// The device of this name, or a sentence that there is none.
 pub(super) fn parse_device(text: &str) -> Option<DeviceId> {
     text.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::picture::{ShownName, ShownRow, pictures};
+    use crate::world::{RowRef, SensorKey};
+
+    const S: u64 = 1_000_000_000;
+
+    /// A mirror of one sensor that was shown two seconds before the latest picture, in a plant whose rows are so far behind.
+    fn mirror(rows_lag_ns: u64) -> Mirror {
+        let (mut producer, mut looks) = pictures();
+        let (row, device) = (RowRef::sensor(SensorType::Voltage, 0), DeviceId([7; 16]));
+        let picture = producer.current();
+        (picture.begins, picture.rows_lag_ns) = (true, rows_lag_ns);
+        let sensor_type = SensorType::Voltage as u8;
+        let key = SensorKey { device, sensor_id: 3, sensor_type, zero: 0 };
+        picture.names.push(ShownName { row, key });
+        let (ts_us, recv_ns) = (9_900_000, 9_950 * S / 1000);
+        picture.rows.push(ShownRow { row, smoothed: 1.0, value: 1.0, ts_us, recv_ns, level: 0 });
+        let mut mirror = Mirror::default();
+        for (tick, at_ns) in [(1, 10 * S), (2, 12 * S)] {
+            producer.current().rows_lag_ns = rows_lag_ns;
+            assert!(producer.swap(tick, at_ns));
+            mirror.apply(&looks.poll().expect("a picture was handed over"));
+        }
+        mirror
+    }
+
+    #[test]
+    fn the_age_of_a_sensor_that_waits_for_its_turn_is_that_of_when_it_was_shown() {
+        for (rows_lag_ns, age_s) in [(0, 2.1), (3 * S, 0.1)] {
+            let mirror = mirror(rows_lag_ns);
+            assert_eq!(Sensor::of(&mirror, 0).age_s, Some(age_s), "{rows_lag_ns}");
+            let device = Device::of(&mirror, &mirror.devices()[0]);
+            assert_eq!(device.worst_age_s, Some(age_s), "{rows_lag_ns}");
+        }
+    }
 }
