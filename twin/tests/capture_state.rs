@@ -207,6 +207,13 @@ fn a_file_without_room_for_a_state_gets_none() {
     assert_eq!(replay(&bytes, 0, &run.hashes), None);
 }
 
+/// The plant whose digest goes on with another row.
+fn with_digest_row(text: &str, row: &str) -> String {
+    let mut plant: serde_json::Value = serde_json::from_str(text).unwrap();
+    plant["digest"]["row"] = serde_json::from_str(row).unwrap();
+    plant.to_string()
+}
+
 #[test]
 fn a_state_whose_parts_contradict_each_other_is_refused() {
     let run = run(CONFIG, 61);
@@ -224,11 +231,14 @@ fn a_state_whose_parts_contradict_each_other_is_refused() {
         assert!(restore(CONFIG, state.saved).is_ok());
         let broken = text.replacen("\"rows\":[", "\"rows\":[134217727,", 1);
         assert_ne!(broken, text, "a session has rows");
+        let beyond = ["134217727", "18446744073709551615"].map(|row| with_digest_row(text, row));
         let strange = [
             (CONFIG, Saved { plant: &plant[1..], ..state.saved }),
             (CONFIG, Saved { rows: &rows[..rows.len() - 1], ..state.saved }),
             (CONFIG, Saved { held: &held[..held.len() - 1], ..state.saved }),
             (CONFIG, Saved { plant: broken.as_bytes(), ..state.saved }),
+            (CONFIG, Saved { plant: beyond[0].as_bytes(), ..state.saved }),
+            (CONFIG, Saved { plant: beyond[1].as_bytes(), ..state.saved }),
             ("", state.saved),
             ("[world]\nentities_max = 5\n[fault]\nloss = 0.1\n", state.saved),
         ];
@@ -237,5 +247,5 @@ fn a_state_whose_parts_contradict_each_other_is_refused() {
             refused += u64::from(matches!(error, SavedError::Contradiction(_)));
         }
     }
-    assert!(refused >= 4, "{refused} contradictions");
+    assert!(refused >= 8, "{refused} contradictions");
 }

@@ -4,7 +4,7 @@
 //! end shows in its own tick; a row that holds other bytes shows when its turn comes, which is at the latest after
 //! entities / 32 ticks, and in the hash of the whole world at the end.
 
-use ecs::Fold;
+use ecs::{Archetype, Fold};
 use serde::{Deserialize, Serialize};
 
 /// Rows whose bytes go into a tick's digest: 5 KB.
@@ -19,6 +19,12 @@ pub(super) struct Digest {
 }
 
 impl Digest {
+    /// Whether the row that comes next lies within these tables, or right behind them, where one that was written stands.
+    pub(super) fn fits(&self, archetypes: &[Archetype]) -> bool {
+        let end = archetypes.get(self.archetype).map_or(0, Archetype::len);
+        self.archetype <= archetypes.len() && self.row <= end
+    }
+
     /// The digest after one more tick, with these counts.
     pub(super) fn step(&mut self, ecs: &ecs::World, counts: impl IntoIterator<Item = u64>) -> u64 {
         let mut fold = Fold::new();

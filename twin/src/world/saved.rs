@@ -128,6 +128,7 @@ impl World {
             (to.sessions.restore(&plant.sessions, exists), "sessions and rows"),
             (to.actuators.restore(&plant.actuators, exists), "commands and rows"),
             (to.stops.restore(&plant.stops), "the stop and its sessions"),
+            (plant.digest.fits(self.ecs.archetypes()), "the digest and the rows"),
         ];
         if let Some((_, what)) = good.into_iter().find(|(good, _)| !good) {
             return Err(SavedError::Contradiction(what));
