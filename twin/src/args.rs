@@ -292,7 +292,7 @@ Examples:
 The last one needs a twin with tls.client_auth = off.")]
 pub struct SimulateArgs {
     /// The twin.
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
     pub addr: String,
     /// The authority that signed the twin's certificate (PEM).
     #[arg(long, value_name = "FILE")]
@@ -348,6 +348,18 @@ pub struct SimulateArgs {
     /// What the run leaves behind.
     #[command(flatten)]
     pub report: ReportArgs,
+}
+
+/// A host and a port. A host with colons in it stands in brackets, so that its last part is not taken for a port.
+fn host_port(text: &str) -> Result<String, String> {
+    let named = text.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty() && !host.contains([':', '[', ']']) && port.parse::<u16>().is_ok()
+    });
+    if named || text.parse::<SocketAddr>().is_ok() {
+        Ok(text.to_owned())
+    } else {
+        Err("must be HOST:PORT, such as twin:4433 or [::1]:4433".to_owned())
+    }
 }
 
 fn hz(text: &str) -> Result<f64, String> {

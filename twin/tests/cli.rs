@@ -239,3 +239,22 @@ fn help_of_the_long_running_commands_has_examples() {
 fn help<A: Args>() -> String {
     A::augment_args(clap::Command::new("pollux")).render_long_help().to_string()
 }
+
+#[test]
+fn an_address_of_a_load_without_host_or_port_is_wrong_usage_and_an_unknown_name_a_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let simulate = |addr: &str| {
+        let output = pollux(folder.path(), &["simulate", "--addr", addr, "--ca", "ca.pem"]);
+        (output.status.code(), text(&output.stderr).to_owned())
+    };
+    for addr in ["127.0.0.1", "twin", ":4433", "twin:", "twin:70000", "[::1]", "fe80::1:4433", ""] {
+        let (code, said) = simulate(addr);
+        assert_eq!(code, Some(2), "{addr}: {said}");
+        assert!(said.contains("must be HOST:PORT, such as"), "{addr}: {said}");
+    }
+    // No name is so long, so that nobody is asked for it.
+    let unknown = format!("{}:4433", "n".repeat(64));
+    let (code, said) = simulate(&unknown);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.starts_with(&format!("pollux: --addr {unknown}: ")), "{said}");
+}
