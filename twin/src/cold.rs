@@ -177,10 +177,11 @@ impl Cold {
             }
             let ended = ended(signals, limit);
             tokio::pin!(ended);
-            let mut collect = tokio::time::interval(COLLECT);
-            let mut look = tokio::time::interval(PICTURES);
+            let [mut collect, mut look] = [COLLECT, PICTURES].map(tokio::time::interval);
+            // After a stall, what is said of a second shall be of a second, and not of rounds that were missed.
+            collect.set_missed_tick_behavior(MissedTickBehavior::Delay);
             look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            let mut last_ticks = None;
+            let mut liveness = Liveness::default();
             for round in (0..COLLECTS_PER_SECOND).cycle() {
                 loop {
                     tokio::select! {
@@ -190,6 +191,9 @@ impl Cold {
                     }
                 }
                 self.collect()?;
+                let now = self.clock.now().instant;
+                let live = liveness.judge(now, self.surface.stats().tick.ticks.value());
+                live.into_iter().for_each(|live| self.surface.set_live(live));
                 if let Some(files) = &mut self.files {
                     files.poll();
                 }
@@ -198,10 +202,7 @@ impl Cold {
                 }
                 if round == COLLECTS_PER_SECOND - 1 {
                     self.door.iter().for_each(|tls| tls.poll());
-                    let ticks = self.surface.stats().tick.ticks.value();
-                    self.surface.set_live(last_ticks.replace(ticks) != Some(ticks));
-                    let at = self.clock.now().instant - self.began;
-                    self.surface.sampler().look(self.surface.stats(), at);
+                    self.surface.sampler().look(self.surface.stats(), now - self.began);
                     each_second(&self.surface);
                 }
             }
@@ -259,6 +260,21 @@ impl Cold {
     }
 }
 
+/// The ticks at the last judgement, and when that was.
+#[derive(Debug, Default)]
+struct Liveness(Option<(Instant, u64)>);
+
+impl Liveness {
+    /// Whether the tick has advanced since the last judgement; none before a second has passed, in which it has to.
+    fn judge(&mut self, now: Instant, ticks: u64) -> Option<bool> {
+        let (since, before) = *self.0.get_or_insert((now, ticks));
+        (now.saturating_duration_since(since) >= Duration::from_secs(1)).then(|| {
+            self.0 = Some((now, ticks));
+            ticks != before
+        })
+    }
+}
+
 /// Looks until the runtime ends. Looks that were missed are not made up for: they would find nothing new.
 async fn watch(mut watchdog: Watchdog) {
     let mut looks = tokio::time::interval(LOOK);
@@ -280,5 +296,22 @@ async fn ended((mut interrupt, mut terminate): (Signal, Signal), limit: Option<D
         _ = interrupt.recv() => Ended::Signal,
         _ = terminate.recv() => Ended::Signal,
         () = elapsed => Ended::Elapsed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tick_stands_still_only_where_a_second_has_passed_without_one() {
+        let began = Clock::new().now().instant;
+        let at = |ms: u64| began + Duration::from_millis(ms);
+        let mut liveness = Liveness::default();
+        let looks =
+            [(0, 7), (1, 7), (999, 7), (1000, 7), (1001, 7), (1999, 8), (2000, 8), (3100, 8)];
+        let judged = looks.map(|(ms, ticks)| liveness.judge(at(ms), ticks));
+        let (none, lives, stands) = (None, Some(true), Some(false));
+        assert_eq!(judged, [none, none, none, stands, none, none, lives, stands]);
     }
 }

@@ -290,6 +290,29 @@ fn liveness_falls_when_the_tick_stands_still_and_comes_back() {
 }
 
 #[test]
+fn seconds_that_were_missed_are_not_made_up_for_one_upon_the_other() {
+    let surface = {
+        let report = Report::create(None, UNIX_EPOCH).unwrap();
+        Surface::new(Arc::new(TwinStats::new(1)), report, || 0)
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let (clock, mut seconds) = (netloop::Clock::new(), Vec::new());
+    let mut cold = Cold::new(surface, Vec::new(), Arc::clone(&stop), Usage::default);
+    let ended = cold.run(None, None, &mut |_| {
+        seconds.push(clock.now().instant);
+        match seconds.len() {
+            // The thread gets no time for two seconds.
+            1 => std::thread::park_timeout(Duration::from_secs(2)),
+            3 => stop.store(true, Ordering::Release),
+            _ => {}
+        }
+    });
+    assert_eq!(ended.unwrap(), Ended::Stopped);
+    let after = seconds[2] - seconds[1];
+    assert!(after > Duration::from_millis(800), "{after:?} passed for a second");
+}
+
+#[test]
 fn a_limit_ends_the_run_and_a_last_collection_leaves_nothing() {
     let stats = Arc::new(TwinStats::new(1));
     let report = Report::create(None, UNIX_EPOCH).unwrap();
