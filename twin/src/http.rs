@@ -12,6 +12,7 @@ mod looks;
 mod order;
 mod page;
 mod paging;
+mod patience;
 mod problem;
 mod query;
 mod surface;

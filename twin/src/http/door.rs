@@ -1,7 +1,7 @@
 //! The door of the surface: lets connections in, no more than so many, over TLS where a certificate is named.
 //!
-//! Whoever says nothing, or too slowly, is closed, and one connection too many is closed at once, so that nobody keeps an
-//! operator out by waiting. A certificate that was replaced on disk is shown to the connections after that.
+//! Whoever says nothing, or too slowly, or takes no answers is closed, and one connection too many is closed at once, so that
+//! nobody keeps an operator out by waiting. A certificate that was replaced on disk is shown to the connections after that.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -31,6 +31,7 @@ use crate::credentials::{Stamps, stamps};
 
 use super::Surface;
 use super::guard::Refusal;
+use super::patience::{Patient, WRITE_PATIENCE};
 use super::problem::Problem;
 
 /// Connections that ask at the same time; streams that are watched have a limit of their own.
@@ -50,6 +51,7 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 pub struct Door {
     listener: TcpListener,
     tls: Option<Arc<DoorTls>>,
+    write_patience: Duration,
 }
 
 /// What the door shows, and whom it asks for what.
@@ -138,7 +140,7 @@ impl Door {
     /// A door at a listener, with TLS where there is any.
     #[must_use]
     pub const fn new(listener: TcpListener, tls: Option<Arc<DoorTls>>) -> Self {
-        Self { listener, tls }
+        Self { listener, tls, write_patience: WRITE_PATIENCE }
     }
 
     /// Where it is.
@@ -171,6 +173,8 @@ impl Door {
             drop(tokio::spawn(async move {
                 // Answers are written whole, and shall not wait for the acknowledgement of what went before.
                 let _ = stream.set_nodelay(true);
+                // Below TLS, which would take what the peer does not.
+                let stream = Patient::new(stream, self.write_patience);
                 let Some(acceptor) = acceptor else { return converse(stream, router, place).await };
                 match tokio::time::timeout(HANDSHAKE_PATIENCE, acceptor.accept(stream)).await {
                     Ok(Ok(stream)) => converse(stream, router, place).await,
@@ -201,5 +205,88 @@ pub(super) async fn hurry(request: Request, next: Next) -> Response {
     match tokio::time::timeout(REQUEST_PATIENCE, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Problem::late(format!("not done within {REQUEST_PATIENCE:?}")).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+    use rustls::pki_types::ServerName;
+    use rustls::{ClientConfig, RootCertStore};
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpStream;
+    use tokio_rustls::TlsConnector;
+
+    use super::*;
+    use crate::report::Report;
+    use crate::stats::TwinStats;
+
+    const PATIENCE: Duration = Duration::from_millis(100);
+    /// Answers to so many requests fit into no buffers of two kernels.
+    const REQUESTS: usize = 1 << 20;
+
+    /// Asks on and on and never reads an answer, until the other end gives up.
+    async fn ask(mut stream: impl AsyncWrite + Unpin) {
+        let request = b"GET /metrics HTTP/1.1\r\nHost: twin\r\n\r\n";
+        for _ in 0..REQUESTS {
+            if stream.write_all(request).await.is_err() {
+                return;
+            }
+        }
+        panic!("all {REQUESTS} requests were taken");
+    }
+
+    /// The address of a door that is served from now on, with this certificate if there is one.
+    fn served(config: Option<ServerConfig>) -> SocketAddr {
+        let tls = config.map(|config| {
+            let files = HttpTls { cert: "cert".into(), key: "key".into(), client_ca: None };
+            let (read, seen) = (stamps(files.paths()), stamps(files.paths()));
+            let shown = Shown { config: Arc::new(config), read, seen };
+            Arc::new(DoorTls { files, shown: Mutex::new(shown) })
+        });
+        let listener = super::super::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let door = Door { write_patience: PATIENCE, ..Door::new(listener, tls) };
+        let addr = door.addr().unwrap();
+        let report = Report::create(None, UNIX_EPOCH).unwrap();
+        let surface = Surface::new(Arc::new(TwinStats::new(1)), report, || 0);
+        drop(tokio::spawn(door.serve(super::super::router(Arc::clone(&surface)), surface)));
+        addr
+    }
+
+    /// Both ends of TLS with a certificate of its own.
+    fn tls() -> (ServerConfig, TlsConnector) {
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed(["twin".to_owned()]).unwrap();
+        let mut roots = RootCertStore::empty();
+        roots.add(cert.der().clone()).unwrap();
+        let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(default_provider());
+        let server = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![cert.der().clone()], key)
+            .unwrap();
+        let client = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        (server, Arc::new(client).into())
+    }
+
+    #[tokio::test]
+    async fn whoever_never_reads_the_answers_loses_the_place() {
+        ask(TcpStream::connect(served(None)).await.unwrap()).await;
+    }
+
+    #[tokio::test]
+    async fn whoever_never_reads_the_answers_loses_the_place_over_tls_too() {
+        let (server, connector) = tls();
+        let stream = TcpStream::connect(served(Some(server))).await.unwrap();
+        let name = ServerName::try_from("twin").unwrap();
+        ask(connector.connect(name, stream).await.unwrap()).await;
     }
 }
