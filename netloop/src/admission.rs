@@ -297,10 +297,8 @@ impl Engine {
                 let id = self.insert(now, handle, connection);
                 let place = self.own_place(id);
                 self.admission.under_way += 1;
-                let until = now.instant + self.limits.handshake_timeout;
                 if let Some(session) = self.session_at(place) {
                     session.address = address;
-                    session.handshake_until = Some(until);
                 }
                 // Early data is there already.
                 self.service(now, place, sink);

@@ -97,14 +97,14 @@ impl Session {
         // A stop overtakes commands, and commands everything else that this side sends.
         let operation = request.kind() >> 5;
         let stops = operation == Operation::Stop as u8;
-        let ends_stop = operation == Operation::Clear as u8;
-        if !(stops || ends_stop) && self.open_commands.len() >= OPEN_COMMANDS_MAX {
+        let overtakes = stops || operation == Operation::Clear as u8;
+        if !overtakes && self.open_commands.len() >= OPEN_COMMANDS_MAX {
             return Err(CommandError::NoStream);
         }
         if self.open_commands.len() >= OPEN_COMMANDS_MAX + OPEN_STOPS_MAX {
             self.give_up_oldest();
         }
-        let stream = self.take_stream(stops || ends_stop).ok_or(CommandError::NoStream)?;
+        let stream = self.take_stream(overtakes).ok_or(CommandError::NoStream)?;
         let mut send = self.connection.send_stream(stream);
         let priority = if stops { StreamPriority::Critical } else { StreamPriority::High };
         let _ = send.set_priority(priority.of_stream());

@@ -224,10 +224,6 @@ impl Engine {
         let (handle, connection) =
             self.endpoint.connect(now.instant, client.config.clone(), remote, name)?;
         let id = self.insert(now, handle, connection);
-        let until = now.instant + self.limits.handshake_timeout;
-        if let Some(session) = self.session(id) {
-            session.handshake_until = Some(until);
-        }
         self.begin_early(id);
         Ok(id)
     }
@@ -271,8 +267,9 @@ impl Engine {
         // Twelve bits of generation: an id comes back after 4,095 sessions in the same place.
         self.generations[place] = self.generations[place] % 0xfff + 1;
         let id = SessionId::new(self.worker.shared_place(place), self.generations[place]);
-        self.sessions[place] =
-            Some(Box::new(Session::new(id, connection, self.keys_seed, now.instant)));
+        let until = now.instant + self.limits.handshake_timeout;
+        let session = Session::new(id, connection, self.keys_seed, now.instant, until);
+        self.sessions[place] = Some(Box::new(session));
         self.mark_dirty(place as u32);
         id
     }

@@ -127,7 +127,7 @@ pub(crate) struct Session {
     /// The authorities have changed since its handshake began.
     pub(crate) verifies_late: bool,
     /// When its handshake is given up, if it is not done by then.
-    pub(crate) handshake_until: Option<Instant>,
+    pub(crate) handshake_until: Instant,
     /// When the handshake was done, in unix nanoseconds.
     pub(crate) opened_ns: u64,
     pub(crate) inbound: Streams,
@@ -176,7 +176,13 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(id: SessionId, mut connection: Connection, seed: u64, now: Instant) -> Self {
+    pub(crate) fn new(
+        id: SessionId,
+        mut connection: Connection,
+        seed: u64,
+        now: Instant,
+        handshake_until: Instant,
+    ) -> Self {
         let datagram_space_max = connection.datagrams().send_buffer_space();
         Self {
             id,
@@ -190,7 +196,7 @@ impl Session {
             proof: Proof::default(),
             viewer: None,
             verifies_late: false,
-            handshake_until: None,
+            handshake_until,
             opened_ns: 0,
             inbound: Streams::new(seed),
             open_commands: Vec::new(),
@@ -225,15 +231,15 @@ impl Session {
     /// When it next has something to do by itself.
     pub(crate) fn poll_timeout(&mut self) -> Option<Instant> {
         let timeout = self.connection.poll_timeout();
-        match self.handshake_until.filter(|_| self.phase == Phase::Handshake) {
-            Some(until) => Some(timeout.map_or(until, |timeout| timeout.min(until))),
-            None => timeout,
+        if self.phase != Phase::Handshake {
+            return timeout;
         }
+        Some(timeout.map_or(self.handshake_until, |timeout| timeout.min(self.handshake_until)))
     }
 
     /// Whether its handshake has taken too long.
     pub(crate) fn is_handshake_overdue(&self, now: Instant) -> bool {
-        self.phase == Phase::Handshake && self.handshake_until.is_some_and(|until| until <= now)
+        self.phase == Phase::Handshake && self.handshake_until <= now
     }
 
     pub(crate) fn remote(&self) -> SocketAddr {

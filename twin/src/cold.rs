@@ -223,8 +223,7 @@ impl Cold {
     ///
     /// The report cannot be written.
     pub fn collect(&mut self) -> Result<(), WriteError> {
-        let applied = self.surface.stats().tiers.iter().map(|tier| tier.applied.applied.value());
-        self.activity.observe(applied.sum(), (self.usage)());
+        self.activity.observe(self.surface.stats().applied(), (self.usage)());
         if let Some(log) = &mut self.path_log {
             log.poll();
         }

@@ -92,6 +92,12 @@ impl TwinStats {
         WorkerStats::sum(&self.workers)
     }
 
+    /// Records applied so far, of all tiers.
+    #[must_use]
+    pub fn applied(&self) -> u64 {
+        self.tiers.iter().map(|tier| tier.applied.applied.value()).sum()
+    }
+
     /// The quickest round trip of any session so far, in nanoseconds; 0 before it is known.
     #[must_use]
     pub fn rtt_min_ns(&self) -> u64 {

@@ -149,8 +149,7 @@ impl TickThread {
         tick.busy_ns.add(spent_ns);
         tick.overruns.add(u64::from(overrun));
         tick.missed.set(pace.missed());
-        let applied = self.stats.tiers.iter().map(|tier| tier.applied.applied.value()).sum();
-        if let Some(active) = self.activity.note(applied, end.instant) {
+        if let Some(active) = self.activity.note(self.stats.applied(), end.instant) {
             tick.active_ns.set(duration_ns(active));
         }
         self.end_second(end);
