@@ -7,6 +7,7 @@ import csv
 import hashlib
 import json
 import statistics
+import sys
 import textwrap
 
 import hdr
@@ -22,6 +23,8 @@ TWIN_LATENCIES = {
     "tick_duration": "tick",
     "tick_jitter": "jitter",
 }
+# That of the load: from the moment at which a command was meant to be sent, not from the one at which it was.
+TRIP = "load/round_trip_intended.hlog"
 PERCENTILES = {"p50": 50, "p99": 99, "p999": 99.9}
 # Records that have to be planned for a window before alignment and ODTE say anything. Sensors begin at times of their own, so
 # that what falls into a window differs from the plan by about its square root: here by 1 %, the least loss of the sweep.
@@ -53,7 +56,7 @@ of their own, so that chance alone makes some twenty records more or fewer of 50
 
 def trim(folder):
     """Takes away the distributions of a run that no figure is read from; their percentiles are in its summaries."""
-    kept = {folder / f"serve/{latency}.hlog" for latency in TWIN_LATENCIES} | {folder / "load/round_trip.hlog"}
+    kept = {folder / f"serve/{latency}.hlog" for latency in TWIN_LATENCIES} | {folder / TRIP}
     for path in [*folder.glob("*/*.hlog"), *folder.glob("*/*.hgrm")]:
         if path not in kept:
             path.unlink()
@@ -76,7 +79,7 @@ def figures(case, folder, warm_s, measured_s, tick_hz):
         for name, percent in PERCENTILES.items():
             row[f"{column}_{name}_us"] = micro(histogram.percentile(percent))
         row[f"{column}_max_us"] = micro(histogram.max or None)
-    trip, _ = hdr.read_log(folder / "load/round_trip.hlog")
+    trip, _ = hdr.read_log(folder / TRIP, begin, end)
     for name, percent in PERCENTILES.items():
         row[f"t3_round_trip_{name}_us"] = micro(trip.percentile(percent))
     ticks, span_s = logs["tick"]
@@ -229,6 +232,10 @@ def published(rows):
 
 def write(out, plan, warm_s, measured_s, tick_hz):
     """Sums up what is there; a case of the plan that is missing is an error."""
+    lacking = [case.name for case in plan if not (out / "raw" / case.name / TRIP).exists()]
+    if lacking:
+        sys.exit(f"bench-sweep: without {TRIP} the round trip of a command is not known from its intended send time; measure "
+                 f"again, into another folder: {', '.join(lacking)}")  # fmt: skip
     rows = [figures(case, out / "raw" / case.name, warm_s, measured_s, tick_hz) for case in plan]
     with open(out / "sweep.csv", "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
