@@ -17,6 +17,37 @@ def folder_of(kind):
     return ROOT / f"results/{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}-{platform.node()}-{kind}"
 
 
+def tree():
+    """What host.json says of the tree and its compiler, for a host that has neither."""
+    here = host_of("/nonexistent")
+    return {key: here[key] for key in ("rustc", "revision", "revision_dirty")}
+
+
+def described(commit="HEAD"):
+    """A commit as a binary that was built from it names it, or None where there is no tree."""
+    command = ["git", "describe", "--always", "--abbrev=12", commit]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None
+
+
+def not_of_head(out, place, programs, build):
+    """Why programs at a place may not go on measuring into a folder, or None: one commit makes a result, and it is this tree's.
+
+    A release binary holds its revision as text. Whether the tree had changes is not told apart: host.json says it.
+    """
+    revision = described()
+    if revision is None:
+        return None
+    other = [str(program) for program in programs if not place.bears(program, revision)]
+    if other:
+        return f"not built from this commit, {revision}: {', '.join(other)}; build: {build}"
+    path = pathlib.Path(out, "host.json")
+    before = read_host(out)["revision"] if path.exists() else None
+    if before and described(before) != revision:
+        return f"{out} is of another commit, {before[:12]}, and this is {revision}: check that out, or name another folder"
+    return None
+
+
 def host_of(pollux):
     """What host.json holds, with the verdict of this binary on the host."""
     describe = [sys.executable, ROOT / "scripts/describe-host.py"]

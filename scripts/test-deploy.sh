@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Deploys to an ssh server of its own on loopback, below a folder: install, upgrade, a broken binary, a wrong configuration, a
-# step that fails, a twin that does not start, roll-back, a device at what was deployed; and lets systemd judge the unit.
+# step that fails, a twin that does not start, roll-back, a device at what was deployed, a sweep against it; and lets systemd judge the
+# unit.
 # usage: scripts/test-deploy.sh [BINARY]   (default target/debug/pollux)
 # Exit codes: 0 passed, 1 failed. Needs sshd, systemd-analyze, python3.
 set -euo pipefail
@@ -54,7 +55,7 @@ PidFile none
 StrictModes no
 UsePAM no
 Subsystem sftp internal-sftp
-SetEnv PATH=$work/fake:$PATH
+SetEnv PATH=$work/fake:$PATH TMPDIR=$work/there
 TEXT
   "$(command -v sshd || echo /usr/sbin/sshd)" -D -e -f "$work/sshd_config" 2>"$work/sshd.log" &
   sshd_pid=$!
@@ -207,11 +208,40 @@ check_unit() {
   holds "systemd finds the unit well protected ($exposure tenths)" test "$((10#$exposure))" -le "$EXPOSURE_MAX_TENTHS"
 }
 
+# A sweep of one short case against a twin at what was deployed, over ssh: it comes home whole and leaves nothing there.
+check_sweep() {
+  local out="$work/sweep" one=(--entities 10000 --loss 0 --loads published)
+  sweep() { # POLLUX OPTIONS...
+    POLLUX="$1" REMOTE_POLLUX="$work/root/usr/local/bin/pollux" SSH_OPTIONS="$SSH" \
+      scripts/bench-cm5.sh 127.0.0.1 --out "$out" "${@:2}"
+  }
+  mkdir "$work/there"
+  holds "a lossy link to another machine is refused" fails sweep "$BINARY" "${one[@]}" --where link
+  holds "a binary of another commit is refused" fails sweep /bin/true "${one[@]}"
+  holds "it is said which one" grep -q 'not built from this commit, .*: /bin/true' "$work/failed.log"
+  sweep "$BINARY" "${one[@]}" >"$work/sweep.log" 2>&1 || { cat "$work/sweep.log" >&2; fail "the sweep over ssh failed"; }
+  holds "the case has the latencies of every tier" python3 - "$out/summary.json" <<'END'
+import json, sys
+[row] = json.load(open(sys.argv[1], encoding="utf-8"))["sweep"]
+latencies = [row[f"{tier}_p99_us"] for tier in ("t1", "t2", "t3_round_trip")]
+sys.exit(not (all(latencies) and 4 < row["measured_s"] < 7 and row["loss_where"] == "app"))
+END
+  holds "the host is that of the twin, the generator's beside it" python3 - "$out/host.json" <<'END'
+import json, sys
+host = json.load(open(sys.argv[1], encoding="utf-8"))
+sys.exit(not (host["doctor"] and host["revision"] and host["generator"]["doctor"]))
+END
+  holds "it is said that there are two clocks" grep -q 'Twin and devices have clocks of their own' "$out/summary.md"
+  holds "no key and no report is left on the host" test -z "$(ls -A "$work/there")"
+  holds "no twin is left on the host" fails pgrep -f "$work/there"
+}
+
 fake_systemd
 start_sshd
 check_deployment
 check_failures
 check_service
 check_unit
+check_sweep
 verdict=passed
 printf 'deploy: %d passed, 0 failed\n' "$passed"

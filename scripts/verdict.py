@@ -4,8 +4,14 @@ import result
 
 
 def of_host(host):
-    """The sentence for the object of a host.json."""
-    doctor = host.get("doctor")
+    """The sentence for the object of a host.json; two where the devices had a host of their own."""
+    if "generator" in host:
+        return f"Twin: {of_doctor(host.get('doctor'))} Devices: {of_doctor(host['generator'].get('doctor'))}"
+    return of_doctor(host.get("doctor"))
+
+
+def of_doctor(doctor):
+    """The sentence for what was said."""
     if doctor is None:
         return "The host was not examined (`pollux doctor`)."
     unknown = f"; {len(doctor['unknown'])} conditions unknown" if doctor["unknown"] else ""

@@ -12,6 +12,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import pathlib
 import random
 import select
 import struct
@@ -76,6 +77,7 @@ def main(arguments):
         return 2
     round_trip_ms, loss_percent = float(arguments[0]), float(arguments[1])
     seed = int(arguments[2]) if len(arguments) == 3 else 1
+    sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
     import places
 
     try:

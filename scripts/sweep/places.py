@@ -3,6 +3,8 @@
 A place turns arguments into a command line, and brings home what a run left there.
 """
 
+import contextlib
+import json
 import os
 import pathlib
 import shlex
@@ -10,6 +12,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
+
+import result
 
 DEVICES, TWIN = "pollux-devices", "pollux-twin"
 DEVICES_ADDR, TWIN_ADDR = "10.77.0.1", "10.77.0.2"
@@ -19,12 +24,27 @@ class Local:
     """This machine, or a network namespace of it."""
 
     def __init__(self, namespace=None, address="127.0.0.1"):
-        self.namespace, self.address, self.name = namespace, address, address
+        self.namespace, self.address = namespace, address
 
     def command(self, arguments):
         """The command line."""
         inside = ["ip", "netns", "exec", self.namespace] if self.namespace else []
         return inside + [str(argument) for argument in arguments]
+
+    def bears(self, program, words):
+        """Whether a program there holds these words."""
+        try:
+            return words.encode() in pathlib.Path(program).read_bytes()
+        except OSError:
+            return False
+
+    def describe(self, pollux):
+        """What host.json says of it."""
+        return result.host_of(pollux)
+
+    def ahead_s(self):
+        """Its clock is the one of this script."""
+        return 0
 
     def folder(self, path):
         """Where a run may write."""
@@ -41,19 +61,25 @@ class Local:
         """The same path serves."""
         return path
 
+    def close(self):
+        """Nothing was left anywhere."""
+
 
 class Remote:
     """Another machine, as ssh takes it; SSH_OPTIONS in the environment adds to its command line."""
 
     def __init__(self, host):
         self.host = host
-        self.name = self.address = host.rpartition("@")[2]
         self.options = shlex.split(os.environ.get("SSH_OPTIONS", "")) + ["-o", "BatchMode=yes"]
+        # The addresses by which ssh reached it: they hold where its name means nothing, as for a socket.
+        self.caller, _, self.address, _ = self.say("echo $SSH_CONNECTION").split()
+        if "%" in self.address:
+            sys.exit(f"bench-sweep: {host} was reached by {self.address}, which holds on one link only: SSH_OPTIONS=-4")
         self.home = self.say("mktemp -d")
 
-    def say(self, words):
-        """Runs a line of shell there and gives what it printed."""
-        done = subprocess.run(["ssh", "-n", *self.options, self.host, words], capture_output=True, text=True, check=True)
+    def say(self, words, text=""):
+        """Runs a line of shell there, which may read a text, and gives what it printed."""
+        done = subprocess.run(["ssh", *self.options, self.host, words], input=text, stdout=subprocess.PIPE, text=True, check=True)
         return done.stdout.strip()
 
     def command(self, arguments):
@@ -61,10 +87,27 @@ class Remote:
         words = " ".join(shlex.quote(str(argument)) for argument in arguments)
         return ["ssh", "-n", *self.options, self.host, f"echo pid $$ >&2; exec {words}"]
 
+    def bears(self, program, words):
+        """Whether a program there holds these words."""
+        return self.say(f"grep -caF {shlex.quote(words)} {shlex.quote(str(program))} || true") not in ("", "0")
+
+    def describe(self, pollux):
+        """What host.json says of it; it has no tree, so that its binary has to be that of the tree here."""
+        script = (result.ROOT / "scripts/describe-host.py").read_text(encoding="utf-8")
+        told = json.loads(self.say(f"POLLUX={shlex.quote(str(pollux))} python3 -", script))
+        return {**told, **result.tree()}
+
+    def ahead_s(self):
+        """How far its clock is ahead of the one of this script, as exactly as ssh answers."""
+        before_s = time.time()
+        there_s = float(self.say("date +%s.%N"))
+        return there_s - (before_s + time.time()) / 2
+
     def stop(self, _, log):
         """Tells the process that a log names to end."""
-        first = log.read_text(encoding="utf-8").split("\n", 1)[0]
-        self.say(f"kill -TERM {int(first.removeprefix('pid '))}")
+        named = [line for line in log.read_text(encoding="utf-8").splitlines() if line.startswith("pid ")]
+        if named:
+            self.say(f"kill -TERM {int(named[0].removeprefix('pid '))} || true")
 
     def folder(self, path):
         """Where a run may write: the last two names of the path, below a folder of its own."""
@@ -73,17 +116,53 @@ class Remote:
     def fetch(self, path):
         """Copies what a run wrote there to where it belongs here."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.copy(f"{self.host}:{self.folder(path)}", path)
+        self.copy(f"{self.far}:{self.folder(path)}", path)
 
     def put(self, path):
         """Copies a file there and gives its path."""
-        self.copy(path, f"{self.host}:{self.home}/{path.name}")
+        self.copy(path, f"{self.far}:{self.home}/{path.name}")
         return f"{self.home}/{path.name}"
+
+    @property
+    def far(self):
+        """The host as scp takes it: a bare IPv6 address would end at its first colon."""
+        user, at, name = self.host.rpartition("@")
+        return f"{user}{at}[{name}]" if ":" in name else self.host
 
     def copy(self, source, target):
         """scp names the port with another letter than ssh."""
         options = ["-P" if option == "-p" else option for option in self.options]
         subprocess.run(["scp", "-q", "-r", *options, str(source), str(target)], check=True)
+
+    def close(self):
+        """Takes its folder away; a private key was in it."""
+        self.say(f"rm -rf {shlex.quote(self.home)}")
+
+
+@contextlib.contextmanager
+def ends():
+    """Twin and generator, where TWIN and GENERATOR say; this machine without them."""
+    with contextlib.ExitStack() as stack:
+        twin, generator = Local(), Local()
+        if os.environ.get("TWIN"):
+            twin = Remote(os.environ["TWIN"])
+            stack.callback(twin.close)
+        if os.environ.get("GENERATOR"):
+            generator = Remote(os.environ["GENERATOR"])
+            stack.callback(generator.close)
+            if isinstance(twin, Local):
+                twin = Local(address=generator.caller)
+        yield twin, generator
+
+
+def apart():
+    """Whether an end is on another machine."""
+    return bool(os.environ.get("TWIN") or os.environ.get("GENERATOR"))
+
+
+def socket_address(address, port):
+    """IP and port as one word."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 class Link:
@@ -102,19 +181,28 @@ class Link:
         if os.geteuid() != 0:
             sys.exit("bench-sweep: a lossy link needs root, or --where app")
         self.remove()
+        try:
+            self.lay()
+        except BaseException:
+            # What was laid before it failed, or was interrupted, is as much in the way as the whole.
+            self.__exit__()
+            raise
+        return self
+
+    def lay(self):
+        """The namespaces, and what is between them."""
         for namespace in (DEVICES, TWIN):
             run("ip", "netns", "add", namespace)
             run("ip", "-n", namespace, "link", "set", "lo", "up")
         if self.round_trip_ms:
             self.lay_cable()
-            return self
+            return
         run("ip", "link", "add", "devices0", "netns", DEVICES, "type", "veth", "peer", "name", "twin0", "netns", TWIN)
         for namespace, link, address in ((DEVICES, "devices0", DEVICES_ADDR), (TWIN, "twin0", TWIN_ADDR)):
             run("ip", "-n", namespace, "addr", "add", f"{address}/24", "dev", link)
             # A run of packets that the kernel has not cut yet would be lost as one.
             run("ip", "-n", namespace, "link", "set", link, "gso_max_segs", "1", "up")
         self.lose(self.loss_percent)
-        return self
 
     def lay_cable(self):
         """Starts the forwarder and waits for its word."""
@@ -154,12 +242,6 @@ class Link:
 def run(*command):
     """A command that has to succeed."""
     subprocess.run(command, check=True)
-
-
-def of_environment(name):
-    """The place that GENERATOR or TWIN names; this machine without it."""
-    host = os.environ.get(name)
-    return Remote(host) if host else Local()
 
 
 def absolute(path):

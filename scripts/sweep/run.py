@@ -5,8 +5,9 @@ Each case starts a twin, lets the devices name every sensor, then offers the loa
 and the next 5,000 are measured. Loss is injected in the twin (`--where app`) or on a link between two network namespaces
 (`--where link`; root and nftables). A case whose summary is there is not run again: the same command goes on where it was.
 
-Environment: GENERATOR and TWIN name other machines, as ssh takes them, with `pollux` installed there; SSH_OPTIONS adds to
-ssh. POLLUX_TIMED_LANE is put before the cases, such as a lock or taskset; one such command covers as many cases as begin
+Environment: GENERATOR and TWIN name other machines, as ssh takes them, with `pollux` of this commit installed there
+(REMOTE_POLLUX, default /usr/local/bin/pollux) and python3; SSH_OPTIONS adds to ssh. Loss is then injected in the twin alone, and
+where no clock of the two is known to be disciplined the summary says so. POLLUX_TIMED_LANE is put before the cases, such as a lock or taskset; one such command covers as many cases as begin
 within POLLUX_TIMED_HOLD_S seconds (default 0: one).
 """
 
@@ -24,6 +25,7 @@ import time
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent), str(pathlib.Path(__file__).resolve().parent.parent)]
 
 import cases  # noqa: E402 - found by the line above
+import interrupts  # noqa: E402
 import places  # noqa: E402
 import result  # noqa: E402
 import summarize  # noqa: E402
@@ -62,7 +64,7 @@ class Run:
         """Runs it and writes what `summarize` needs beside the reports."""
         self.folder.mkdir(parents=True)
         loss = self.case.loss_percent / 100 if self.case.where == "app" else 0
-        settings = [f"net.addr={self.twin.address}:0", "http.enabled=false", f"tick.hz={TICK_HZ}", f"fault.loss={loss}",
+        settings = [f"net.addr={places.socket_address(self.twin.address, 0)}", "http.enabled=false", f"tick.hz={TICK_HZ}", f"fault.loss={loss}",
                     "world.entities_max=2000000", *self.certificates["settings"]]  # fmt: skip
         arguments = [pollux_of(self.twin), "serve", "-o", "json", "--report", self.twin.folder(self.folder / "serve")]
         for setting in settings:
@@ -72,7 +74,9 @@ class Run:
             self.simulate(address, self.case.populate(), "populate", cases.POPULATE_S)
             # A device's epoch is the second of its start: in the same second the load would repeat sequence numbers.
             time.sleep(1)
-            window = {"load_began_s": time.time()}
+            # The logs of each end are by its own clock.
+            window = {"twin_ahead_s": self.twin.ahead_s(), "generator_ahead_s": self.generator.ahead_s()}
+            window["load_began_s"] = time.time()
             self.simulate(address, self.case.offer(self.seconds), "load", self.seconds)
             window["load_ended_s"] = time.time()
         for name, place in (("serve", self.twin), ("load", self.generator)):
@@ -106,7 +110,7 @@ class Run:
             lines = log.read_text(encoding="utf-8").splitlines()
             if any(line.startswith("ready:") for line in lines):
                 address = next(line for line in lines if line.startswith("listening quic")).split()[2]
-                return f"{self.twin.name}:{address.rpartition(':')[2]}"
+                return places.socket_address(self.twin.address, address.rpartition(":")[2])
             time.sleep(0.01)
         fail(f"{self.folder.name}: the twin does not listen, see {log}")
 
@@ -141,12 +145,10 @@ def measure(case, out, seconds):
     """One case, where it belongs."""
     folder = out / "raw" / case.name
     shutil.rmtree(folder, ignore_errors=True)
-    twin, generator = places.of_environment("TWIN"), places.of_environment("GENERATOR")
     if case.where == "app":
-        Run(case, folder, twin, generator, certificates_for(twin, generator), seconds).go()
+        with places.ends() as (twin, generator):
+            Run(case, folder, twin, generator, certificates_for(twin, generator), seconds).go()
         return
-    if isinstance(twin, places.Remote) or isinstance(generator, places.Remote):
-        fail("a lossy link is made on this machine; with GENERATOR or TWIN use --where app")
     with places.Link(loss_percent=case.loss_percent):
         twin = places.Local(places.TWIN, places.TWIN_ADDR)
         generator = places.Local(places.DEVICES, places.DEVICES_ADDR)
@@ -185,7 +187,9 @@ def options():
     parser.add_argument("--entities", type=numbers, default=cases.ENTITIES, metavar="N,N")
     parser.add_argument("--loss", type=numbers, default=cases.LOSSES, metavar="PERCENT,…")
     parser.add_argument("--loads", type=lambda text: tuple(text.split(",")), default=cases.USUAL_LOADS, metavar="NAME,…")
-    parser.add_argument("--where", type=lambda text: tuple(text.split(",")), default=cases.WHERES, metavar="app,link")
+    wheres = ("app",) if places.apart() else cases.WHERES
+    parser.add_argument("--where", type=lambda text: tuple(text.split(",")), default=wheres, metavar="app,link",
+                        help="default: both, and with GENERATOR or TWIN app")  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="two small cases, below target/")
     parser.add_argument("--out", type=pathlib.Path, metavar="DIR", help="goes on there if it exists")
     parser.add_argument("--slice", type=float, metavar="SECONDS", help=argparse.SUPPRESS)
@@ -196,9 +200,43 @@ def options():
     for where in chosen.where:
         if where not in cases.WHERES:
             parser.error(f"loss happens in {' or '.join(cases.WHERES)}, not in {where}")
+    if places.apart() and "link" in chosen.where:
+        parser.error("a lossy link is made on this machine; with GENERATOR or TWIN use --where app")
     if chosen.quick:
         chosen.entities, chosen.loss, chosen.loads, chosen.where = (10_000,), (0, 5), ("100k",), ("app",)
     return chosen
+
+
+def prepare(out, quick):
+    """Builds, sees that every binary is of this commit, and notes host and command."""
+    build = "cargo build --release --locked -p twin"
+    if "POLLUX" not in os.environ:
+        subprocess.run(build.split(), cwd=ROOT, check=True)
+    with places.ends() as ends:
+        for place in dict.fromkeys([places.Local(), *ends]):
+            fix = f"scripts/deploy-cm5.sh {place.host}" if isinstance(place, places.Remote) else build
+            other = None if quick else result.not_of_head(out, place, [pollux_of(place)], fix)
+            if other:
+                fail(other)
+        out.mkdir(parents=True, exist_ok=True)
+        if not (out / "host.json").exists():
+            result.write_host(out, host_of(*ends))
+    words = " ".join([*apart_words(), "scripts/bench-sweep.sh", *sys.argv[1:]])
+    with open(out / "command.txt", "a", encoding="utf-8") as commands:
+        commands.write(words + "\n")
+
+
+def apart_words():
+    """What of the environment belongs to the command, as typed."""
+    for name in ("TWIN", "GENERATOR"):
+        if os.environ.get(name):
+            yield f"{name}={shlex.quote(os.environ[name])}"
+
+
+def host_of(twin, generator):
+    """The host of the twin, which the figures are about, and beside it that of the generator if it is another."""
+    host = twin.describe(pollux_of(twin))
+    return {**host, "generator": generator.describe(pollux_of(generator))} if places.apart() else host
 
 
 def main():
@@ -212,20 +250,15 @@ def main():
         return
     if chosen.quick and chosen.out is None:
         shutil.rmtree(out, ignore_errors=True)
-    build = "cargo build --release --locked -p twin".split()
-    if "POLLUX" not in os.environ:
-        subprocess.run(build, cwd=ROOT, check=True)
-    out.mkdir(parents=True, exist_ok=True)
-    if not (out / "host.json").exists():
-        result.write_host(out, result.host_of(pollux_of(places.Local())))
-        words = " ".join(["scripts/bench-sweep.sh", *sys.argv[1:]])
-        (out / "command.txt").write_text(words + "\n", encoding="utf-8")
     for case in plan:
         (out / "raw" / case.name / "failed").unlink(missing_ok=True)
+    # A folder that has every case is summed up anew, from any commit and without a build.
+    if missing(plan, out):
+        prepare(out, chosen.quick)
     lane, began, all_missing = shlex.split(LANE), time.monotonic(), len(missing(plan, out))
     while missing(plan, out):
         before = len(missing(plan, out))
-        subprocess.run([*lane, sys.executable, __file__, *sys.argv[1:], "--slice", HOLD_S, "--out", str(out)], check=True)
+        interrupts.run([*lane, sys.executable, __file__, *sys.argv[1:], "--slice", HOLD_S, "--out", str(out)])
         left = len(missing(plan, out))
         if left == before:
             fail("a case leaves nothing behind, not even that it failed")
@@ -241,4 +274,10 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    interrupts.heed()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except subprocess.SubprocessError as failure:
+        fail(failure)

@@ -12,6 +12,7 @@ import textwrap
 
 import hdr
 import plot
+import result
 import verdict
 
 # An observation that is older counts against the twin in ODTE; ten ticks.
@@ -68,18 +69,19 @@ def figures(case, folder, warm_s, measured_s, tick_hz):
     begin = window["load_began_s"] + warm_s
     # Intervals are a second, and begin whenever the twin began: what is measured lies within, and is as long.
     end = begin + measured_s + 1
+    ahead_s, load_ahead_s = (window.get(f"{end_of}_ahead_s", 0) for end_of in ("twin", "generator"))
     twin = json.loads((folder / "serve/summary.json").read_text(encoding="utf-8"))
     load = json.loads((folder / "load/summary.json").read_text(encoding="utf-8"))
     row = {"entities": case.entities, "loss_percent": case.loss_percent, "loss_where": case.where, "load": case.load,
            "entities_seen": twin["entities"]}  # fmt: skip
     logs = {}
     for latency, column in TWIN_LATENCIES.items():
-        histogram, span_s = hdr.read_log(folder / f"serve/{latency}.hlog", begin, end)
+        histogram, span_s = hdr.read_log(folder / f"serve/{latency}.hlog", begin + ahead_s, end + ahead_s)
         logs[column] = (histogram, span_s)
         for name, percent in PERCENTILES.items():
             row[f"{column}_{name}_us"] = micro(histogram.percentile(percent))
         row[f"{column}_max_us"] = micro(histogram.max or None)
-    trip, _ = hdr.read_log(folder / TRIP, begin, end)
+    trip, _ = hdr.read_log(folder / TRIP, begin + load_ahead_s, end + load_ahead_s)
     for name, percent in PERCENTILES.items():
         row[f"t3_round_trip_{name}_us"] = micro(trip.percentile(percent))
     ticks, span_s = logs["tick"]
@@ -244,12 +246,25 @@ def write(out, plan, warm_s, measured_s, tick_hz):
     summary = {"cases": None, "sweep": rows, "rows": list(published(rows))}
     del summary["cases"]
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    sentence = verdict.of_folder(out)
+    sentence = " ".join([verdict.of_folder(out), *clocks(result.read_host(out))])
     text = "\n".join(["# Sweep: summary", "", sentence, "", *table(rows)])
     (out / "summary.md").write_text(text + "\n", encoding="utf-8")
     (out / "README.md").write_text(README.format(answer=answer(rows), warm=warm_s, measured=measured_s), encoding="utf-8")
     plot.write_all(out, rows, sentence)
     manifest(out)
+
+
+def clocks(host):
+    """What latencies from one machine to the other rest on, if there are two."""
+    if "generator" not in host:
+        return
+    doctors = [place.get("doctor") for place in (host, host["generator"])]
+    unsure = [doctor for doctor in doctors if doctor is None or "time.sync" in [*doctor["unmet"], *doctor["unknown"]]]
+    if unsure:
+        yield "**Twin and devices have clocks of their own, which are not known to be synchronised** (`time.sync`): T1 and T2"
+        yield "latencies, ODTE and the age are off by their difference; T3 goes there and back and is not."
+    else:
+        yield "Twin and devices have clocks of their own, which are disciplined: T1 and T2 latencies are off by what that leaves."
 
 
 def manifest(out):
