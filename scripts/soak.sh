@@ -8,7 +8,8 @@ cd "$(dirname "$0")/.."
 
 # What may be different between the first quarter and the end, in per cent and in KiB: an allocator needs some room.
 readonly GROWTH_PERCENT=5 GROWTH_KIB=4096
-# What a cycle takes at least: load alone, a storm of reconnects, a flood of first packets, one of garbage, a stall.
+# What a cycle takes at least: load alone, a storm of reconnects, a flood of first packets, one of garbage, a stall. The page of a
+# result says it too (scripts/summarize-soak.py).
 readonly CYCLE_S=12
 readonly READY_TRIES=200 # of 50 ms
 # The twin ends a session after so long a silence; sessions of a storm that were cut off are gone after it.
@@ -174,31 +175,7 @@ goal() { # WHAT TRUE-OR-FALSE FIGURES
 write_result() {
   printf 'scripts/soak.sh --duration-s %s --flood-rate %s # commit %s\n' "$duration_s" "$flood_rate" \
     "$(git rev-parse --short HEAD)" >"$result/command.txt"
-  { printf '# Soak: summary\n\n| goal | | seen |\n|---|---|---|\n'; cat "$scratch/goals"; } >"$result/summary.md"
-  python3 - "$result" <<'END'
-import json, pathlib, sys
-folder = pathlib.Path(sys.argv[1])
-rows = [line.strip("| ").split(" | ", 2) for line in (folder / "summary.md").read_text().splitlines() if line.startswith("| ")]
-goals = [{"goal": what, "met": verdict.strip() == "ok", "seen": seen} for what, verdict, seen in rows[1:]]
-(folder / "summary.json").write_text(json.dumps({"goals": goals}, indent=1) + "\n")
-END
-  cat >"$result/README.md" <<TEXT
-# Soak: $duration_s seconds of everything at once
-
-**Question.** Does anything grow, leak or go astray when a twin meets mixed load, devices that come and go, floods and
-stalls, over and over?
-
-**Answer.** $([[ $missed -eq 0 ]] && echo "No: every goal was met." || echo "A goal was missed.") summary.md has each with what was seen.
-
-**Load.** A hundred devices of five sensors over fifty sessions: T1 at 20 Hz, T2 at 2 Hz and T3 at 0.2 Hz a sensor. Beside it, in
-cycles of $CYCLE_S s: a storm of 32 sessions that come and go, $flood_rate forged first packets a second, as much garbage, and a
-second in which every device stands still.
-
-**Read.** \`raw/samples.txt\` has a line a second: seconds, resident KiB, descriptors, sessions, what went on. \`raw/serve/\` is
-the twin's own report. Memory is judged by the most of the second eighth and the third beside the most of the last quarter.
-
-**Doubts.** Twin, devices and floods share two cores: latencies in the report are those of a crowded host and no goal here.
-TEXT
+  python3 scripts/summarize-soak.py "$result" "$scratch/goals"
 }
 
 # Whether CONDITION, which awk evaluates, holds.
@@ -235,7 +212,7 @@ certs=$scratch/certs
 pollux=target/$profile/pollux bench=target/$profile/bench quic="" http=""
 shown=(--ca "$certs/ca.pem" --cert "$certs/gateway-plant.pem" --key "$certs/gateway-plant.key")
 build
-[[ -z "$result" ]] || python3 scripts/describe-host.py >"$result/host.json"
+[[ -z "$result" ]] || POLLUX="$pollux" python3 scripts/describe-host.py >"$result/host.json"
 start_server
 descriptors_before=$(descriptors)
 "$pollux" simulate --addr "$quic" "${shown[@]}" --devices 100 --sessions 50 --rate-hz 20 \
