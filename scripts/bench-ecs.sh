@@ -76,6 +76,8 @@ choose_instructions() {
 }
 
 build() {
+  # What examines the host is the product, built like anywhere else: not with the instructions that are chosen for the libraries.
+  env -u RUSTFLAGS -u CFLAGS cargo build --release --locked -p twin
   (cd "$WORKSPACE" && cargo build --release --locked --workspace)
   BINARIES="${CARGO_TARGET_DIR:-$WORKSPACE/target}/release"
   local library
@@ -145,7 +147,7 @@ main() {
   warn_if_busy
   mkdir -p "$OUT/raw"
   printf '%s\n' "$INVOCATION" >"$OUT/command.txt"
-  python3 scripts/describe-host.py >"$OUT/host.json"
+  POLLUX="${CARGO_TARGET_DIR:-target}/release/pollux" python3 scripts/describe-host.py >"$OUT/host.json"
   write_run
   run_all
   python3 scripts/summarize-ecs.py "$OUT"

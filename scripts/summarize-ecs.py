@@ -14,6 +14,8 @@ import sys
 import textwrap
 import tomllib
 
+import verdict
+
 # Columns of the tables, and the package behind each.
 LIBRARIES = {
     "ecs": "ecs",
@@ -232,12 +234,12 @@ def case_table(summary, rows, text):
         yield f"| {case}{unit} | " + " | ".join(text(row[library]) for library in LIBRARIES) + " |"
 
 
-def page(summary):
+def page(summary, host):
     """The lines of summary.md."""
     verdicts = summary["targets"]
     reached = sum(verdict["reached"] for verdict in verdicts)
     named = ", ".join(f"{name} {version}" for name, version in summary["versions"].items())
-    yield from ("# ECS: summary", "")
+    yield from ("# ECS: summary", "", host, "")
     yield f"{reached} of {len(verdicts)} targets are reached. {summary['rounds']} rounds. Versions: {named}."
     yield from ("", "## Nanoseconds of CPU time for one run of a case, medians", "")
     yield from case_table(summary, summary["median_ns"], figure)
@@ -306,7 +308,7 @@ def missed_lines(summary):
     yield from ("\n" + textwrap.fill(text, 120) for text in reasons if text)
 
 
-def readme(summary, run):
+def readme(summary, run, host):
     """The page of the folder."""
     verdicts = summary["targets"]
     reached = sum(verdict["reached"] for verdict in verdicts)
@@ -314,7 +316,7 @@ def readme(summary, run):
     tick = summary["median_ns"].get("twin_tick_200k_10k", {})
     each = f" A tick of 10,000 updates among 200,000 sensors costs {tick['ecs'] / 10_000:.0f} ns an update." if tick else ""
     run["rounds"] = summary["rounds"]
-    return README.format(reached=reached, targets=len(verdicts), each=each, missed=missed, **run)
+    return README.format(reached=reached, targets=len(verdicts), each=each, missed=missed, host=host, **run)
 
 
 README = """# ECS: the house's own beside the field
@@ -342,7 +344,7 @@ the caches: the worlds of a million sensors are larger than most and smaller tha
 where its columns are large, and gets them where the system gives them to who asks. One thread everywhere: nothing here
 says how a library spreads work over cores.
 
-The host is in `host.json`.
+The host is in `host.json`. {host}
 """
 
 
@@ -359,11 +361,12 @@ def main(arguments):
     except (Unusable, OSError, ValueError, KeyError, TypeError) as error:
         print(f"summarize-ecs: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
+    host = verdict.of_folder(out)
     summary["targets"] = Targets(summary).all()
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    (out / "summary.md").write_text("\n".join(page(summary)) + "\n", encoding="utf-8")
+    (out / "summary.md").write_text("\n".join(page(summary, host)) + "\n", encoding="utf-8")
     run = json.loads((out / "run.json").read_text(encoding="utf-8"))
-    (out / "README.md").write_text(readme(summary, run), encoding="utf-8")
+    (out / "README.md").write_text(readme(summary, run, host), encoding="utf-8")
     return 0
 
 
