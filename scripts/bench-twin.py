@@ -206,7 +206,7 @@ def main():
     parser.add_argument("--again", type=pathlib.Path, metavar="DIR", help="runs nothing: sums up a folder that is there")
     arguments = parser.parse_args()
     if arguments.again:
-        write(arguments.again, again(arguments.again))
+        write(arguments.again, read(arguments.again))
         return
     out = arguments.out or (ROOT / "target/bench-twin-quick" if arguments.quick else result.folder_of("twin"))
     if arguments.quick and arguments.out is None:
@@ -234,29 +234,21 @@ def measure(out, arguments):
             experiment(out / "raw" / experiment.__name__ / str(run), arguments.quick, seconds)
 
 
-def read(out, experiments=None):
+def read(out):
     """Median and ends of every figure, from the raw data."""
     figures = {}
-    for experiment, figures_of in (experiments or EXPERIMENTS).items():
+    for experiment, figures_of in EXPERIMENTS.items():
         for folder in sorted((out / "raw" / experiment.__name__).iterdir()):
-            for figure, value in figures_of(folder).items():
+            try:
+                told = figures_of(folder)
+            except FileNotFoundError as missing:
+                fail(f"{missing.filename} is missing, so that no figure stands on it; measure again, into another folder")
+            for figure, value in told.items():
                 figures.setdefault(figure, []).append(value)
     return {
         figure: {"median": statistics.median(values), "min": min(values), "max": max(values), "runs": len(values)}
         for figure, values in figures.items()
     }
-
-
-def again(out):
-    """The same of a folder that is there. What its raw data do not hold, its summary does."""
-    told = json.loads((out / "summary.json").read_text(encoding="utf-8"))
-    kept = {figure: of for figure, of in told.items() if figure != "rows"}
-    readable = {
-        experiment: figures_of
-        for experiment, figures_of in EXPERIMENTS.items()
-        if experiment is not start or (out / "raw/start/1/start.json").exists()
-    }
-    return {**kept, **read(out, readable)}
 
 
 def write(out, summary):
