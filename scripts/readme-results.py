@@ -27,7 +27,7 @@ ABSENT = "–"
 INGEST_ROWS = (
     ("50,000 sensors flat out, batched: records applied each second", "batched-max", "applied_per_s", "{:,.0f}"),
     ("the same: CPU of the whole server for a record, ns", "batched-max", "cpu_ns_per_record", "{:,.0f}"),
-    ("the same: work of both hot threads for a record, ns", "batched-max", "busy_ns_per_record", "{:,.0f}"),
+    ("the same: CPU of both hot threads in their whole life for a record, ns", "batched-max", "busy_ns_per_record", "{:,.0f}"),
     ("one call for each record, flat out: records applied each second", "percall-max", "applied_per_s", "{:,.0f}"),
     ("one record a packet, 100,000 a second: CPU for a record, ns", "single-100k", "cpu_ns_per_record", "{:,.0f}"),
     ("1,000 devices of 5 sensors at 20 Hz: CPU for a packet, ns", "plant", "cpu_ns_per_packet", "{:,.0f}"),

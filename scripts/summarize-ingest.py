@@ -12,6 +12,7 @@ import pathlib
 import statistics
 import sys
 
+import targets
 import verdict
 
 SIDES = ("pollux", "peer")
@@ -23,7 +24,7 @@ FIGURES = (
     ("applied_share", "applied of sent", "{:.3f}", None),
     ("cpu_ns_per_record", "CPU ns/record", "{:,.1f}", False),
     ("cpu_ns_per_packet", "CPU ns/packet", "{:,.0f}", False),
-    ("busy_ns_per_record", "hot threads ns/record", "{:,.1f}", None),
+    ("busy_ns_per_record", "hot threads, whole life, ns/record", "{:,.1f}", None),
     ("sent_p50_us", "send p50 us", "{:,.1f}", False),
     ("sent_p99_us", "send p99 us", "{:,.1f}", False),
     ("p50_us", "receive p50 us", "{:,.1f}", False),
@@ -60,8 +61,8 @@ def applied_records(server):
 
 
 def busy_ns(server):
-    """Busy time of worker and tick thread, or None where the side has none that it could tell from waiting."""
-    # CPU time of the hot threads, without what they were preempted for.
+    """CPU time of worker and tick thread in their whole life, or None where the side does not tell it."""
+    # Without what they were preempted for. There is none of the active window alone.
     busy = server.get("thread_cpu_ns") or server.get("busy_ns")
     if isinstance(busy, dict):
         return sum(busy.values())
@@ -154,6 +155,17 @@ def across_wire_forms(cases):
     return {"pollux": "batched-max", "peer": "single-max", "records_per_cpu_s_ratio": theirs / ours}
 
 
+# Times as much CPU as Pollux that the ordinary build takes for a record, where both have batches.
+BATCHED_WANTED = "at least 4.5"
+
+
+def aims(cases):
+    """What was aimed at, if the case was run with both sides."""
+    ratio = cases.get("batched-max", {}).get("ratio", {}).get("cpu_ns_per_record", {}).get("of_medians")
+    what = "batched-max: CPU for a record, the ordinary build over Pollux"
+    return [target for target in [targets.judged(what, BATCHED_WANTED, ratio, "{:.2f}")] if target]
+
+
 def cell(value, form):
     """A figure as text; an absent one as a dash."""
     return "–" if value is None else form.format(value)
@@ -185,11 +197,12 @@ def notes(summary):
     yield ""
     yield "Medians over the runs. Ratios say how many times better Pollux is, as the ratio of the medians and, in"
     yield "parentheses, as the median and range of the ratios of the pairs; below 1 the peer is better. CPU is that of the"
-    yield "whole server process, busy time that of the turns that did work. Latencies are of T1, up to the write into the"
-    yield "world. `send` begins at the intended send time in the record, the same moment for both sides. `receive` does not:"
-    yield "with Pollux it begins when the kernel has the packet, with the peer when quinn hands the datagram over, after its"
-    yield "time in the socket, the wake-up and the decryption. Where the offered rate is below what the case asks for, the"
-    yield "generator was the limit."
+    yield "whole server process from the first to the last applied record. That of the hot threads, worker and tick, is of their"
+    yield "whole life, over the same records: start, end and the ticks before the load and after it are in it, so that it exceeds"
+    yield "CPU where they are much of it, as in `plant`. Latencies are of T1, up to the write into the world. `send` begins at the"
+    yield "intended send time in the record, the same moment for both sides. `receive` does not: with Pollux it begins when the"
+    yield "kernel has the packet, with the peer when quinn hands the datagram over, after its time in the socket, the wake-up and"
+    yield "the decryption. Where the offered rate is below what the case asks for, the generator was the limit."
     whole = sorted(
         {
             side
@@ -221,9 +234,10 @@ def main(arguments):
     except (Unusable, KeyError, TypeError, ZeroDivisionError) as error:
         print(f"summarize-ingest: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
-    summary = {"cases": cases, "across_wire_forms": across_wire_forms(cases)}
+    judged = aims(cases)
+    summary = {"cases": cases, "across_wire_forms": across_wire_forms(cases), "targets": judged}
     (out / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    lines = ["# Ingest: summary", "", verdict.of_folder(out), "", *table(cases), *notes(summary)]
+    lines = ["# Ingest: summary", "", verdict.of_folder(out), "", *table(cases), *notes(summary), *targets.lines(judged)]
     (out / "summary.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     return 0
 
