@@ -10,6 +10,7 @@ time and runs without. Exit codes: 0 done, 1 a build or a run failed, 2 wrong us
 """
 
 import argparse
+import contextlib
 import json
 import pathlib
 import re
@@ -19,9 +20,11 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 
+import interrupts
 import result
 import verdict
 
@@ -138,10 +141,11 @@ def connect(raw, run, quick):
     figures = {}
     for auth, mode in [("off", "full"), ("required", "full"), ("off", "resumed"), ("off", "early")]:
         name = f"connect-{mode}-auth-{auth}-{run}"
-        server, quic, _ = serve(raw / name, [f"tls.client_auth={auth}", "tick.hz=20000", "idle.rest_us=0", "net.accept_rate=0"])
-        count = 50 if quick else 400
-        told = bench(raw, name, "connect", *of_server(quic, auth), "--mode", mode, "--count", count)
-        latency = end(server)["latency_ns"]["intended_to_applied_t2"]
+        settings = [f"tls.client_auth={auth}", "tick.hz=20000", "idle.rest_us=0", "net.accept_rate=0"]
+        with serve(raw / name, settings) as (server, quic, _):
+            count = 50 if quick else 400
+            told = bench(raw, name, "connect", *of_server(quic, auth), "--mode", mode, "--count", count)
+            latency = end(server)["latency_ns"]["intended_to_applied_t2"]
         label = f"connect {mode}, client_auth {auth}"
         figures[f"{label} open_p50_us"] = told["open_ns"]["p50"] / 1e3
         figures[f"{label} call_to_applied_p50_us"] = latency["p50"] / 1e3
@@ -159,19 +163,19 @@ def handshake(raw, run, quick):
     for auth in ["off", "required"]:
         name = f"handshake-auth-{auth}-{run}"
         # With its usual limit a twin admits a storm at that rate; what one costs is asked for here.
-        server, quic, http = serve(raw / name, [f"tls.client_auth={auth}", "net.accept_rate=0"])
-        time.sleep(1)
-        before, failed = worker_cpu(server.pid), handshakes_failed(http)
-        time.sleep(seconds)
-        idle_us = (worker_cpu(server.pid)["all_us"] - before["all_us"]) / seconds
-        before, began = worker_cpu(server.pid), time.monotonic()
-        told = bench(raw, name, "hold", *of_server(quic, auth), "--storm", "--anew", "--count", 64, "--at-once", 8,
-                     "--duration-s", seconds)  # fmt: skip
-        # Sessions that are closed are drained for a while yet; that is part of their price.
-        time.sleep(1)
-        after, took_s = worker_cpu(server.pid), time.monotonic() - began
-        failed = handshakes_failed(http) - failed
-        end(server)
+        with serve(raw / name, [f"tls.client_auth={auth}", "net.accept_rate=0"]) as (server, quic, http):
+            time.sleep(1)
+            before, failed = worker_cpu(server.pid), handshakes_failed(http)
+            time.sleep(seconds)
+            idle_us = (worker_cpu(server.pid)["all_us"] - before["all_us"]) / seconds
+            before, began = worker_cpu(server.pid), time.monotonic()
+            told = bench(raw, name, "hold", *of_server(quic, auth), "--storm", "--anew", "--count", 64, "--at-once", 8,
+                         "--duration-s", seconds)  # fmt: skip
+            # Sessions that are closed are drained for a while yet; that is part of their price.
+            time.sleep(1)
+            after, took_s = worker_cpu(server.pid), time.monotonic() - began
+            failed = handshakes_failed(http) - failed
+            end(server)
         label = f"handshake, client_auth {auth}"
         figures[f"{label} cpu_us"] = (after["all_us"] - before["all_us"] - idle_us * took_s) / told["opened"]
         figures[f"{label} kernel_percent"] = 100 * share(before, after)
@@ -239,19 +243,25 @@ PARTS = {
 }
 
 
+@contextlib.contextmanager
 def serve(folder, settings):
-    """A twin on free ports, and where it listens."""
+    """A twin on free ports, and where it listens. Whoever has it ends it; what fails before does not leave it behind."""
     folder.mkdir(parents=True)
     settings = ["net.addr=127.0.0.1:0", "http.addr=127.0.0.1:0", "net.max_sessions=16384", *settings, *CERTIFICATES.settings]
     command = [POLLUX, "serve", "-o", "json", *(part for setting in settings for part in ("--set", setting))]
     log = folder / "serve.log"
     with open(log, "w", encoding="utf-8") as file:
         server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=file, text=True)
-    while "ready:" not in (told := log.read_text(encoding="utf-8")):
-        if server.poll() is not None:
-            fail(told)
-        time.sleep(0.01)
-    return server, *(re.search(rf"listening {what} (?:http://)?(\S+)", told)[1] for what in ("quic", "http"))
+    try:
+        while "ready:" not in (told := log.read_text(encoding="utf-8")):
+            if server.poll() is not None:
+                fail(told)
+            time.sleep(0.01)
+        yield server, *(re.search(rf"listening {what} (?:http://)?(\S+)", told)[1] for what in ("quic", "http"))
+    finally:
+        if server.poll() is None:
+            server.kill()
+            server.wait()
 
 
 def end(server):
@@ -270,20 +280,21 @@ def resident_bytes(pid):
 
 def idle(raw, seconds, count):
     """Sessions that are held and say nothing."""
-    server, address, _ = serve(raw / "idle", ["net.accept_rate=0", "net.idle_timeout_ms=30000", "host.lock_memory=false"])
-    before = most = resident_bytes(server.pid)
-    command = [BENCH, "hold", "--addr", address, *CERTIFICATES.client]
-    command += ["--count", str(count), "--duration-s", str(seconds)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as hold:
-        # All are open within seconds; the rest of the time is what keeping them costs.
-        time.sleep(min(20, seconds / 2))
-        percent, began_s, began_us = None, time.monotonic(), worker_cpu(server.pid)["all_us"]
-        while hold.poll() is None:
-            most = max(most, resident_bytes(server.pid))
-            percent = (worker_cpu(server.pid)["all_us"] - began_us) / (time.monotonic() - began_s) / 1e4
-            time.sleep(0.2)
-        told = json.loads(hold.stdout.read())
-    end(server)
+    settings = ["net.accept_rate=0", "net.idle_timeout_ms=30000", "host.lock_memory=false"]
+    with serve(raw / "idle", settings) as (server, address, _):
+        before = most = resident_bytes(server.pid)
+        command = [BENCH, "hold", "--addr", address, *CERTIFICATES.client]
+        command += ["--count", str(count), "--duration-s", str(seconds)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as hold:
+            # All are open within seconds; the rest of the time is what keeping them costs.
+            time.sleep(min(20, seconds / 2))
+            percent, began_s, began_us = None, time.monotonic(), worker_cpu(server.pid)["all_us"]
+            while hold.poll() is None:
+                most = max(most, resident_bytes(server.pid))
+                percent = (worker_cpu(server.pid)["all_us"] - began_us) / (time.monotonic() - began_s) / 1e4
+                time.sleep(0.2)
+            told = json.loads(hold.stdout.read())
+        end(server)
     told["resident_bytes"] = {"before": before, "with_sessions": most}
     (raw / "hold.json").write_text(json.dumps(told) + "\n", encoding="utf-8")
     return {
@@ -303,8 +314,11 @@ def run_parts(out, arguments, figures):
             print(f"[{run}/{arguments.runs}] {part}", file=sys.stderr, flush=True)
             command = [*arguments.wrap, sys.executable, __file__, "--part", part, "--run", str(run), "--out", out]
             command += ["--quick"] if arguments.quick else []
-            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-            for figure, value in json.loads(done.stdout).items():
+            with tempfile.TemporaryFile("w+", encoding="utf-8") as told:
+                interrupts.run(command, stdout=told)
+                told.seek(0)
+                of_part = json.load(told)
+            for figure, value in of_part.items():
                 figures.setdefault(figure, []).append(value)
             # What is there survives an end before the last round.
             (out / "raw" / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
@@ -413,4 +427,8 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    interrupts.heed()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

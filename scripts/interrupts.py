@@ -24,10 +24,10 @@ def interrupt(*_):
     raise KeyboardInterrupt
 
 
-def run(command):
+def run(command, stdout=None):
     """Runs a slice to its end; an interrupt is handed on once, to all of its processes, and waited for."""
     # In a session of its own it does not hear the keyboard too: a second interrupt would stop the taking down.
-    child = subprocess.Popen(command, start_new_session=True)
+    child = subprocess.Popen(command, stdout=stdout, start_new_session=True)
     try:
         code = child.wait()
     except KeyboardInterrupt:
