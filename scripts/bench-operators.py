@@ -4,12 +4,13 @@
 usage: scripts/bench-operators.py [--quick] [--rounds N] [--only NAME ...] [--binary FILE] [--out DIR]
        scripts/bench-operators.py --again DIR
 
-Builds the release binaries, unless it is given one, then runs: publish (200,000 sensors, a million records a second, with 0, 1 and 100 viewers),
-viewers (10,000 sensors with 0 and 100 viewers by turns, one of them slow), browser (Chromium over WebTransport, and the
-page), command (setpoints over HTTP at 100,000 records a second) and overload (as many setpoints as there is room for, and stops). Viewers
-are plain sockets on the same machine, at the lowest priority, that count frames by their headers. --quick is one short
-round below target/. --only with a folder that is there adds what it lacks, so that a long run can be done in parts, of one
-and the same build. --again runs nothing and sums up the raw data of a folder anew. Exit codes: 0 done, 1 a build or a run failed, 2 wrong usage.
+Builds the release binaries, unless it is given one, then runs: publish (200,000 sensors, a million records a second, with
+0, 1 and 100 viewers), viewers (10,000 sensors with 0 and 100 viewers by turns, one of them slow), browser (Chromium over
+WebTransport, and the page), command (setpoints over HTTP at 100,000 records a second) and overload (as many setpoints as
+there is room for, and stops). Viewers are plain sockets on the same machine, at the lowest priority, that count frames by
+their headers. --quick is one short round below target/. --only with a folder that is there adds what it lacks, so that a
+long run can be done in parts, of one and the same build. --again runs nothing and sums up the raw data of a folder anew.
+Exit codes: 0 done, 1 a build or a run failed, 2 wrong usage.
 """
 
 import argparse

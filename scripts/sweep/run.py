@@ -6,9 +6,10 @@ and the next 5,000 are measured. Loss is injected in the twin (`--where app`) or
 (`--where link`; root and nftables). A case whose summary is there is not run again: the same command goes on where it was.
 
 Environment: GENERATOR and TWIN name other machines, as ssh takes them, with `pollux` of this commit installed there
-(REMOTE_POLLUX, default /usr/local/bin/pollux) and python3; SSH_OPTIONS adds to ssh. Loss is then injected in the twin alone, and
-where no clock of the two is known to be disciplined the summary says so. POLLUX_TIMED_LANE is put before the cases, such as a lock or taskset; one such command covers as many cases as begin
-within POLLUX_TIMED_HOLD_S seconds (default 0: one).
+(REMOTE_POLLUX, default /usr/local/bin/pollux) and python3; SSH_OPTIONS adds to ssh. Loss is then injected in the twin
+alone, and where the clocks are not both known to be disciplined the summary says so. POLLUX_TIMED_LANE is put before the
+cases, such as a lock or taskset; one such command covers as many cases as begin within POLLUX_TIMED_HOLD_S seconds (default
+0: one).
 """
 
 import argparse
