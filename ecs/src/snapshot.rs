@@ -223,13 +223,14 @@ impl Snapshot {
         row: usize,
         budget: usize,
     ) -> (Step, usize) {
-        let Some(table) = world.archetypes().get(archetype) else {
+        // By the plan: an archetype that came later has nobody in it, or the structure would be another one.
+        let Some(Table { starts, .. }) = self.plan.tables.get(archetype) else {
             return (Step::Checksum(0, Fold::new()), 0);
         };
+        let table = &world.archetypes()[archetype];
         let row_bytes: usize =
             size_of::<Entity>() + table.columns().map(crate::Column::row_bytes).sum::<usize>();
         let end = table.len().min(row.saturating_add((budget / row_bytes).max(1)));
-        let starts = &self.plan.tables[archetype].starts;
         put(&mut self.bytes, starts[0] + row * size_of::<Entity>(), &table.entities()[row..end]);
         for (column, start) in table.columns().zip(&starts[1..]) {
             let size = column.row_bytes();

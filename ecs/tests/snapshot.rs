@@ -130,6 +130,21 @@ fn structure_that_changes_between_slices_starts_over() {
 }
 
 #[test]
+fn archetype_that_is_made_between_slices_waits_for_the_next_snapshot() {
+    let mut world = World::new();
+    let tank = world.spawn((Level(1.5),));
+    let mut snapshot = Snapshot::default();
+    assert_eq!(snapshot.poll(&world, 1), Progress::Working);
+    world.reserve::<(Mean,)>(1);
+    while snapshot.poll(&world, 1) == Progress::Working {}
+    assert_eq!(snapshot.restarts(), 0, "nobody came, went or moved");
+    let mut restored = knowing();
+    restored.restore(snapshot.bytes().unwrap()).unwrap();
+    assert_eq!(restored.component(tank), Some(&Level(1.5)));
+    assert_eq!(restored.archetypes().len(), 1);
+}
+
+#[test]
 fn every_truncation_and_every_flipped_byte_is_refused_and_changes_nothing() {
     let mut world = World::new();
     world.spawn((Level(1.0), Pump));

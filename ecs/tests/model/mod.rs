@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytemuck::{Pod, Zeroable};
 use ecs::{
-    Changed, Component, Cursor, Entity, Location, NoSuchEntity, Query, Snapshot, Track, Tracked,
-    With, Without, World, WorldHash,
+    Changed, Component, Cursor, Entity, Location, NoSuchEntity, Progress, Query, Snapshot, Track,
+    Tracked, With, Without, World, WorldHash,
 };
 
 macro_rules! component {
@@ -106,6 +106,8 @@ pub(crate) struct Run {
     cursor_waits: BTreeSet<Entity>,
     reserved: Vec<Entity>,
     snapshot: Snapshot,
+    /// Taken a little at a time, while the world goes on.
+    sliced: Snapshot,
     hash: WorldHash,
     /// Every name ever given out, so that dead ones are tried too.
     pub(crate) names: Vec<Entity>,
@@ -124,6 +126,7 @@ impl Run {
             cursor_waits: BTreeSet::new(),
             reserved: Vec::new(),
             snapshot: Snapshot::default(),
+            sliced: Snapshot::default(),
             hash: WorldHash::default(),
             model: BTreeMap::new(),
             heat_changed: BTreeSet::new(),
@@ -136,7 +139,7 @@ impl Run {
     }
 
     pub(crate) fn step(&mut self) {
-        match self.random.below(23) {
+        match self.random.below(27) {
             0 => self.spawn_one(),
             1 => self.spawn_batch(),
             2..=4 => self.despawn(),
@@ -150,6 +153,7 @@ impl Run {
             18 => self.spawn_columns(),
             19 => self.drain_cursor(),
             20 => self.restore(),
+            21..=24 => self.poll(),
             _ => self.drain(),
         }
     }
@@ -425,6 +429,43 @@ impl Run {
         for (&entity, carried) in &self.model {
             self.heat_changed.extend(carried.heat.map(|_| entity));
             self.mean_changed.extend(carried.mean.map(|_| entity));
+        }
+    }
+
+    /// Makes an archetype that nobody is in, if it is not there.
+    fn make_archetype(&mut self) {
+        match self.random.below(6) {
+            0 => self.world.reserve::<(Wide,)>(1),
+            1 => self.world.reserve::<(Wide, Tag)>(1),
+            2 => self.world.reserve::<(Wide, Heat, Tag)>(1),
+            3 => self.world.reserve::<(Mean,)>(1),
+            4 => self.world.reserve::<(Mean, Tag)>(1),
+            _ => self.world.reserve::<(Wide, Mean, Heat)>(1),
+        }
+    }
+
+    /// Takes some slices of a snapshot, between which nobody comes, goes or moves.
+    fn poll(&mut self) {
+        for _ in 0..4 {
+            if self.sliced.poll(&self.world, 1 + self.random.below(8_000)) == Progress::Done {
+                self.check_sliced();
+            }
+            match self.random.below(3) {
+                0 => self.make_archetype(),
+                1 => self.write_component(),
+                _ => self.drain(),
+            }
+        }
+    }
+
+    /// A whole snapshot has each name where it stands here.
+    fn check_sliced(&mut self) {
+        let mut other = World::new();
+        other.register::<(Wide, Heat, Mean, Tag)>();
+        assert_eq!(other.restore(self.sliced.bytes().expect("a snapshot that is done")), Ok(()));
+        assert_eq!(other.len(), self.model.len());
+        for &name in &self.names {
+            assert_eq!(other.location(name), self.world.location(name));
         }
     }
 
