@@ -131,16 +131,19 @@ impl Bits {
         groups.flat_map(|(first, group)| group.rows().map(move |row| first + row))
     }
 
-    /// Calls `visit` with each set row, ascending, and clears it.
+    /// Calls `visit` with each set row, ascending, and clears it. As in [`Bits::drain_words`], a panic repeats up to 64 rows.
     pub(crate) fn drain(&mut self, mut visit: impl FnMut(usize)) {
         self.drain_words(|first, bits| SetBits(bits).for_each(|bit| visit(first + bit)));
     }
 
-    /// Calls `visit` with the first row and the bits of each 64 rows that have any, ascending, and clears them.
+    /// Calls `visit` with the first row and the bits of each 64 rows that have any, ascending, and clears them when it
+    /// returns: a visit that panics is made again, and none is lost.
     pub(crate) fn drain_words(&mut self, mut visit: impl FnMut(usize, u64)) {
         for (first, group) in (0..).step_by(GROUP_ROWS).zip(&mut self.groups) {
-            for word in SetBits(std::mem::take(&mut group.summary)) {
-                visit(first + word * WORD_BITS, std::mem::take(&mut group.words[word]));
+            for word in SetBits(group.summary) {
+                visit(first + word * WORD_BITS, group.words[word]);
+                group.words[word] = 0;
+                group.summary ^= 1 << word;
             }
         }
     }

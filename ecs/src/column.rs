@@ -231,16 +231,15 @@ impl Column {
         self.dirty.drain_words(visit);
     }
 
-    /// Visits and clears the rows that wait for a cursor.
+    /// Visits and clears the rows that wait for a cursor. The component is no tag.
     pub(crate) fn drain_cursor<T: Component>(
         &mut self,
         cursor: usize,
         mut visit: impl FnMut(usize, &T),
     ) {
-        let mut bits = std::mem::take(&mut self.cursors[cursor]);
-        let values = self.values::<T>();
-        bits.drain(|row| visit(row, &values[row]));
-        self.cursors[cursor] = bits;
+        self.assert_holds(ComponentKind::of::<T>());
+        let values = self.buffer.values(self.len as u32);
+        self.cursors[cursor].drain(|row| visit(row, &values[row]));
     }
 
     /// The bytes of `rows`, to be replaced from outside. The rows count as written.

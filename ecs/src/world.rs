@@ -354,7 +354,8 @@ impl World {
         self.entities.reserve(additional);
     }
 
-    /// Calls `visit` for each row whose `T` was written since the last drain, in row order of each archetype in turn.
+    /// Calls `visit` for each row whose `T` was written since the last drain, in row order of each archetype in turn. If
+    /// `visit` panics, the next drain meets the rest, and some rows again.
     pub fn drain_changed<T: Component>(&mut self, mut visit: impl FnMut(Location)) {
         for archetype in 0..self.archetypes.len() as u32 {
             self.drain_changed_words::<T>(archetype, |first, bits| {
@@ -393,7 +394,8 @@ impl World {
     }
 
     /// Calls `visit` for each row whose `T` was written between the cursor's last visit and the latest drain, in row
-    /// order of each archetype in turn. Its cost follows the number of such rows.
+    /// order of each archetype in turn. Its cost follows the number of such rows. A panic of `visit` is as in
+    /// [`World::drain_changed`].
     ///
     /// # Panics
     /// If the cursor is of another world.

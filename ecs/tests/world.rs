@@ -1,5 +1,7 @@
 //! The world: names, rows and components through spawns, moves and removals.
 
+use std::collections::BTreeSet;
+
 use bytemuck::{Pod, Zeroable};
 use ecs::{
     Bundle, COLUMN_ALIGN_BYTES, Component, Entity, Location, NoSuchEntity, Query, Signature,
@@ -397,6 +399,40 @@ fn cursor_sees_each_change_once_wherever_its_row_goes() {
     world.drain_changed::<Mean>(|_| {});
     assert_eq!(seen(&mut world, &slow), [(new, 7.0)]);
     assert_eq!(seen(&mut world, &late).len(), 99);
+}
+
+#[test]
+fn visitor_that_panics_loses_no_change() {
+    fn visit_until_panic(visit: impl FnOnce()) {
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(visit)).is_err());
+    }
+    let mut world = World::new();
+    world.spawn_batch((0..200).map(|n| (Mean(n as f32),)));
+    let cursor = world.add_cursor::<Mean>();
+    world.drain_changed::<Mean>(|_| {});
+    let mut seen = BTreeSet::new();
+    visit_until_panic(|| {
+        world.drain_cursor(&cursor, |entity, mean| {
+            assert!(mean.0 < 100.0);
+            seen.insert(entity);
+        });
+    });
+    // The bits that are left move with their rows.
+    let moved = world.archetypes()[0].entities()[150];
+    world.insert(moved, (Pump,)).unwrap();
+    world.drain_cursor(&cursor, |entity, _| _ = seen.insert(entity));
+    assert_eq!(seen.len(), 200);
+
+    world.spawn_batch((0..200).map(|n| (Mean(n as f32), Level(0.0))));
+    let mut rows = BTreeSet::new();
+    visit_until_panic(|| {
+        world.drain_changed::<Mean>(|location| {
+            assert!(location.row < 100);
+            rows.insert(location.row);
+        });
+    });
+    world.drain_changed::<Mean>(|location| _ = rows.insert(location.row));
+    assert_eq!(rows.len(), 200);
 }
 
 #[test]
