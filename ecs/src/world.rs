@@ -186,11 +186,11 @@ impl World {
             let (written, unwritten) =
                 write_rows(bundle, &mut bundles, &mut B::spare(archetype, room), room);
             (next, expected) = (unwritten, 1);
+            // Counted with each commit, for the iterator may panic behind it.
             commit_rows(archetype, &mut self.entities, index, written);
+            self.spawns += written as u64;
         }
-        let rows = first..archetype.len() as u32;
-        self.spawns += rows.len() as u64;
-        SpawnedRows { archetype: index, rows }
+        SpawnedRows { archetype: index, rows: first..archetype.len() as u32 }
     }
 
     /// Adds an entity for each element of the slices of `columns`, one slice for each component of `B`, in its order:

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use bytemuck::{Pod, Zeroable};
 use ecs::{
-    Bundle, COLUMN_ALIGN_BYTES, Component, Entity, Location, NoSuchEntity, Query, Signature,
-    SpawnedRows, Track, World,
+    Bundle, COLUMN_ALIGN_BYTES, Component, Entity, Location, NoSuchEntity, Progress, Query,
+    Signature, Snapshot, SpawnedRows, Track, World,
 };
 
 #[repr(C)]
@@ -166,6 +166,29 @@ fn batch_that_panics_leaves_the_world_as_it_was() {
     assert_eq!(world.archetypes()[0].values::<Level>().unwrap(), [Level(1.0)]);
     let second = world.spawn((Level(2.0),));
     assert_eq!(world.archetypes()[0].entities(), [first, second]);
+}
+
+#[test]
+fn batch_that_panics_behind_full_rooms_keeps_those_and_starts_a_snapshot_over() {
+    let mut world = World::new();
+    let mut snapshot = Snapshot::default();
+    world.spawn((Level(-1.0),));
+    assert_eq!(snapshot.poll(&world, 1), Progress::Working);
+    let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        // Without a length ahead the rooms are small: fifteen rows beside the one, then sixteen, then the panic.
+        let numbers = (0..).take_while(|&n| {
+            assert!(n < 40);
+            true
+        });
+        world.spawn_batch(numbers.map(|n| (Level(f64::from(n)),)));
+    }));
+    assert!(failed.is_err());
+    let levels = world.archetypes()[0].values::<Level>().unwrap();
+    assert!(levels.iter().map(|level| level.0 as i32).eq(-1..31));
+    assert_eq!(world.len(), 32);
+    while snapshot.poll(&world, usize::MAX) == Progress::Working {}
+    assert_eq!(snapshot.restarts(), 1);
+    assert_eq!(snapshot.bytes().unwrap(), Snapshot::default().take(&world));
 }
 
 #[test]
