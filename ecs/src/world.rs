@@ -381,10 +381,25 @@ impl World {
     /// Makes a cursor for a consumer of `T` that looks less often than the bits are drained. Its first visit meets every
     /// row. Cursors stay as long as the world: make one for each consumer, once.
     ///
+    /// ```compile_fail
+    /// # use bytemuck::{Pod, Zeroable};
+    /// # use ecs::{Component, Track, World};
+    /// #[repr(C)]
+    /// #[derive(Clone, Copy, Pod, Zeroable)]
+    /// struct Pump;
+    /// impl Component for Pump {
+    ///     const ID: u16 = 1;
+    ///     const NAME: &'static str = "Pump";
+    ///     const TRACK: Track = Track::Rows;
+    /// }
+    /// World::new().add_cursor::<Pump>(); // a tag has no value to visit
+    /// ```
+    ///
     /// # Panics
     /// If `T` has 255 cursors already, or its id belongs to another type.
     pub fn add_cursor<T: Component>(&mut self) -> Cursor<T> {
         const { assert!(matches!(T::TRACK, Track::Rows), "only Track::Rows remembers rows") };
+        const { assert!(size_of::<T>() != 0, "a tag has no value to visit: drain its changed rows") };
         self.register_kinds(&[ComponentKind::of::<T>()]);
         let (_, cursors) = self.kinds.get_mut(&T::ID).expect("a kind that is known by now");
         let index = *cursors;
