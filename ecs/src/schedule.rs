@@ -146,7 +146,7 @@ impl<C: Context> ScheduleBuilder<C> {
             system.stage = stage;
         }
         systems.sort_by_key(|system| system.stage);
-        for stage in systems.chunk_by_mut(|one, other| one.stage == other.stage) {
+        for stage in stages(&mut systems) {
             let turns = stage.len();
             for (turn, system) in stage.iter_mut().enumerate() {
                 system.buffer = CommandBuffer::of_turn(turn, turns);
@@ -221,28 +221,17 @@ impl<C: Context> Schedule<C> {
         mut clock: impl FnMut(&mut C::Of<'c>) -> u64,
     ) {
         let mut start_ns = clock(context);
-        let mut commanded = false;
-        for at in 0..self.systems.len() {
-            let system = &mut self.systems[at];
-            if system.is_due(tick) {
+        for stage in stages(&mut self.systems) {
+            for system in stage.iter_mut().filter(|system| system.is_due(tick)) {
                 run_system(system, world, context);
-                commanded |= !system.buffer.is_empty();
                 let end_ns = clock(context);
                 system.account(end_ns.saturating_sub(start_ns));
                 start_ns = end_ns;
             }
-            if commanded && self.systems[at].buffer.is_last() {
-                commanded = false;
-                self.apply_stage_of(world, at);
+            if has_commands(stage) {
+                self.skipped_commands += apply_stage(world, stage);
             }
         }
-    }
-
-    /// Does what the stage has commanded that ends with system `last`.
-    #[cold]
-    fn apply_stage_of(&mut self, world: &mut World, last: usize) {
-        let first = last - self.systems[last].buffer.turn();
-        self.skipped_commands += apply_stage(world, &mut self.systems[first..=last]);
     }
 
     /// Runs each system that is due at `tick`; those of a stage run side by side on up to `threads` threads, of which the
@@ -258,7 +247,7 @@ impl<C: Context> Schedule<C> {
         threads: usize,
         clock: &(impl Fn() -> u64 + Sync),
     ) {
-        for stage in self.systems.chunk_by_mut(|one, other| one.stage == other.stage) {
+        for stage in stages(&mut self.systems) {
             let mut due: Vec<_> = stage.iter_mut().filter(|system| system.is_due(tick)).collect();
             if let [system] = &mut due[..] {
                 let start_ns = clock();
@@ -267,7 +256,7 @@ impl<C: Context> Schedule<C> {
             } else {
                 run_side_by_side(due, world, threads, clock);
             }
-            if stage.iter().any(|system| !system.buffer.is_empty()) {
+            if has_commands(stage) {
                 self.skipped_commands += apply_stage(world, stage);
             }
         }
@@ -289,6 +278,17 @@ impl<C: Context> Schedule<C> {
     pub fn reset_times(&mut self) {
         self.systems.iter_mut().for_each(System::reset_times);
     }
+}
+
+/// The systems by stage.
+fn stages<C: Context>(systems: &mut [System<C>]) -> impl Iterator<Item = &mut [System<C>]> {
+    systems.chunk_by_mut(|one, other| one.stage == other.stage)
+}
+
+/// Whether a system of the stage has given commands.
+#[inline]
+fn has_commands<C: Context>(stage: &[System<C>]) -> bool {
+    stage.iter().any(|system| !system.buffer.is_empty())
 }
 
 /// Runs one system on all of the world.
