@@ -107,10 +107,16 @@ impl CommandBuffer {
             let done = (command.apply)(world, command.entity, &self.bytes[command.start..]);
             skipped += u64::from(done.is_err());
         }
+        self.clear();
+        skipped
+    }
+
+    /// Forgets all commands. The memory stays.
+    #[inline]
+    pub(crate) fn clear(&mut self) {
         self.commands.clear();
         self.bytes.clear();
         self.spawned = 0;
-        skipped
     }
 }
 

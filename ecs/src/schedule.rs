@@ -3,7 +3,8 @@
 //! The order is part of the program, never of the load. Systems that touch nothing in common share a stage; of two that
 //! do, the one that was added first runs first, and the schedule must say that this is meant: by [`System::after`], or by
 //! [`ScheduleBuilder::accept_order`]. Otherwise it is not built. An exclusive system is a stage of its own, between all that
-//! were added before and all that were added after. One thread or many, the world is the same, bit for bit.
+//! were added before and all that were added after. One thread or many, the world is the same, bit for bit. A panic of a
+//! system ends the run; the world stays whole, and commands that were not applied are dropped.
 //!
 //! Time is an argument here too: a clock is only read for the statistics, once before the first system and once after
 //! each. A run on one thread allocates nothing of its own.
@@ -280,9 +281,14 @@ impl<C: Context> Schedule<C> {
     }
 }
 
-/// The systems by stage.
+/// The systems by stage, each without the commands of a run that a panic has ended: the names that these mean may belong to
+/// others by now.
 fn stages<C: Context>(systems: &mut [System<C>]) -> impl Iterator<Item = &mut [System<C>]> {
-    systems.chunk_by_mut(|one, other| one.stage == other.stage)
+    let stages = systems.chunk_by_mut(|one, other| one.stage == other.stage);
+    stages.map(|stage| {
+        stage.iter_mut().for_each(|system| system.buffer.clear());
+        stage
+    })
 }
 
 /// Whether a system of the stage has given commands.

@@ -384,3 +384,69 @@ fn panic_of_a_system_leaves_the_world_whole() {
     world.spawn((Level(0.0), Inflow(0.0), Age(0)));
     assert_eq!(world.len(), 2);
 }
+
+/// Runs `schedule` once on `threads` threads, 0 for the sequential run, and says whether it panicked.
+fn panics(schedule: &mut Schedule, world: &mut World, tick: u64, threads: usize) -> bool {
+    let run = || match threads {
+        0 => schedule.run(world, &mut (), tick),
+        _ => schedule.run_parallel(world, &mut (), tick, threads, &|| 0),
+    };
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_err()
+}
+
+#[test]
+fn commands_of_a_run_that_panicked_are_gone() {
+    for threads in [0, 1, 2] {
+        let mut builder = ScheduleBuilder::<()>::new();
+        let mut runs = 0;
+        builder.add("bad", move |part: &mut Part<'_>, _: &mut Query<(&mut Age,)>| {
+            runs += 1;
+            if runs == 1 {
+                let child = part.commands.spawn((Age(0),));
+                part.commands.despawn(child);
+                panic!("bad");
+            }
+        });
+        let rare = builder.add("rare", |part: &mut Part<'_>, _: &mut Query<(&mut Level,)>| {
+            part.commands.spawn((Level(0.0),));
+        });
+        rare.every(2);
+        let mut schedule = builder.build().unwrap();
+        let mut world = World::new();
+        assert!(panics(&mut schedule, &mut world, 0, threads));
+        let stranger = world.spawn((Inflow(1.0),));
+        assert!(!panics(&mut schedule, &mut world, 1, threads));
+        assert!(world.contains(stranger), "{threads} threads");
+        assert_eq!((world.len(), schedule.skipped_commands()), (1, 0), "{threads} threads");
+    }
+}
+
+/// Claims the id of [`Age`].
+#[repr(C)]
+#[derive(Clone, Copy, Pod, Zeroable)]
+struct Stranger(u64);
+impl Component for Stranger {
+    const ID: u16 = Age::ID;
+    const NAME: &'static str = "Stranger";
+}
+
+#[test]
+fn command_that_panics_is_not_given_again() {
+    for threads in [0, 2] {
+        let mut builder = ScheduleBuilder::<()>::new();
+        let mut runs = 0;
+        builder.add("bad", move |part: &mut Part<'_>| {
+            runs += 1;
+            match runs {
+                1 => part.commands.spawn((Stranger(0),)),
+                _ => part.commands.spawn((Level(1.0),)),
+            };
+        });
+        let mut schedule = builder.build().unwrap();
+        let mut world = World::new();
+        world.register::<(Age,)>();
+        assert!(panics(&mut schedule, &mut world, 0, threads));
+        assert!(!panics(&mut schedule, &mut world, 1, threads), "{threads} threads");
+        assert_eq!(world.len(), 1);
+    }
+}
