@@ -6,8 +6,8 @@
 //! were added before and all that were added after. One thread or many, the world is the same, bit for bit. A panic of a
 //! system ends the run; the world stays whole, and commands that were not applied are dropped.
 //!
-//! Time is an argument here too: a clock is only read for the statistics, once before the first system and once after
-//! each. A run on one thread allocates nothing of its own.
+//! Time is an argument here too: a clock is only read for the statistics, once before the first system, once after each,
+//! and once after the commands of a stage. A run on one thread allocates nothing of its own.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,7 +16,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use crate::commands::{CommandBuffer, apply_stage};
 use crate::component::Signature;
 use crate::parallel::map_in_order;
-use crate::system::{Body, Context, System, SystemFn};
+use crate::system::{Body, Context, System, SystemFn, Times};
 use crate::world::{Share, World};
 
 /// Why a schedule was not built.
@@ -96,6 +96,8 @@ pub struct ScheduleBuilder<C: Context = ()> {
 pub struct Schedule<C: Context = ()> {
     /// Stage by stage.
     systems: Vec<System<C>>,
+    /// Of the commands: a run for each stage that has given some.
+    command_times: Times,
     skipped_commands: u64,
 }
 
@@ -153,7 +155,7 @@ impl<C: Context> ScheduleBuilder<C> {
                 system.buffer = CommandBuffer::of_turn(turn, turns);
             }
         }
-        Ok(Schedule { systems, skipped_commands: 0 })
+        Ok(Schedule { systems, command_times: Times::default(), skipped_commands: 0 })
     }
 
     /// The stage of each system: behind everything that it has to wait for.
@@ -226,11 +228,14 @@ impl<C: Context> Schedule<C> {
             for system in stage.iter_mut().filter(|system| system.is_due(tick)) {
                 run_system(system, world, context);
                 let end_ns = clock(context);
-                system.account(end_ns.saturating_sub(start_ns));
+                system.times.account(end_ns.saturating_sub(start_ns));
                 start_ns = end_ns;
             }
             if has_commands(stage) {
                 self.skipped_commands += apply_stage(world, stage);
+                let end_ns = clock(context);
+                self.command_times.account(end_ns.saturating_sub(start_ns));
+                start_ns = end_ns;
             }
         }
     }
@@ -253,12 +258,14 @@ impl<C: Context> Schedule<C> {
             if let [system] = &mut due[..] {
                 let start_ns = clock();
                 run_system(system, world, context);
-                system.account(clock().saturating_sub(start_ns));
+                system.times.account(clock().saturating_sub(start_ns));
             } else {
                 run_side_by_side(due, world, threads, clock);
             }
             if has_commands(stage) {
+                let start_ns = clock();
                 self.skipped_commands += apply_stage(world, stage);
+                self.command_times.account(clock().saturating_sub(start_ns));
             }
         }
     }
@@ -269,6 +276,12 @@ impl<C: Context> Schedule<C> {
         &self.systems
     }
 
+    /// What applying the commands of a stage took, for each stage that gave some. No system is charged with it.
+    #[must_use]
+    pub const fn command_times(&self) -> Times {
+        self.command_times
+    }
+
     /// Commands whose entity was gone when they were applied.
     #[must_use]
     pub const fn skipped_commands(&self) -> u64 {
@@ -277,7 +290,8 @@ impl<C: Context> Schedule<C> {
 
     /// Forgets the times and the run counts: what a measurement does after its warm-up.
     pub fn reset_times(&mut self) {
-        self.systems.iter_mut().for_each(System::reset_times);
+        self.command_times = Times::default();
+        self.systems.iter_mut().for_each(|system| system.times = Times::default());
     }
 }
 
@@ -324,7 +338,7 @@ fn run_side_by_side<C: Context>(
         };
         let start_ns = clock();
         body(&mut world.part_of(share, grant, resources, buffer));
-        system.account(clock().saturating_sub(start_ns));
+        system.times.account(clock().saturating_sub(start_ns));
     };
     let jobs = systems.into_iter().zip(&mut shares).collect();
     let done = catch_unwind(AssertUnwindSafe(|| map_in_order(jobs, threads, run, |()| ())));
@@ -332,23 +346,33 @@ fn run_side_by_side<C: Context>(
     done.unwrap_or_else(|panic| resume_unwind(panic));
 }
 
-/// A table: one line a system, stage by stage, with what it touches and its times in nanoseconds.
+/// A table: one line a system, stage by stage, with what it touches and its times in nanoseconds, and a last line for the
+/// commands.
 impl<C: Context> fmt::Display for Schedule<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = self.systems.iter().map(|system| system.name.len()).fold(6, usize::max);
+        let width = self.systems.iter().map(|system| system.name.len()).fold(8, usize::max);
         writeln!(
             f,
             "{:5} {:width$} {:>6} {:>10} {:>10} {:>10}  touches",
             "stage", "system", "every", "runs", "mean_ns", "max_ns"
         )?;
         for system in &self.systems {
-            let times = system.times();
-            let mean_ns = times.total_ns.checked_div(times.runs).unwrap_or(0);
             write!(f, "{:5} {:width$} {:>6}", system.stage, system.name, system.every_ticks)?;
-            write!(f, " {:>10} {mean_ns:>10} {:>10}  ", times.runs, times.max_ns)?;
-            writeln!(f, "{}", Touches(system))?;
+            writeln!(f, "{}  {}", Columns(system.times), Touches(system))?;
         }
-        Ok(())
+        let commands = Columns(self.command_times);
+        writeln!(f, "{:5} {:width$} {:>6}{commands}", "", "commands", "")
+    }
+}
+
+/// The times in columns of the table.
+struct Columns(Times);
+
+impl fmt::Display for Columns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Times { runs, total_ns, max_ns } = self.0;
+        let mean_ns = total_ns.checked_div(runs).unwrap_or(0);
+        write!(f, " {runs:>10} {mean_ns:>10} {max_ns:>10}")
     }
 }
 

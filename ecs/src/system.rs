@@ -122,10 +122,10 @@ pub struct System<C: Context = ()> {
     pub(crate) every_ticks: u64,
     pub(crate) stage: usize,
     pub(crate) buffer: CommandBuffer,
-    times: Times,
+    pub(crate) times: Times,
 }
 
-/// What the runs of a system took.
+/// What the runs of a system took, or of the commands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Times {
     /// Runs since the start or the last reset.
@@ -134,6 +134,17 @@ pub struct Times {
     pub total_ns: u64,
     /// Time of the longest of them, in nanoseconds.
     pub max_ns: u64,
+}
+
+impl Times {
+    #[inline]
+    pub(crate) fn account(&mut self, took_ns: u64) {
+        self.runs += 1;
+        if took_ns > 0 {
+            self.total_ns = self.total_ns.saturating_add(took_ns);
+            self.max_ns = self.max_ns.max(took_ns);
+        }
+    }
 }
 
 impl<C: Context> System<C> {
@@ -210,22 +221,9 @@ impl<C: Context> System<C> {
         matches!(self.body, Body::Exclusive(_))
     }
 
-    pub(crate) fn reset_times(&mut self) {
-        self.times = Times::default();
-    }
-
     #[inline]
     pub(crate) fn is_due(&self, tick: u64) -> bool {
         self.every_ticks == 1 || tick.is_multiple_of(self.every_ticks)
-    }
-
-    #[inline]
-    pub(crate) fn account(&mut self, took_ns: u64) {
-        self.times.runs += 1;
-        if took_ns > 0 {
-            self.times.total_ns = self.times.total_ns.saturating_add(took_ns);
-            self.times.max_ns = self.times.max_ns.max(took_ns);
-        }
     }
 
     /// What this system and a later one both touch, and at least one of them writes.

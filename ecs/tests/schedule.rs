@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what tests call may unwrap as tests do")]
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use bytemuck::{Pod, Zeroable};
 use ecs::{
     Changed, Chunk, Component, Context, Entity, EventReader, Events, Part, Query, Schedule,
@@ -129,7 +131,8 @@ fn systems_that_touch_nothing_in_common_share_a_stage() {
     assert_eq!(order(&schedule), ["fill", "grow old", "seed", "smooth", "replace", "clear"]);
     let text = schedule.to_string();
     let stages: Vec<&str> = text.lines().skip(1).map(|line| line[..5].trim()).collect();
-    assert_eq!(stages, ["0", "0", "0", "1", "2", "3"], "{text}");
+    assert_eq!(stages, ["0", "0", "0", "1", "2", "3", ""], "{text}");
+    assert!(text.ends_with("      commands                 0          0          0\n"), "{text}");
     assert!(text.contains("reads Inflow, writes Level"), "{text}");
 }
 
@@ -217,6 +220,30 @@ fn clock_is_read_once_before_and_once_after_each_due_system() {
     assert_eq!(totals, [10, 0, 7]);
     schedule.reset_times();
     assert!(schedule.systems().iter().all(|system| system.times() == ecs::Times::default()));
+}
+
+#[test]
+fn commands_are_charged_to_no_system() {
+    // The clock doubles at each reading, so that a time tells between which readings it was taken.
+    let reads = AtomicU32::new(0);
+    let clock = || 1 << reads.fetch_add(1, Ordering::Relaxed);
+    let mut builder = ScheduleBuilder::<()>::new();
+    builder.add("spawn", |part: &mut Part<'_>| _ = part.commands.spawn((Age(0),)));
+    builder.add_exclusive("next", |_, ()| {});
+    let mut schedule = builder.build().unwrap();
+    let totals = |schedule: &mut Schedule| {
+        reads.store(0, Ordering::Relaxed);
+        let [spawn, next] = schedule.systems() else { panic!("two systems") };
+        let times = [spawn.times(), schedule.command_times(), next.times()];
+        schedule.reset_times();
+        times.map(|times| (times.runs, times.total_ns))
+    };
+    let mut world = World::new();
+    schedule.run_timed(&mut world, &mut (), 0, |()| clock());
+    assert_eq!(totals(&mut schedule), [(1, 1), (1, 2), (1, 4)]);
+    schedule.run_parallel(&mut world, &mut (), 1, 2, &clock);
+    assert_eq!(totals(&mut schedule), [(1, 1), (1, 4), (1, 16)]);
+    assert_eq!(schedule.command_times(), ecs::Times::default());
 }
 
 #[test]
