@@ -16,7 +16,7 @@ use std::ops::Range;
 
 use bytemuck::Pod;
 
-use crate::component::{ComponentKind, Signature};
+use crate::component::{COMPONENT_IDS, ComponentKind, Signature};
 use crate::entity::Entity;
 use crate::hash::Fold;
 use crate::world::World;
@@ -196,7 +196,8 @@ impl Snapshot {
         self.structure = world.structure();
         let head = head_of(world);
         let head: &[u8] = bytemuck::cast_slice(&head);
-        let plan = Plan::of(head).expect("a head that makes sense because the world does");
+        let plan = Plan::of(head, isize::MAX as usize)
+            .expect("a head that makes sense because the world does");
         if self.plan != plan {
             // Fresh zeroed memory comes from the system without being written, and the gaps between sections stay zero.
             self.bytes = vec![0; plan.checksum_at + size_of::<u64>()];
@@ -285,8 +286,9 @@ fn read<T: Pod>(bytes: &[u8], at: usize, count: usize) -> Vec<T> {
 }
 
 impl Plan {
-    /// Reads the head at the start of `bytes`, and finds the place of each section behind it.
-    fn of(bytes: &[u8]) -> Result<Self, RestoreError> {
+    /// Reads the head at the start of `bytes`, and finds the place of each section behind it, none of which ends beyond
+    /// `end_max`. What it takes is bounded by that and by the number of words in `bytes`, whatever these say.
+    fn of(bytes: &[u8], end_max: usize) -> Result<Self, RestoreError> {
         let short = |expected| RestoreError::Length { expected, found: bytes.len() };
         let mut end = 0;
         let mut word = || {
@@ -301,11 +303,14 @@ impl Plan {
         let mut three = |_| Ok([word()?, word()?, word()?]);
         let kinds = (0..kinds).map(&mut three).collect::<Result<Vec<_>, RestoreError>>()?;
         let tables = (0..tables).map(three).collect::<Result<Vec<_>, RestoreError>>()?;
+        if !ascend(&kinds) {
+            return Err(RestoreError::Contradiction("components that do not ascend below 128"));
+        }
         let mut section = |items: u64, size: u64| {
             let start = end.next_multiple_of(SECTION_BYTES);
-            let bytes = items.checked_mul(size).filter(|&bytes| bytes < 1 << 48);
-            end = start + bytes.ok_or(short(usize::MAX))? as usize;
-            Ok::<usize, RestoreError>(start)
+            let after = items.checked_mul(size).and_then(|bytes| bytes.checked_add(start as u64));
+            end = after.map_or(usize::MAX, |after| after as usize);
+            if end <= end_max { Ok(start) } else { Err(short(end)) }
         };
         let (generations_at, free_at) = (section(places, 4)?, section(free, 4)?);
         let mut plan = Self {
@@ -318,18 +323,27 @@ impl Plan {
         for [low, high, rows] in tables {
             let signature = Signature::from_parts([low, high]);
             let mut starts = vec![section(rows, size_of::<Entity>() as u64)?];
-            for id in signature.ids() {
-                let kind = kinds.iter().find(|kind| kind[0] == u64::from(id));
+            for &[id, row_bytes, _] in &kinds {
+                if signature.contains(Signature::of_id(id as u16)) {
+                    starts.push(section(rows, row_bytes)?);
+                }
+            }
+            if starts.len() != 1 + signature.len() {
                 let why = "an archetype of a component that is not in the schema";
-                let [_, row_bytes, _] = kind.ok_or(RestoreError::Contradiction(why))?;
-                starts.push(section(rows, *row_bytes)?);
+                return Err(RestoreError::Contradiction(why));
             }
             plan.tables.push(Table { signature, rows: rows as usize, starts });
         }
         plan.kinds = kinds;
-        plan.checksum_at = end.next_multiple_of(SECTION_BYTES);
+        plan.checksum_at = section(0, 0)?;
         Ok(plan)
     }
+}
+
+/// Whether the components stand in the order of their ids, which are those that there can be.
+fn ascend(kinds: &[[u64; 3]]) -> bool {
+    let last = kinds.last().map_or(0, |&[id, ..]| id);
+    kinds.is_sorted_by(|[one, ..], [other, ..]| one < other) && last < COMPONENT_IDS as u64
 }
 
 /// A snapshot whose bytes were checked, ready to be put into the world that it was checked against.
@@ -343,7 +357,7 @@ pub(crate) struct Checked<'b> {
 impl<'b> Checked<'b> {
     /// Looks at everything that could be wrong.
     pub(crate) fn new(bytes: &'b [u8], world: &World) -> Result<Self, RestoreError> {
-        let plan = Plan::of(bytes)?;
+        let plan = Plan::of(bytes, bytes.len())?;
         let known: Vec<[u64; 3]> = world.kinds().map(kind_of).collect();
         if let Some(&[id, ..]) = plan.kinds.iter().find(|kind| !known.contains(kind)) {
             return Err(RestoreError::Schema { id });
@@ -468,5 +482,41 @@ mod tests {
             }
         }
         assert!(taken > 100 && refused > 100, "{taken} taken, {refused} refused");
+    }
+
+    /// A snapshot of these words under a right checksum.
+    fn crafted(words: &[u64]) -> Vec<u8> {
+        let mut bytes: Vec<u8> = bytemuck::cast_slice(words).to_vec();
+        bytes.resize(bytes.len().next_multiple_of(SECTION_BYTES), 0);
+        let mut hash = Fold::new();
+        hash.write(&bytes);
+        bytes.extend(hash.finish().to_ne_bytes());
+        bytes
+    }
+
+    #[test]
+    fn crafted_heads_are_refused_by_what_they_promise() {
+        let mut world = World::new();
+        world.register::<(Level, Heat)>();
+        let mut restore = |words: &[u64]| world.restore(&crafted(words));
+        let level = kind_of(&ComponentKind::of::<Level>());
+        let heat = kind_of(&ComponentKind::of::<Heat>());
+        let head = |counts: [u64; 4], rest: &[[u64; 3]]| {
+            [&[MAGIC], &counts[..], rest.as_flattened()].concat()
+        };
+        // Each section may be, and their sum is beyond all numbers.
+        let many = [&[[level[0], (1 << 48) - 1, level[2]]], &vec![[2, 0, 1]; 1 << 17][..]].concat();
+        let result = restore(&head([1, 1 << 17, 0, 0], &many));
+        assert!(matches!(result, Err(RestoreError::Length { .. })), "{result:?}");
+        // A count of kinds or tables that no bytes follow.
+        for counts in [[128, 0, 0, 0], [0, u64::MAX, 0, 0], [0, 0, u64::MAX, 0], [0, 0, 0, 1 << 40]]
+        {
+            let result = restore(&head(counts, &[]));
+            assert!(matches!(result, Err(RestoreError::Length { .. })), "{result:?}");
+        }
+        for kinds in [&vec![level; 129][..], &[level, level], &[heat, level]] {
+            let result = restore(&head([kinds.len() as u64, 0, 0, 0], kinds));
+            assert!(matches!(result, Err(RestoreError::Contradiction(_))), "{result:?}");
+        }
     }
 }
