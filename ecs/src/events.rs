@@ -50,11 +50,12 @@ impl<E> Events<E> {
         std::mem::swap(&mut self.older, &mut self.newer);
     }
 
-    /// The events that `reader` has not seen. Those that were dropped meanwhile it never will.
+    /// The events that `reader` has not seen; it has seen one when the iterator has given it. Those that were dropped
+    /// meanwhile it never will.
     pub fn read(&self, reader: &mut EventReader) -> impl Iterator<Item = &E> {
-        let seen = reader.read.saturating_sub(self.dropped) as usize;
-        reader.read = self.dropped + self.len() as u64;
-        self.older.iter().chain(&self.newer).skip(seen)
+        reader.read = reader.read.max(self.dropped);
+        let seen = (reader.read - self.dropped) as usize;
+        self.older.iter().chain(&self.newer).skip(seen).inspect(|_| reader.read += 1)
     }
 
     /// Events that can still be read.
@@ -67,5 +68,43 @@ impl<E> Events<E> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn event_that_was_not_yielded_waits_for_the_next_look() {
+        let mut events = Events::default();
+        let mut reader = EventReader::default();
+        (0..3).for_each(|n| events.send(n));
+        events.swap();
+        (3..6).for_each(|n| events.send(n));
+        assert_eq!(events.read(&mut reader).find(|&&n| n == 1), Some(&1));
+        assert_eq!(events.read(&mut reader).next(), Some(&2));
+        drop(events.read(&mut reader));
+        events.swap();
+        events.send(6);
+        assert!(events.read(&mut reader).eq(&[3, 4, 5, 6]));
+        assert_eq!(events.read(&mut reader).next(), None);
+        events.swap();
+        events.swap();
+        events.send(7);
+        assert!(events.read(&mut reader).eq(&[7]));
+    }
+
+    #[test]
+    fn late_reader_misses_what_was_dropped() {
+        let mut events = Events::default();
+        let mut reader = EventReader::default();
+        for n in 0..5 {
+            events.send(n);
+            events.swap();
+        }
+        events.send(5);
+        assert_eq!(events.read(&mut reader).next(), Some(&4));
+        assert!(events.read(&mut reader).eq(&[5]));
     }
 }
