@@ -103,6 +103,8 @@ enum Step {
     Head,
     /// Names from this one on.
     Names(usize),
+    /// Free names from this one on.
+    Free(usize),
     /// Rows of this archetype from this one on.
     Rows(usize, usize),
     /// Bytes from this one on go into the checksum.
@@ -182,7 +184,14 @@ impl Snapshot {
                 let names = world.entity_table().places().min(from + budget.div_ceil(4));
                 self.write_names(world, from..names);
                 let done = names == world.entity_table().places();
-                (if done { Step::Rows(0, 0) } else { Step::Names(names) }, (names - from) * 4)
+                (if done { Step::Free(0) } else { Step::Names(names) }, (names - from) * 4)
+            }
+            Step::Free(from) => {
+                let free = &world.entity_table().free_indices()[from..];
+                let count = free.len().min(budget.div_ceil(4));
+                put(&mut self.bytes, self.plan.free_at + from * 4, &free[..count]);
+                let done = count == free.len();
+                (if done { Step::Rows(0, 0) } else { Step::Free(from + count) }, count * 4)
             }
             Step::Rows(archetype, row) => self.write_rows(world, archetype, row, budget),
             Step::Checksum(from, hash) => self.write_checksum(from, hash, budget),
@@ -204,7 +213,6 @@ impl Snapshot {
             self.plan = plan;
         }
         put(&mut self.bytes, 0, head);
-        put(&mut self.bytes, self.plan.free_at, world.entity_table().free_indices());
         self.plan.generations_at
     }
 

@@ -114,6 +114,22 @@ fn slices_make_the_same_bytes_as_one_piece() {
 }
 
 #[test]
+fn free_names_are_copied_within_the_budget() {
+    let mut world = World::new();
+    let names: Vec<Entity> = (0..10_000).map(|_| world.reserve_entity()).collect();
+    names.into_iter().for_each(|name| world.despawn(name).unwrap());
+    let mut snapshot = Snapshot::default();
+    let mut polls = 0;
+    while snapshot.poll(&world, 1_000) == Progress::Working {
+        polls += 1;
+    }
+    // Every byte is copied once and read once for the checksum.
+    let bytes = 2 * snapshot.bytes().unwrap().len();
+    assert!(polls + 1 >= bytes / 1_100, "{polls} slices for {bytes} bytes");
+    assert_eq!(snapshot.bytes().unwrap(), Snapshot::default().take(&world));
+}
+
+#[test]
 fn structure_that_changes_between_slices_starts_over() {
     let (mut world, names) = plant();
     let mut snapshot = Snapshot::default();
