@@ -49,7 +49,7 @@ pub enum RestoreError {
         /// The number of the component.
         id: u64,
     },
-    /// The parts contradict each other: a row without a name, a name twice, an archetype twice.
+    /// The parts contradict each other: a row without a name, a name twice, an archetype twice, something between sections.
     #[error("the parts of the snapshot contradict each other: {0}")]
     Contradiction(&'static str),
 }
@@ -316,6 +316,9 @@ impl Plan {
         }
         let mut section = |items: u64, size: u64| {
             let start = end.next_multiple_of(SECTION_BYTES);
+            if bytes.get(end..start).is_some_and(|gap| gap.iter().any(|&byte| byte != 0)) {
+                return Err(RestoreError::Contradiction("something between two sections"));
+            }
             let after = items.checked_mul(size).and_then(|bytes| bytes.checked_add(start as u64));
             end = after.map_or(usize::MAX, |after| after as usize);
             if end <= end_max { Ok(start) } else { Err(short(end)) }
@@ -481,7 +484,13 @@ mod tests {
                 let result = target.restore(&wrong);
                 check(&target);
                 match result {
-                    Ok(()) => taken += 1,
+                    Ok(()) => {
+                        taken += 1;
+                        let mut fresh = World::new();
+                        fresh.register::<(Level, Heat)>();
+                        fresh.restore(&wrong).expect("the same answer to the same bytes");
+                        assert!(Snapshot::default().take(&fresh) == wrong, "byte {at} is lost");
+                    }
                     Err(_) => {
                         refused += 1;
                         assert_eq!(target.len(), 1, "a refused snapshot changes nothing");
