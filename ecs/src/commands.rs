@@ -91,6 +91,17 @@ impl CommandBuffer {
         self.commands.is_empty()
     }
 
+    /// How many systems of its stage come before its own.
+    pub(crate) const fn turn(&self) -> usize {
+        self.turn
+    }
+
+    /// Whether its system is the last one of its stage.
+    #[inline]
+    pub(crate) fn is_last(&self) -> bool {
+        self.turn + 1 == self.turns
+    }
+
     fn push<B: Bundle>(&mut self, entity: Entity, bundle: B, apply: Apply) {
         self.push_plain(entity, apply);
         bundle.encode(&mut self.bytes);

@@ -99,6 +99,8 @@ pub struct Schedule<C: Context = ()> {
     /// Of the commands: a run for each stage that has given some.
     command_times: Times,
     skipped_commands: u64,
+    /// Whether a run has begun and not ended.
+    running: bool,
 }
 
 impl<C: Context> Default for ScheduleBuilder<C> {
@@ -149,13 +151,18 @@ impl<C: Context> ScheduleBuilder<C> {
             system.stage = stage;
         }
         systems.sort_by_key(|system| system.stage);
-        for stage in stages(&mut systems) {
+        for stage in systems.chunk_by_mut(|one, other| one.stage == other.stage) {
             let turns = stage.len();
             for (turn, system) in stage.iter_mut().enumerate() {
                 system.buffer = CommandBuffer::of_turn(turn, turns);
             }
         }
-        Ok(Schedule { systems, command_times: Times::default(), skipped_commands: 0 })
+        Ok(Schedule {
+            systems,
+            command_times: Times::default(),
+            skipped_commands: 0,
+            running: false,
+        })
     }
 
     /// The stage of each system: behind everything that it has to wait for.
@@ -223,21 +230,34 @@ impl<C: Context> Schedule<C> {
         tick: u64,
         mut clock: impl FnMut(&mut C::Of<'c>) -> u64,
     ) {
+        self.begin();
         let mut start_ns = clock(context);
-        for stage in stages(&mut self.systems) {
-            for system in stage.iter_mut().filter(|system| system.is_due(tick)) {
+        let mut commanded = false;
+        for at in 0..self.systems.len() {
+            let system = &mut self.systems[at];
+            if system.is_due(tick) {
                 run_system(system, world, context);
+                commanded |= !system.buffer.is_empty();
                 let end_ns = clock(context);
                 system.times.account(end_ns.saturating_sub(start_ns));
                 start_ns = end_ns;
             }
-            if has_commands(stage) {
-                self.skipped_commands += apply_stage(world, stage);
+            if commanded && self.systems[at].buffer.is_last() {
+                commanded = false;
+                self.apply_stage_of(world, at);
                 let end_ns = clock(context);
                 self.command_times.account(end_ns.saturating_sub(start_ns));
                 start_ns = end_ns;
             }
         }
+        self.running = false;
+    }
+
+    /// Does what the stage has commanded that ends with system `last`.
+    #[cold]
+    fn apply_stage_of(&mut self, world: &mut World, last: usize) {
+        let first = last - self.systems[last].buffer.turn();
+        self.skipped_commands += apply_stage(world, &mut self.systems[first..=last]);
     }
 
     /// Runs each system that is due at `tick`; those of a stage run side by side on up to `threads` threads, of which the
@@ -253,7 +273,8 @@ impl<C: Context> Schedule<C> {
         threads: usize,
         clock: &(impl Fn() -> u64 + Sync),
     ) {
-        for stage in stages(&mut self.systems) {
+        self.begin();
+        for stage in self.systems.chunk_by_mut(|one, other| one.stage == other.stage) {
             let mut due: Vec<_> = stage.iter_mut().filter(|system| system.is_due(tick)).collect();
             if let [system] = &mut due[..] {
                 let start_ns = clock();
@@ -262,11 +283,21 @@ impl<C: Context> Schedule<C> {
             } else {
                 run_side_by_side(due, world, threads, clock);
             }
-            if has_commands(stage) {
+            if stage.iter().any(|system| !system.buffer.is_empty()) {
                 let start_ns = clock();
                 self.skipped_commands += apply_stage(world, stage);
                 self.command_times.account(clock().saturating_sub(start_ns));
             }
+        }
+        self.running = false;
+    }
+
+    /// Begins a run: drops the commands of one that a panic has ended, because the names that they mean may belong to others
+    /// by now.
+    #[inline]
+    fn begin(&mut self) {
+        if std::mem::replace(&mut self.running, true) {
+            self.systems.iter_mut().for_each(|system| system.buffer.clear());
         }
     }
 
@@ -293,22 +324,6 @@ impl<C: Context> Schedule<C> {
         self.command_times = Times::default();
         self.systems.iter_mut().for_each(|system| system.times = Times::default());
     }
-}
-
-/// The systems by stage, each without the commands of a run that a panic has ended: the names that these mean may belong to
-/// others by now.
-fn stages<C: Context>(systems: &mut [System<C>]) -> impl Iterator<Item = &mut [System<C>]> {
-    let stages = systems.chunk_by_mut(|one, other| one.stage == other.stage);
-    stages.map(|stage| {
-        stage.iter_mut().for_each(|system| system.buffer.clear());
-        stage
-    })
-}
-
-/// Whether a system of the stage has given commands.
-#[inline]
-fn has_commands<C: Context>(stage: &[System<C>]) -> bool {
-    stage.iter().any(|system| !system.buffer.is_empty())
 }
 
 /// Runs one system on all of the world.
