@@ -29,6 +29,7 @@ use crate::{
     command::Commands,
     fairness::Arrivals,
     health::Looks,
+    naming::Purpose,
     path::{PathStep, Reports},
     sending::Outgoing,
     session::{Outcome, Phase, Service, Session},
@@ -159,29 +160,33 @@ impl Engine {
         now: Now,
         naming: Naming,
     ) -> Self {
-        let (seed, wall) = (naming.own_seed(), WallTime::default());
+        let wall = WallTime::default();
         wall.set(now.unix_ns);
         if let Some(server) = &mut server {
-            server.token_key(token_key(&naming.seed)).time_source(Arc::new(wall.clone()));
+            server
+                .token_key(token_key(&naming.shared_secret(Purpose::Tokens)))
+                .time_source(Arc::new(wall.clone()));
         }
         if let Some(client) = &mut client {
             client.config.initial_dst_cid_provider(naming.first_ids());
         }
-        let reset_key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &naming.seed);
+        let reset_secret = naming.shared_secret(Purpose::Resets);
+        let reset_key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &reset_secret);
         let mut config = EndpointConfig::new(Arc::new(reset_key));
         config
-            .rng_seed(Some(seed))
+            .rng_seed(Some(naming.own_secret(Purpose::Endpoint)))
             .cid_generator(move || Box::new(naming.generator()))
             .min_reset_interval(RESET_INTERVAL_MIN);
         config
             .max_udp_payload_size(limits.mtu_bytes.max(1472))
             .expect("at least 1200 bytes because of the maximum");
-        let keys_seed = u64::from_le_bytes(*seed.first_chunk().expect("8 of 32 bytes"));
-        let hash_seed = u64::from_le_bytes(*seed.last_chunk().expect("8 of 32 bytes"));
+        let tables = naming.own_secret(Purpose::Tables);
+        let keys_seed = u64::from_le_bytes(*tables.first_chunk().expect("8 of 32 bytes"));
+        let hash_seed = u64::from_le_bytes(*tables.last_chunk().expect("8 of 32 bytes"));
         let admission = Admission::new(limits.handshakes.clone(), now.instant, server);
         Self {
             worker: naming.worker,
-            endpoint: Endpoint::new(Arc::new(config), admission.closed(), true, Some(seed)),
+            endpoint: Endpoint::new(Arc::new(config), admission.closed(), true, None),
             audit: Audit::new(),
             client,
             wall,
@@ -202,7 +207,7 @@ impl Engine {
             events: VecDeque::new(),
             viewer_events: VecDeque::new(),
             tally: EngineTally::default(),
-            keys_seed: keys_seed ^ 0x9e37_79b9_7f4a_7c15,
+            keys_seed,
             limits,
         }
     }

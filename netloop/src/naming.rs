@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use quinn_proto::{ConnectionId, ConnectionIdGenerator, InvalidCid};
 use rand::{Rng, SeedableRng, rngs::StdRng};
+use ring::hmac;
 
 /// Length of the ids that an engine gives out, in bytes.
 pub(crate) const ID_BYTES: usize = 8;
@@ -67,6 +68,27 @@ pub struct Naming {
     pub worker: WorkerNumber,
 }
 
+/// What a secret of an engine is for. Each purpose has its own: what QUIC draws for itself goes out to strangers in part, as the
+/// padding of its resets, and must tell nobody which ids come next.
+#[derive(Debug, Clone, Copy)]
+#[repr(u8)]
+pub(crate) enum Purpose {
+    /// What quinn-proto draws itself.
+    Endpoint,
+    /// The ids that an engine gives out.
+    Ids,
+    /// The ids by which a client calls.
+    FirstIds,
+    /// Which worker an id belongs to.
+    Steering,
+    /// The tokens of stateless resets.
+    Resets,
+    /// The tokens that prove an address.
+    Tokens,
+    /// Where keys fall in tables that peers fill.
+    Tables,
+}
+
 impl From<[u8; 32]> for Naming {
     fn from(seed: [u8; 32]) -> Self {
         Self { seed, worker: WorkerNumber::ONLY }
@@ -74,18 +96,25 @@ impl From<[u8; 32]> for Naming {
 }
 
 impl Naming {
-    /// A seed of this worker alone.
-    pub(crate) fn own_seed(&self) -> [u8; 32] {
-        let mut seed = self.seed;
-        seed[31] ^= self.worker.index;
-        seed
+    /// The secret of one purpose that all workers of the port share.
+    pub(crate) fn shared_secret(&self, purpose: Purpose) -> [u8; 32] {
+        self.derive(&[purpose as u8])
+    }
+
+    /// The secret of one purpose that this worker has alone.
+    pub(crate) fn own_secret(&self, purpose: Purpose) -> [u8; 32] {
+        self.derive(&[purpose as u8, self.worker.index])
+    }
+
+    /// A one-way function of the seed: whoever learns what it gives for one label learns nothing of the others.
+    fn derive(&self, label: &[u8]) -> [u8; 32] {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.seed);
+        *hmac::sign(&key, label).as_ref().first_chunk().expect("32 of 32 bytes")
     }
 
     /// The ids by which a client calls servers that have not named themselves yet (RFC 9000, section 7.2).
     pub(crate) fn first_ids(&self) -> Arc<dyn Fn() -> ConnectionId + Send + Sync> {
-        let mut seed = self.own_seed();
-        seed[30] ^= 0xff;
-        let random = Mutex::new(StdRng::from_seed(seed));
+        let random = Mutex::new(StdRng::from_seed(self.own_secret(Purpose::FirstIds)));
         Arc::new(move || {
             let mut id = [0; FIRST_ID_BYTES];
             random.lock().unwrap_or_else(PoisonError::into_inner).fill_bytes(&mut id);
@@ -98,7 +127,7 @@ impl Naming {
         IdGenerator {
             steering,
             worker: self.worker.index,
-            random: StdRng::from_seed(self.own_seed()),
+            random: StdRng::from_seed(self.own_secret(Purpose::Ids)),
         }
     }
 }
@@ -114,9 +143,8 @@ impl Steering {
     /// The steering of the workers that share the seed.
     #[must_use]
     pub fn new(naming: &Naming) -> Self {
-        // Half of the seed that nothing else uses as it is: the generators of random numbers stretch all of it.
-        let secret = u64::from_le_bytes(*naming.seed.last_chunk().expect("8 of 32 bytes"));
-        let secret = mix(secret & !(0xff << 56));
+        let secret = naming.shared_secret(Purpose::Steering);
+        let secret = u64::from_le_bytes(*secret.first_chunk().expect("8 of 32 bytes"));
         Self { secret, count: naming.worker.count }
     }
 
@@ -212,6 +240,21 @@ mod tests {
         };
         assert_eq!(ids(0), ids(0));
         assert!(ids(0).iter().all(|id| !ids(1).contains(id)));
+    }
+
+    #[test]
+    fn every_purpose_and_every_worker_has_a_secret_of_its_own() {
+        use Purpose::{Endpoint, FirstIds, Ids, Resets, Steering, Tables, Tokens};
+        let purposes = [Endpoint, Ids, FirstIds, Steering, Resets, Tokens, Tables];
+        let [one, other] = [naming(0, 2), naming(1, 2)];
+        let mut secrets = BTreeSet::from([one.seed]);
+        for purpose in purposes {
+            assert_eq!(one.shared_secret(purpose), other.shared_secret(purpose), "{purpose:?}");
+            secrets.insert(one.shared_secret(purpose));
+            secrets.insert(one.own_secret(purpose));
+            secrets.insert(other.own_secret(purpose));
+        }
+        assert_eq!(secrets.len(), 1 + 3 * purposes.len());
     }
 
     #[test]

@@ -6,8 +6,9 @@ mod peer;
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::BytesMut;
 use link::{Collector, numbered};
-use netloop::{Engine, Now, ServerTls, SessionLimits, client_tls};
+use netloop::{Datagram, Engine, Now, ServerTls, SessionLimits, client_tls};
 use peer::Peer;
 use quinn_proto::{ClientConfig, Dir, TransportConfig, VarInt};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -61,6 +62,44 @@ impl Rig {
             peer.receive(self.now, &mut self.server);
         }
     }
+}
+
+/// The answer to a packet of `bytes` that belongs to no session.
+fn reset_of(rig: &mut Rig, bytes: usize) -> Vec<u8> {
+    let mut answer = Vec::new();
+    // Of ids that nobody gave out, one in 256 passes for one of the server's.
+    for id in 0_u64.. {
+        let packet = [&[0x40][..], &id.to_be_bytes(), &[0; 64]].concat();
+        let datagram = Datagram {
+            remote: ([10, 0, 0, 9], 50_009).into(),
+            local_ip: None,
+            ecn: None,
+            payload: BytesMut::from(&packet[..bytes]),
+            recv_ns: rig.now.unix_ns,
+        };
+        rig.server.handle_datagram(rig.now, datagram);
+        if rig.server.poll_transmit(rig.now, 1, &mut answer).is_some() {
+            break;
+        }
+    }
+    answer
+}
+
+#[test]
+fn an_answer_to_a_stranger_tells_no_id_of_a_session_to_come() {
+    let mut rig = Rig::new();
+    let reset = reset_of(&mut rig, 40);
+    assert!(reset.len() > 32, "padding in front of the token of 16 bytes");
+    let mut peer = rig.call();
+    peer.send(rig.now, &mut rig.server);
+    rig.turn(Duration::from_millis(1));
+    let mut first = Vec::new();
+    assert!(rig.server.poll_transmit(rig.now, 1, &mut first).is_some());
+    // A long header: the length of the peer's id, the id, the length of the server's, and that one (RFC 9000, section 17.2).
+    let own_at = 6 + usize::from(first[5]) + 1;
+    let id = &first[own_at..][..8];
+    // Its first byte tells the worker; the others are drawn.
+    assert!(reset.windows(7).all(|part| *part != id[1..]), "{id:x?} in {reset:x?}");
 }
 
 #[test]
