@@ -292,7 +292,9 @@ impl Engine {
         sink: &mut S,
     ) {
         self.scratch.clear();
-        match self.endpoint.accept(incoming, now.instant, &mut self.scratch, None) {
+        // Left alone, QUIC would judge it by what held when its first packet came.
+        let config = self.admission.doors.as_ref().map(|doors| Arc::clone(&doors.open));
+        match self.endpoint.accept(incoming, now.instant, &mut self.scratch, config) {
             Ok((handle, connection)) => {
                 let id = self.insert(now, handle, connection);
                 let place = self.own_place(id);

@@ -434,6 +434,28 @@ fn a_handshake_under_way_meets_the_authorities_of_its_end() {
     }
 }
 
+/// Two devices call at the same time, of which a turn lets one begin: the other one waits while its authority goes.
+#[test]
+fn a_handshake_that_waits_meets_the_authorities_of_its_begin() {
+    let (plant, others) = (Plant::new(), Authority::new("others"));
+    for (authority, stay) in [(&plant.authority, 2), (&others, 0)] {
+        let mut pair = plant.with_certificate(plant.required(), &Wish::default());
+        for _ in 0..2 {
+            let address = pair.server.address;
+            pair.client.engine.connect(pair.now, address, "localhost").unwrap();
+        }
+        pair.run_until("the first one", LIMIT, |pair| pair.server.engine.ids().count() == 1);
+        let trust =
+            Trust::new(ClientAuth::Required, from_ref(&authority.der), &[], Tokens::default());
+        pair.server.engine.renew(pair.now, plant.renewal(trust.unwrap()));
+        pair.run_for(Duration::from_secs(2));
+        assert_eq!(pair.server.engine.open_sessions(), stay);
+        let alert = |event: &&SessionEvent| matches!(event, SessionEvent::Failed { reason, .. } | SessionEvent::Closed { reason, .. } if *reason == CloseReason::Tls(48));
+        let alerts = pair.client.sink.events.iter().filter(alert).count();
+        assert_eq!(alerts, usize::from(stay == 0), "the other one is told by the close code");
+    }
+}
+
 #[test]
 fn all_sessions_are_judged_again_however_many_there_are() {
     let plant = Plant::new();
