@@ -178,8 +178,9 @@ fn sleep(socket: Option<BorrowedFd<'_>>, sleeper: Option<&Sleeper>, timeout: Dur
     if sleeper.is_some_and(|sleeper| !sleeper.announce()) {
         return Pause::Woken;
     }
-    let readable = wait_readable(socket, sleeper.map(|sleeper| sleeper.bell.fd.as_fd()), timeout);
-    let woken = sleeper.is_some_and(Sleeper::retract);
+    let (readable, rung) =
+        wait_readable(socket, sleeper.map(|sleeper| sleeper.bell.fd.as_fd()), timeout);
+    let woken = sleeper.is_some_and(|sleeper| sleeper.retract(rung));
     match (woken, readable) {
         (true, _) => Pause::Woken,
         (false, true) => Pause::Readable,
@@ -187,26 +188,33 @@ fn sleep(socket: Option<BorrowedFd<'_>>, sleeper: Option<&Sleeper>, timeout: Dur
     }
 }
 
-/// Whether one of the descriptors became readable in time. A signal ends the wait early, which the caller's next turn
+/// Which of the descriptors became readable in time. A signal ends the wait early, which the caller's next turn
 /// makes good.
 fn wait_readable(
     first: Option<BorrowedFd<'_>>,
     second: Option<BorrowedFd<'_>>,
     timeout: Duration,
-) -> bool {
+) -> (bool, bool) {
     let timeout = timespec(timeout);
-    let ready = match (first, second) {
+    let of = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
+    match (first.map(of), second.map(of)) {
         (Some(first), Some(second)) => {
-            poll(&mut [readable(&first), readable(&second)], Some(&timeout))
+            let [first, second] = poll_all([first, second], &timeout);
+            (first, second)
         }
-        (Some(only), None) | (None, Some(only)) => poll(&mut [readable(&only)], Some(&timeout)),
-        (None, None) => poll(&mut [], Some(&timeout)),
-    };
-    ready.is_ok_and(|ready| ready > 0)
+        (Some(first), None) => (poll_all([first], &timeout)[0], false),
+        (None, Some(second)) => (false, poll_all([second], &timeout)[0]),
+        (None, None) => {
+            poll_all([], &timeout);
+            (false, false)
+        }
+    }
 }
 
-fn readable<'a>(fd: &'a BorrowedFd<'_>) -> PollFd<'a> {
-    PollFd::new(fd, PollFlags::IN)
+fn poll_all<const N: usize>(mut fds: [PollFd<'_>; N], timeout: &Timespec) -> [bool; N] {
+    // Where it fails, it has written nothing.
+    let _ = poll(&mut fds, Some(timeout));
+    fds.map(|fd| !fd.revents().is_empty())
 }
 
 /// The sleeping thread's end of a wake-up line.
@@ -276,11 +284,12 @@ impl Sleeper {
         announced
     }
 
-    /// Says that the sleep is over, and whether a wake ended it.
+    /// Says that the sleep is over, and whether a wake ended it. `rung`: the descriptor was seen readable.
     ///
-    /// The waker may have swapped and not yet written: its write then ends the next sleep at once, for nothing.
-    fn retract(&self) -> bool {
-        let woken = self.bell.word.swap(AWAKE, Ordering::AcqRel) == NOTIFIED;
+    /// The waker of this sleep may have swapped and not yet written. Its write then ends the next sleep at once, for nothing,
+    /// and is read by that one: left there, it would end all that follow.
+    fn retract(&self, rung: bool) -> bool {
+        let woken = rung | (self.bell.word.swap(AWAKE, Ordering::AcqRel) == NOTIFIED);
         if woken {
             let _ = rustix::io::read(&self.bell.fd, &mut [0_u8; 8]);
         }
@@ -370,6 +379,21 @@ fn timespec(duration: Duration) -> Timespec {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The waker swaps, and its thread stands still until the sleeper has come back for another reason.
+    #[test]
+    fn a_bell_that_rings_late_ends_one_sleep_and_no_other() {
+        let (waker, sleeper) = wake_line().unwrap();
+        assert!(sleeper.announce());
+        assert_eq!(waker.bell.word.swap(NOTIFIED, Ordering::AcqRel), SLEEPING);
+        assert!(sleeper.retract(false), "the wake is noticed without its bell");
+        waker.ring_bell();
+        let pause = || sleep(None, Some(&sleeper), Duration::from_millis(2));
+        assert_eq!([pause(), pause(), pause()], [Pause::Woken, Pause::Elapsed, Pause::Elapsed]);
+        // The line still works.
+        waker.wake();
+        assert_eq!([pause(), pause()], [Pause::Woken, Pause::Elapsed]);
+    }
 
     #[test]
     fn sleep_is_shorter_by_what_sleeps_are_late_and_at_least_half_the_time() {
