@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use quinn_proto::{Dir, SendDatagramError, StreamId, VarInt, WriteError};
 use wire::{CloseCode, Hello, Token, Totals};
 
@@ -112,7 +112,7 @@ impl Engine {
         if let Some(open) = self.session(session)
             && open.phase == Phase::Open
         {
-            open.finish = Some(totals);
+            open.totals_left = Bytes::copy_from_slice(&totals.encode());
             open.phase = Phase::Finishing;
             self.mark_dirty(self.own_place(session));
         }
@@ -184,19 +184,32 @@ impl Session {
         if datagrams < self.datagram_space_max {
             return false;
         }
-        if let Some(totals) = self.finish.take()
-            && let Some(stream) = self.control_out
-        {
-            let mut send = self.connection.send_stream(stream);
-            let _ = send.write(&totals.encode());
-            let _ = send.finish();
-            return false;
-        }
-        if !self.flushed() {
+        if !self.send_totals() || !self.flushed() {
             return false;
         }
         let reason = Bytes::from_static(CloseCode::Done.name().as_bytes());
         self.connection.close(now, VarInt::from_u32(CloseCode::Done as u32), reason);
+        true
+    }
+
+    /// Writes what is left of the totals, as far as the windows allow, and ends the control stream behind them. True when
+    /// nothing is left.
+    fn send_totals(&mut self) -> bool {
+        while !self.totals_left.is_empty()
+            && let Some(stream) = self.control_out
+        {
+            let mut send = self.connection.send_stream(stream);
+            match send.write(&self.totals_left) {
+                Ok(written) => self.totals_left.advance(written),
+                Err(WriteError::Blocked) => return false,
+                // The peer does not want them.
+                Err(WriteError::Stopped(_) | WriteError::ClosedStream) => self.totals_left.clear(),
+            }
+            if self.totals_left.is_empty() {
+                // A stream that the peer stopped is over already.
+                let _ = send.finish();
+            }
+        }
         true
     }
 }

@@ -5,6 +5,7 @@
 
 use std::{net::SocketAddr, time::Instant};
 
+use bytes::Bytes;
 use quinn_proto::{
     Connection, ConnectionError, Dir, Event, StreamEvent, StreamId, TransportErrorCode, VarInt,
 };
@@ -141,7 +142,8 @@ pub(crate) struct Session {
     pub(crate) control_out: Option<StreamId>,
     /// What became of the data that this side sent before the handshake was done.
     pub(crate) early: EarlyData,
-    pub(crate) finish: Option<Totals>,
+    /// What the control stream has not taken yet of the totals of this side.
+    pub(crate) totals_left: Bytes,
     /// What the engine's totals already hold of the tally.
     pub(crate) counted: [TierTally; 3],
     /// Receive time of the datagram that is being served, in unix nanoseconds; 0 when none is.
@@ -205,7 +207,7 @@ impl Session {
             commands_waiting: 0,
             control_out: None,
             early: EarlyData::None,
-            finish: None,
+            totals_left: Bytes::new(),
             counted: [TierTally::default(); 3],
             recv_ns: 0,
             fed_bytes: 0,

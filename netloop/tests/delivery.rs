@@ -156,6 +156,59 @@ fn every_slot_knows_its_sensor_session_epoch_and_time() {
     }
 }
 
+/// Writes up to `wish` bytes to streams, as far as the windows of the session allow, ends them, and says how many they were.
+fn fill_windows(pair: &mut Pair, session: netloop::SessionId, wish: usize) -> usize {
+    let bytes = payload(&vec![numbered(1); wish.div_ceil(wire::RECORD_BYTES)]);
+    let mut written = 0;
+    while let Ok(stream) = pair.client.engine.open_stream(session, StreamPriority::Normal) {
+        let before = written;
+        // What QUIC keeps of a session until it is acknowledged is a window as well.
+        for _ in 0..200 {
+            let left = &bytes[written..wish];
+            written += pair.client.engine.write_stream(session, stream, left).unwrap_or(0);
+            pair.step();
+        }
+        pair.client.engine.finish_stream(session, stream);
+        if written == before {
+            break;
+        }
+    }
+    written
+}
+
+#[test]
+fn totals_wait_for_the_windows_and_arrive_whole() {
+    let totals = Totals { offered: [1, 2, 3] };
+    let windows = {
+        let mut pair = Pair::new(8, Weather::CALM);
+        let session = pair.connect();
+        pair.server.sink.room_t2 = 0;
+        fill_windows(&mut pair, session, 16 << 20)
+    };
+    assert!(windows < 16 << 20);
+    for room in [0, 1, 27, 28] {
+        let mut pair = Pair::new(8, Weather::CALM);
+        let session = pair.connect();
+        pair.server.sink.room_t2 = 0;
+        assert_eq!(fill_windows(&mut pair, session, windows - room), windows - room);
+        pair.client.engine.finish(session, totals);
+        pair.run_for(Duration::from_secs(1));
+        assert!(pair.closed().is_none());
+        pair.server.sink.room_t2 = 1 << 20;
+        // Nothing has to arrive for the server to go on with what waits: a worker looks again by itself.
+        while pair.server.engine.is_backlogged() {
+            pair.turn();
+        }
+        pair.run_until("the close", LIMIT, |pair| pair.closed().is_some());
+        let Some(SessionEvent::Closed { totals: told, reason, .. }) = pair.closed() else {
+            panic!()
+        };
+        assert_eq!(*told, Some(totals), "room for {room} bytes");
+        assert_eq!(*reason, netloop::CloseReason::Peer(Some(CloseCode::Done)));
+        assert_eq!(pair.server.engine.tally().bad_control, 0);
+    }
+}
+
 #[test]
 fn orderly_close_tells_both_ends() {
     let mut pair = Pair::new(9, Weather::lossy(0.05));
