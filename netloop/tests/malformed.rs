@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use link::{DEVICE, Dice, Pair, Weather, no_handler, numbered, payload, record, values};
-use netloop::{Answer, Datagram, SessionEvent, SessionId, StreamPriority};
-use wire::{Command, Operation, Reading, Record, SensorType, Status, Tier};
+use netloop::{Answer, CloseReason, Datagram, SessionEvent, SessionId, StreamPriority};
+use wire::{CloseCode, Command, Operation, Reading, Record, SensorType, Status, Tier};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -88,6 +88,18 @@ fn stream_that_ends_inside_a_record_is_one_decode_error() {
     assert_eq!(values(&pair.server.sink.t2), [1]);
     assert_eq!(pair.server.engine.tally().tiers[Tier::T2.index()].decode_errors, 1);
     assert_alive(&mut pair, session);
+}
+
+#[test]
+fn another_version_is_refused_when_it_is_seen() {
+    for fin in [false, true] {
+        let mut pair = Pair::plain(1, Weather::CALM);
+        let session = pair.connect();
+        write_once(&mut pair, session, &[&wire::MAGIC[..], &[2, 0]].concat(), fin);
+        let told = |event: &SessionEvent| matches!(event, SessionEvent::Closed { session: of, reason, .. } if *of == session && *reason == CloseReason::Peer(Some(CloseCode::BadVersion)));
+        assert!(pair.client.sink.events.iter().any(told), "{:?}", pair.client.sink.events);
+        assert_eq!(pair.server.engine.open_sessions(), 0);
+    }
 }
 
 #[test]

@@ -18,6 +18,8 @@ const FRAME_HEADER_BYTES: usize = 4;
 const KIND_TOTALS: u16 = 1;
 /// A longer hello or frame is refused: nothing in this version needs more, and the reader keeps the bytes.
 const LENGTH_MAX: usize = 256;
+/// Where the length of a hello stands in it.
+const LENGTH_AT: usize = 10;
 /// Where the length of the token stands in a hello.
 const TOKEN_LENGTH_AT: usize = 36;
 
@@ -116,12 +118,15 @@ impl Hello {
         if bytes[..seen] != MAGIC[..seen] {
             return Err(ControlError::Magic);
         }
-        let Some(head) = bytes.first_chunk::<12>() else { return Ok(None) };
-        let version = u16::from_le_bytes([head[8], head[9]]);
+        let Some(field) = bytes[seen..].first_chunk() else { return Ok(None) };
+        let version = u16::from_le_bytes(*field);
         if version != VERSION {
             return Err(ControlError::Version(version));
         }
-        let length = usize::from(u16::from_le_bytes([head[10], head[11]]));
+        let Some(field) = bytes[LENGTH_AT.min(bytes.len())..].first_chunk() else {
+            return Ok(None);
+        };
+        let length = usize::from(u16::from_le_bytes(*field));
         if !(HELLO_BYTES..=LENGTH_MAX).contains(&length) {
             return Err(ControlError::Length(length));
         }
