@@ -102,7 +102,7 @@ impl StageMark {
 /// What happened to the records of one tier.
 #[derive(Debug, Default)]
 pub struct TierStats {
-    /// Records that arrived whole and passed the checks.
+    /// Records that arrived whole, whatever became of them: those that were shed or rejected are among them.
     pub received: Counter,
     /// Records discarded because their ring was full.
     pub shed: Counter,
