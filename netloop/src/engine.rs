@@ -26,6 +26,7 @@ use crate::{
     addresses::Addresses,
     admission::{Admission, NO_ROOM, Route},
     audit::Audit,
+    backlog::Backlog,
     command::Commands,
     fairness::Arrivals,
     health::Looks,
@@ -55,8 +56,7 @@ pub struct Engine {
     /// Streams that peers hold open, in all sessions.
     pub(crate) streams: usize,
     pub(crate) outgoing: Outgoing,
-    /// Sessions that left something in QUIC because the sink was full.
-    unfinished: VecDeque<u32>,
+    pub(crate) backlog: Backlog,
     pub(crate) wheel: Wheel,
     pub(crate) looks: Looks,
     /// Kept between turns so that firing timers allocates nothing.
@@ -198,7 +198,7 @@ impl Engine {
             addresses: Addresses::new(&limits.address, limits.sessions_max, hash_seed, now.instant),
             streams: 0,
             outgoing: Outgoing::default(),
-            unfinished: VecDeque::new(),
+            backlog: Backlog::default(),
             wheel: Wheel::new(now.instant, WHEEL_SLOT_NS),
             looks: Looks::new(now.instant, limits.idle_timeout),
             due: Vec::new(),
@@ -282,21 +282,7 @@ impl Engine {
     /// Gives the sessions what arrived, and moves what they received into the sink.
     pub fn poll<S: Sink>(&mut self, now: Now, sink: &mut S) {
         self.poll_arrived(now, sink);
-        self.poll_unfinished(now, sink);
-    }
-
-    /// Tries again what the sink had no room for, each session once and in turn.
-    fn poll_unfinished<S: Sink>(&mut self, now: Now, sink: &mut S) {
-        for _ in 0..self.unfinished.len() {
-            if sink.free_t2() == 0 && sink.free_t3() == 0 {
-                return;
-            }
-            let Some(place) = self.unfinished.pop_front() else { return };
-            if let Some(session) = self.session_at(place) {
-                session.unfinished = false;
-                self.service(now, place, sink);
-            }
-        }
+        self.poll_backlog(now, sink);
     }
 
     pub(crate) fn drain_datagrams<S: Sink>(&mut self, now: Now, place: u32, sink: &mut S) {
@@ -324,12 +310,24 @@ impl Engine {
             streams_left,
             streams_max: [self.limits.uni_streams_max, self.limits.bi_streams_max],
             streams_stopped: 0,
+            records_wait: self.backlog.has_records(),
         };
         Some((session, service))
     }
 
+    /// Moves what a session has received into the sink, but for T2 while others are in line for that.
     pub(crate) fn service<S: Sink>(&mut self, now: Now, place: u32, sink: &mut S) {
+        self.service_session(now, place, sink, false);
+    }
+
+    /// Moves all that a session has received, whose turn it is.
+    pub(crate) fn service_in_turn<S: Sink>(&mut self, now: Now, place: u32, sink: &mut S) {
+        self.service_session(now, place, sink, true);
+    }
+
+    fn service_session<S: Sink>(&mut self, now: Now, place: u32, sink: &mut S, in_turn: bool) {
         let Some((session, mut service)) = self.service_of(now, place, sink) else { return };
+        service.records_wait &= !in_turn;
         let mut outcome = session.service(&mut service);
         let (limit, stopped) = (service.streams_left.1, service.streams_stopped);
         self.tally.limits[limit as usize] += stopped;
@@ -351,12 +349,12 @@ impl Engine {
         }
         // It is over when everything was taken that its peer has an acknowledgement for.
         let ended = outcome.lost.or(session.ended);
-        session.ended = ended.filter(|_| outcome.unfinished);
-        outcome.lost = ended.filter(|_| !outcome.unfinished);
-        self.tally.unfinished += u64::from(outcome.unfinished);
-        if outcome.unfinished && !session.unfinished {
-            session.unfinished = true;
-            self.unfinished.push_back(place);
+        let left = outcome.left;
+        session.ended = ended.filter(|_| left.any());
+        outcome.lost = ended.filter(|_| !left.any());
+        if left.any() {
+            self.tally.unfinished += 1;
+            self.backlog.push(place, &mut session.waits, left);
         }
         let id = session.id;
         if !outcome.viewer.is_empty() {
@@ -420,6 +418,7 @@ impl Engine {
         let Some(session) = self.sessions[place as usize].as_mut() else { return };
         let id = session.id;
         session.ended = None;
+        self.backlog.forget(place, &mut session.waits);
         let was = std::mem::replace(&mut session.phase, Phase::Closed);
         if was == Phase::Closed {
             return;
@@ -543,7 +542,7 @@ impl Engine {
     /// True when records wait in QUIC for room in the sink, or sessions to be verified again.
     #[must_use]
     pub fn is_backlogged(&self) -> bool {
-        !self.unfinished.is_empty() || self.audit.is_running()
+        !self.backlog.is_empty() || self.audit.is_running()
     }
 
     /// Answers a command of the peer by its token.

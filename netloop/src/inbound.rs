@@ -10,6 +10,7 @@ use wire::{
 
 use crate::{
     Answer, Refusal, Sink, Trust,
+    backlog::Left,
     identity::Scope,
     session::{Outcome, Phase, Service, Session, Stamp},
     streams::Lane,
@@ -50,7 +51,7 @@ const SHORT_READ_BYTES: usize = 512;
 enum Read {
     /// All that is there was taken.
     Blocked,
-    /// The sink is full or the budget used up.
+    /// The sink is full, the budget used up, or others are in turn.
     Unfinished,
     /// FIN.
     End,
@@ -69,13 +70,13 @@ impl Inbound {
 }
 
 impl Session {
-    /// Reads every readable stream as far as the sink allows. True when something is left.
+    /// Reads every readable stream as far as the sink allows, and says what is left.
     pub(crate) fn drain_streams<S: Sink>(
         &mut self,
         service: &mut Service<'_, S>,
         outcome: &mut Outcome,
-    ) -> bool {
-        let mut unfinished = self.drain_acks(service);
+    ) -> Left {
+        let mut left = Left { acks: self.drain_acks(service), records: false };
         let mut budget = T2_BUDGET_BYTES;
         for lane in [Lane::Short, Lane::Records] {
             // Each stream once: one that is put in line again has had its turn.
@@ -85,7 +86,7 @@ impl Session {
                     Read::Blocked => self.inbound[at].readable = false,
                     Read::Unfinished => {
                         self.inbound.line_up(at);
-                        unfinished = true;
+                        left.records = true;
                     }
                     Read::Waiting => self.inbound.line_up(at),
                     Read::End => self.handle_end(at),
@@ -99,7 +100,7 @@ impl Session {
                 }
             }
         }
-        unfinished
+        left
     }
 
     fn read_inbound<S: Sink>(
@@ -212,17 +213,18 @@ impl Session {
     ) -> Read {
         let stamp = self.stamp(service.unix_ns);
         loop {
-            let free_bytes = service.sink.free_t2() * RECORD_BYTES;
-            let tail = self.inbound[at].tail.len();
-            // What the tail holds already needs room too.
-            if free_bytes <= tail || *budget == 0 {
+            let free = service.sink.free_t2();
+            if free == 0 || *budget == 0 || service.records_wait {
                 return Read::Unfinished;
             }
+            let tail = self.inbound[at].tail.len();
             if tail >= RECORD_BYTES {
-                if !self.take_records(at, &[], &stamp, service) {
+                // The front of a stream, read to see what it is.
+                let whole = (tail / RECORD_BYTES).min(free) * RECORD_BYTES;
+                let front: Vec<u8> = self.inbound[at].tail.drain(..whole).collect();
+                if !self.push_t2(wire::Batch::decode_prefix(&front).0, &stamp, service) {
                     return Read::Bad(CloseCode::BadRecord);
                 }
-                // Its records have taken some of the room.
                 continue;
             }
             if self.inbound[at].ended {
@@ -231,7 +233,7 @@ impl Session {
             let bytes = {
                 let mut receive = self.connection.recv_stream(self.inbound[at].id);
                 let Ok(mut chunks) = receive.read(true) else { return Read::Reset };
-                let read = next(&mut chunks, (free_bytes - tail).min(*budget));
+                let read = next(&mut chunks, (free * RECORD_BYTES - tail).min(*budget));
                 let _ = chunks.finalize();
                 match read {
                     Ok(bytes) => bytes,

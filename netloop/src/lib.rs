@@ -4,6 +4,7 @@ mod addresses;
 mod admission;
 mod alpn;
 mod audit;
+mod backlog;
 mod clock;
 mod command;
 mod confine;

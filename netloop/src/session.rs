@@ -14,6 +14,7 @@ use wire::{Batch, CloseCode, Hello, Record, Tier, Totals};
 use crate::{
     CloseReason, Limit, Refusal, Run, SessionId, Sink, Slot, TierTally, Trust,
     addresses::AddressId,
+    backlog::Left,
     command::{Commands, OpenCommand},
     fairness::Share,
     health::{PathCounts, Peer},
@@ -93,6 +94,8 @@ pub(crate) struct Service<'a, S> {
     pub(crate) streams_max: [u32; 2],
     /// Streams that were stopped because of it.
     pub(crate) streams_stopped: u64,
+    /// Others wait for their turn to have T2 read.
+    pub(crate) records_wait: bool,
 }
 
 /// What a service of the session brought about, for the engine to act on.
@@ -107,8 +110,8 @@ pub(crate) struct Outcome {
     pub(crate) turned_away: Option<Refusal>,
     /// The handshake was broken off by this alert of our own.
     pub(crate) alert: Option<u8>,
-    /// Something is left in QUIC because the sink was full or a budget was used up.
-    pub(crate) unfinished: bool,
+    /// What is left in QUIC because the sink was full, a budget used up, or it was the turn of others.
+    pub(crate) left: Left,
     /// What a browser asks or says.
     pub(crate) viewer: Vec<ViewerEvent>,
 }
@@ -167,7 +170,8 @@ pub(crate) struct Session {
     pub(crate) urgent: bool,
     /// A command was answered in this service.
     pub(crate) answered: bool,
-    pub(crate) unfinished: bool,
+    /// What it stands in line for.
+    pub(crate) waits: Left,
     /// Why QUIC has ended it, while records that its peer has an acknowledgement for wait for room in the sink.
     pub(crate) ended: Option<CloseReason>,
     pub(crate) no_handler: u64,
@@ -221,7 +225,7 @@ impl Session {
             dirty: false,
             urgent: false,
             answered: false,
-            unfinished: false,
+            waits: Left::default(),
             ended: None,
             no_handler: 0,
             busy: 0,
@@ -294,7 +298,7 @@ impl Session {
                 self.drain_streams(service, &mut outcome);
             }
             self.drain_datagrams(service);
-            outcome.unfinished = self.drain_streams(service, &mut outcome);
+            outcome.left = self.drain_streams(service, &mut outcome);
         }
         self.recv_ns = 0;
         outcome

@@ -117,7 +117,7 @@ pub struct TierStats {
 pub struct BudgetStats {
     /// Receiving.
     pub recv: Counter,
-    /// Serving one session: its ring was full or its T2 budget used up.
+    /// Serving one session: its ring was full, its T2 budget used up, or others waited for T2 before it.
     pub session: Counter,
     /// Letting handshakes in: some were left waiting, for the budget of the turn or for their rate.
     pub handshakes: Counter,

@@ -132,7 +132,7 @@ pub struct EngineTally {
     pub busy: u64,
     /// DATAGRAM frames that QUIC discarded because its own queue was full.
     pub shed_quic_datagrams: u64,
-    /// Services of a session that left something in QUIC, because the sink was full or a budget used up.
+    /// Services of a session that left something in QUIC, because the sink was full, a budget used up or others in turn.
     pub unfinished: u64,
     /// Control streams that broke their form.
     pub bad_control: u64,

@@ -115,6 +115,38 @@ fn who_floods_the_t1_ring_sheds_its_own_records_only() {
     assert!(t1.shed > 20_000, "{t1:?}");
 }
 
+/// Forty sessions always have more than the ring of T2 takes, which is always full but for a little.
+#[test]
+fn a_full_t2_ring_is_shared_by_all_that_wait_for_it() {
+    const SESSIONS: u64 = 40;
+    const ROOM: usize = 10;
+    const PERIODS: usize = 400;
+    let mut pair = Pair::new(6, Weather::CALM);
+    let sessions = sessions(&mut pair, SESSIONS);
+    pair.server.sink.room_t2 = 0;
+    let bulk = payload(&vec![numbered(1); 1000]);
+    let mut streams = Vec::new();
+    for session in &sessions {
+        streams.push(pair.client.engine.open_stream(*session, StreamPriority::Normal).unwrap());
+    }
+    for _ in 0..PERIODS {
+        for (session, stream) in sessions.iter().zip(&streams) {
+            // As much as the windows allow.
+            let _ = pair.client.engine.write_stream(*session, *stream, &bulk);
+        }
+        pair.server.sink.room_t2 = ROOM;
+        pair.run_for(Duration::from_millis(1));
+    }
+    let mut taken: BTreeMap<u32, usize> = BTreeMap::new();
+    for slot in &pair.server.sink.t2 {
+        *taken.entry(slot.session).or_default() += 1;
+    }
+    let fair = pair.server.sink.t2.len() / SESSIONS as usize;
+    assert!(fair > PERIODS * ROOM / SESSIONS as usize / 2, "{fair}");
+    assert_eq!(taken.len(), SESSIONS as usize, "seed 6: {taken:?}");
+    assert!(taken.values().all(|of| (fair / 2..=fair * 2).contains(of)), "seed 6: {taken:?}");
+}
+
 fn ask(pair: &mut Pair, session: SessionId, seq: u32) {
     let request = Command::request(numbered(seq), Operation::Read);
     pair.client.engine.open_command(session, request, seq).unwrap();
