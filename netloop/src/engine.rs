@@ -327,6 +327,10 @@ impl Engine {
 
     fn service_session<S: Sink>(&mut self, now: Now, place: u32, sink: &mut S, in_turn: bool) {
         let Some((session, mut service)) = self.service_of(now, place, sink) else { return };
+        if session.phase == Phase::Closed {
+            // Its end was told, and nothing of it is taken behind that; QUIC may still have something to send.
+            return self.mark_dirty(place);
+        }
         service.records_wait &= !in_turn;
         let mut outcome = session.service(&mut service);
         let (limit, stopped) = (service.streams_left.1, service.streams_stopped);

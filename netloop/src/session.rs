@@ -408,7 +408,7 @@ impl Session {
     /// Takes every DATAGRAM frame out of QUIC, whose own queue overflows in silence.
     pub(crate) fn drain_datagrams<S: Sink>(&mut self, service: &mut Service<'_, S>) {
         self.fed_bytes = 0;
-        if matches!(self.scope, Scope::Unknown | Scope::Viewer) {
+        if matches!(self.scope, Scope::Unknown | Scope::Viewer) || self.phase == Phase::Closed {
             return;
         }
         let mut stamp = None;

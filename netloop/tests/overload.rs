@@ -121,6 +121,33 @@ fn acknowledged_records_are_taken_after_the_end_of_their_session() {
     }
 }
 
+/// A device that was turned away writes nothing any more, also what it has an acknowledgement for: that is lost.
+#[test]
+fn nothing_of_a_session_is_taken_after_this_side_has_closed_it() {
+    let mut pair = Pair::new(9, Weather::CALM);
+    let session = pair.connect();
+    pair.server.sink.room_t2 = 10;
+    let stream = pair.client.engine.open_stream(session, StreamPriority::Normal).unwrap();
+    let bytes = payload(&(0..2000).map(numbered).collect::<Vec<_>>());
+    assert_eq!(pair.client.engine.write_stream(session, stream, &bytes), Ok(bytes.len()));
+    pair.run_for(Duration::from_secs(1));
+    assert!(pair.server.engine.is_backlogged());
+    let at_server = pair.server_session();
+    // Its last datagram has arrived already.
+    pair.client.engine.send_datagram(session, Bytes::from(payload(&[numbered(7)]))).unwrap();
+    pair.stalled = true;
+    pair.run_for(Duration::from_millis(1));
+    pair.stalled = false;
+    pair.server.engine.close(pair.now, at_server, CloseCode::Revoked);
+    pair.server.sink.room_t2 = 5000;
+    pair.run_for(Duration::from_secs(30));
+    assert_eq!((pair.server.sink.t2.len(), pair.server.sink.t1.len()), (10, 0));
+    assert_eq!(closed(&pair), Some(10), "what it was told to have received is all");
+    assert_eq!(pair.server.engine.tally().tiers[Tier::T2.index()].received, 10);
+    assert!(!pair.server.engine.is_backlogged());
+    assert_eq!(pair.server.engine.ids().count(), 0);
+}
+
 /// The T2 records that the server had received of the session that is closed.
 fn closed(pair: &Pair) -> Option<u64> {
     pair.server.sink.events.iter().find_map(|event| match event {
