@@ -285,8 +285,13 @@ impl Engine {
         self.poll_backlog(now, sink);
     }
 
+    /// Takes the T1 of a session that has more coming in this turn; all that it has when its hello may be there as well, which
+    /// says of which epoch the records behind it are.
     pub(crate) fn drain_datagrams<S: Sink>(&mut self, now: Now, place: u32, sink: &mut S) {
-        if let Some((session, mut service)) = self.service_of(now, place, sink) {
+        let Some((session, mut service)) = self.service_of(now, place, sink) else { return };
+        if session.may_greet() {
+            self.service(now, place, sink);
+        } else {
             session.drain_datagrams(&mut service);
         }
     }

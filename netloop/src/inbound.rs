@@ -175,6 +175,7 @@ impl Session {
             let seen = stream.tail.len().min(MAGIC.len());
             if stream.tail[..seen] != MAGIC[..seen] {
                 stream.kind = StreamKind::Records;
+                self.is_plain = true;
                 return Ok(());
             }
             match Hello::decode(&stream.tail) {

@@ -1,7 +1,8 @@
 //! One peer's session: its connection, its hello, its streams and its counts.
 //!
-//! A session only reacts. [`Session::service`] drains what QUIC has for it, in the order control, T3, T2, T1 of need but
-//! bounded in each; whatever did not fit into the sink stays in QUIC and is tried again.
+//! A session only reacts. [`Session::service`] drains what QUIC has for it: T1, which QUIC would discard; answers to
+//! commands; control and T3; then T2. Until the hello is known, the streams come first, since it is on one of them. Each part
+//! is bounded; whatever did not fit into the sink stays in QUIC and is tried again.
 
 use std::{net::SocketAddr, time::Instant};
 
@@ -121,6 +122,8 @@ pub(crate) struct Session {
     pub(crate) connection: Connection,
     pub(crate) phase: Phase,
     pub(crate) hello: Option<Hello>,
+    /// Its first stream was no control stream: it has no hello.
+    pub(crate) is_plain: bool,
     pub(crate) totals: Option<Totals>,
     pub(crate) tally: [TierTally; 3],
     pub(crate) keys: KeyTable,
@@ -195,6 +198,7 @@ impl Session {
             connection,
             phase: Phase::Handshake,
             hello: None,
+            is_plain: false,
             totals: None,
             tally: [TierTally::default(); 3],
             keys: KeyTable::default(),
@@ -403,6 +407,12 @@ impl Session {
         {
             command.readable = true;
         }
+    }
+
+    /// Whether its hello may be there and not be read yet.
+    pub(crate) fn may_greet(&mut self) -> bool {
+        let silent = self.hello.is_none() && !self.is_plain && self.viewer.is_none();
+        silent && self.connection.streams().remote_open_streams(Dir::Uni) > 0
     }
 
     /// Takes every DATAGRAM frame out of QUIC, whose own queue overflows in silence.

@@ -156,6 +156,32 @@ fn every_slot_knows_its_sensor_session_epoch_and_time() {
     }
 }
 
+/// The worker was away while a device said hello and went on: what came behind the hello is of its epoch.
+#[test]
+fn records_behind_the_hello_of_the_same_turn_have_its_epoch() {
+    let mut pair = Pair::new(4, Weather::CALM);
+    let session = pair.client.engine.connect(pair.now, pair.server.address, "localhost").unwrap();
+    pair.run_until("the client's end of the handshake", LIMIT, |pair| {
+        pair.client.engine.phase(session) == Some(netloop::Phase::Open)
+    });
+    pair.stalled = true;
+    let begin = pair.now.instant;
+    for seq in 0..8 {
+        let record = Bytes::from(payload(&[numbered(seq)]));
+        pair.client.engine.send_datagram(session, record).unwrap();
+        pair.run_to(begin + Duration::from_micros(300) * (seq + 1));
+    }
+    pair.run_to(begin + Duration::from_millis(5));
+    assert!(pair.server.sink.t1.is_empty());
+    pair.stalled = false;
+    pair.run_for(Duration::from_millis(5));
+    assert_eq!(values(&pair.server.sink.t1), (0..8).collect::<Vec<_>>());
+    let epochs: Vec<_> = pair.server.sink.t1.iter().map(|slot| slot.epoch).collect();
+    assert_eq!(epochs, [link::hello().epoch; 8]);
+    let times: Vec<_> = pair.server.sink.t1.iter().map(|slot| slot.recv_ns).collect();
+    assert!(times.is_sorted_by(|a, b| a < b), "each has its own receive time: {times:?}");
+}
+
 /// Writes up to `wish` bytes to streams, as far as the windows of the session allow, ends them, and says how many they were.
 fn fill_windows(pair: &mut Pair, session: netloop::SessionId, wish: usize) -> usize {
     let bytes = payload(&vec![numbered(1); wish.div_ceil(wire::RECORD_BYTES)]);
