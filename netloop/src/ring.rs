@@ -188,6 +188,12 @@ pub struct Consumer<T> {
 }
 
 impl<T: Copy> Consumer<T> {
+    /// True when the other end is gone: what is in the ring now is all that ever comes.
+    #[must_use]
+    pub fn is_abandoned(&self) -> bool {
+        self.slots.is_abandoned()
+    }
+
     /// Pops the oldest value, or nothing from an empty ring.
     #[inline]
     pub fn pop(&mut self) -> Option<T> {

@@ -164,6 +164,60 @@ fn a_stop_reaches_the_session_in_the_last_place_of_the_last_worker() {
     assert_eq!((told, rig.stats.stop.concerned.value()), ([0, 5].map(SessionId).into(), 2));
 }
 
+/// Two workers, the second of which has `sessions` sessions that answer nothing; the first has none.
+fn two_workers(sessions: u32) -> (Rig, OrderDesk) {
+    let options = WorldOptions { sessions_max: 4096, ..options() };
+    let mut rig = Rig::with_workers(options, &rig::CAPACITIES, 2);
+    let (desk, port) = orders();
+    rig.world.command(port);
+    for session in (1..).step_by(2).take(sessions as usize) {
+        rig.open(session);
+        rig.hello(session, 7);
+        rig.tick();
+    }
+    (rig, desk)
+}
+
+#[test]
+fn a_worker_that_takes_no_stops_is_in_the_way_of_no_other() {
+    let (mut rig, desk) = two_workers(600);
+    desk.set_stopped(true, rig::START_NS);
+    // Asked four times a second, its sessions have filled its ring of stops by now, and nobody takes any.
+    rig.ticks(1000);
+    rig.open(600);
+    rig.hello(600, 7);
+    rig.ticks(4);
+    let (session, request, tag) = sent(rig.port.stops.pop());
+    assert_eq!(session, SessionId(600), "who comes later is told what holds");
+    end(&mut rig, ACK, 600, &Command::ack(request, Status::Ok, 0.0), tag);
+    desk.set_stopped(false, rig::START_NS);
+    rig.ticks(4);
+    let (session, request, _) = sent(rig.port.stops.pop());
+    assert_eq!(Command::decode(&request).unwrap().operation(), Some(Operation::Clear));
+    assert_eq!(session, SessionId(600));
+    while rig.others[0].stops.pop().is_some() {}
+    rig.ticks(4);
+    let (_, request, _) = sent(rig.others[0].stops.pop());
+    let operation = Command::decode(&request).unwrap().operation();
+    assert_eq!(operation, Some(Operation::Clear), "a worker that takes turns again goes on");
+}
+
+#[test]
+fn the_sessions_of_a_worker_that_is_gone_count_as_gone() {
+    let (mut rig, desk) = two_workers(300);
+    desk.set_stopped(true, rig::START_NS);
+    rig.ticks(4);
+    rig.open(601);
+    rig.hello(601, 7);
+    rig.others.clear();
+    rig.ticks(4);
+    let stop = &rig.stats.stop;
+    assert_eq!((stop.concerned.value(), stop.gone.value()), (301, 301));
+    desk.set_stopped(false, rig::START_NS);
+    rig.ticks(4);
+    assert_eq!(rig.stats.stop.concerned.value(), 0, "a second request waits for none of them");
+}
+
 #[test]
 fn who_comes_back_is_told_what_holds_and_a_clear_lets_orders_through() {
     let (mut rig, mut desk) = plant();

@@ -24,9 +24,11 @@ const EVENTS_MAX: usize = 256;
 impl Plant {
     pub(super) fn drain_events(&mut self, lanes: &mut Lanes, clock: &mut dyn FnMut() -> u64) {
         let (workers, tap) = lanes.parts_mut();
-        for lane in workers {
+        let count = workers.len();
+        for (worker, lane) in workers.iter_mut().enumerate() {
             for _ in 0..EVENTS_MAX {
-                let Some(event) = lane.events.pop() else { break };
+                let open = |from| self.sessions.open_from(from, (worker, count));
+                let Some(event) = lane.pop_event(open) else { break };
                 if let Some(tap) = tap {
                     tap.push_event(&event);
                 }

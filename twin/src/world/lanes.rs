@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use netloop::{
-    Consumer, Due, Outbound, Producer, RingPort, SessionEvent, SessionId, Slot, TierTally,
-    WorkerStats, ring,
+    CloseReason, Consumer, Due, Outbound, Producer, RingPort, SessionEvent, SessionId, Slot,
+    TierTally, WorkerStats, ring,
 };
 use wire::{RECORD_BYTES, Tier};
 
@@ -34,6 +34,8 @@ pub struct Lane {
     outbound: Option<Producer<Outbound>>,
     /// Something was pushed into `outbound` since this was last asked.
     asked: bool,
+    /// Sessions in places below it ended with their worker.
+    gone: usize,
     /// What the worker counts.
     pub worker: Arc<WorkerStats>,
 }
@@ -80,7 +82,7 @@ fn lane(capacities: &LaneCapacities, worker: Arc<WorkerStats>, due: Due) -> (Rin
     };
     let tiers = [t1_out, t2_out, t3_out];
     let outbound = Some(outbound);
-    (port, Lane { tiers, events: events_out, stops, outbound, asked: false, worker })
+    (port, Lane { tiers, events: events_out, stops, outbound, asked: false, gone: 0, worker })
 }
 
 /// A ring of records whose memory was written once, so that no record of the first round waits for the kernel to find a
@@ -122,23 +124,6 @@ impl Lanes {
     pub fn lane_of(&mut self, session: SessionId) -> &mut Lane {
         let workers = self.workers.len();
         &mut self.workers[session.worker(workers)]
-    }
-
-    /// Whether every worker takes one more stop command.
-    #[must_use]
-    pub fn stops_free(&self) -> bool {
-        self.workers.iter().all(|lane| lane.stops.free() > 0)
-    }
-
-    /// Asks the worker of its session to send a stop command before everything else.
-    ///
-    /// # Panics
-    /// There is no room, which the caller has looked for.
-    pub fn push_stop(&mut self, stop: Outbound) {
-        let (Outbound::Command { session, .. } | Outbound::Answer { session, .. }) = stop;
-        let lane = self.lane_of(session);
-        lane.stops.push(stop).expect("room was looked for because the ring never blocks");
-        lane.asked = true;
     }
 
     /// Records that wait on a tier, as this end sees them.
@@ -202,6 +187,42 @@ impl Lane {
             ring.push(outbound).expect("room was looked for because the ring never blocks");
         }
         self.asked = true;
+    }
+
+    /// Stop commands that there is room for.
+    #[must_use]
+    pub fn stops_free(&self) -> usize {
+        self.stops.free()
+    }
+
+    /// Asks the worker to send a stop command before everything else.
+    ///
+    /// # Panics
+    /// There is no room, which the caller has looked for.
+    pub fn push_stop(&mut self, stop: Outbound) {
+        self.stops.push(stop).expect("room was looked for because the ring never blocks");
+        self.asked = true;
+    }
+
+    /// The next step of a session. Of a worker that is gone, its sessions end behind the steps that it has told: each of
+    /// `open` that lies behind the last one, as if it had closed.
+    pub fn pop_event(
+        &mut self,
+        open: impl FnOnce(usize) -> Option<SessionId>,
+    ) -> Option<SessionEvent> {
+        let is_gone = self.events.is_abandoned();
+        if let Some(event) = self.events.pop() {
+            return Some(event);
+        }
+        if !is_gone {
+            return None;
+        }
+        // What would be sent is gone as well, and a ring that nobody empties holds up those of others.
+        self.outbound = None;
+        let session = open(self.gone)?;
+        self.gone = session.place() + 1;
+        let (tally, totals) = ([TierTally::default(); Tier::COUNT], None);
+        Some(SessionEvent::Closed { session, reason: CloseReason::Transport, tally, totals })
     }
 
     /// Whether the worker was asked for anything since the last call.

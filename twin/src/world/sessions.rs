@@ -251,6 +251,14 @@ impl Sessions {
     }
 
     /// The losses of all sessions that ever were.
+    /// The first open session of a worker of so many, at a place or behind it.
+    #[must_use]
+    pub fn open_from(&self, place: usize, (worker, workers): (usize, usize)) -> Option<SessionId> {
+        let places = self.places[..self.used].iter().skip(place);
+        let open = places.filter(|place| place.closed.is_none()).filter_map(|place| place.session);
+        open.filter(|session| session.worker(workers) == worker).next()
+    }
+
     #[must_use]
     pub fn losses(&self) -> Losses {
         let mut losses = self.settled;

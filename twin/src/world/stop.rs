@@ -31,6 +31,8 @@ pub(super) struct Stops {
     /// Places that were told, by the tick at which they are told again, the earliest first.
     asked_again: std::collections::VecDeque<(u64, u32)>,
     again_ticks: u64,
+    /// Places whose worker takes no more in this tick.
+    waiting: Vec<u32>,
     tally: StopTally,
 }
 
@@ -88,6 +90,7 @@ impl Stops {
             // Each place stands here twice at most: once for each of two requests within the same stretch.
             asked_again: std::collections::VecDeque::with_capacity(sessions_max * 2),
             again_ticks: again_ticks.max(1),
+            waiting: Vec::with_capacity(TOLD_MAX),
             tally: StopTally::default(),
         }
     }
@@ -161,18 +164,22 @@ impl Stops {
         }
     }
 
-    /// The next session to tell, with the request that tells it.
-    fn poll(&mut self, tick: u64, now_ns: u64) -> Option<Outbound> {
+    /// The next place of a session that shall be told.
+    fn poll(&mut self) -> Option<usize> {
         if self.asked_again.len() == self.asked_again.capacity() {
             return None;
         }
         let end = self.places.len();
-        let at = loop {
+        loop {
             let at = self.marks.pop_below(end)?;
             if self.places[at].told == Told::Waiting {
-                break at;
+                return Some(at);
             }
-        };
+        }
+    }
+
+    /// The request that tells the session of a place, which is asked again if it does not answer.
+    fn tell(&mut self, at: usize, tick: u64, now_ns: u64) -> Outbound {
         self.asked_again.push_back((tick + self.again_ticks, at as u32));
         let Place { session, device, .. } = self.places[at];
         let operation = if self.is_stopped() { Operation::Stop } else { Operation::Clear };
@@ -185,7 +192,7 @@ impl Stops {
             sensor_type: SensorType::Generic,
         };
         let request = Command::request(Record::encode(&reading), operation);
-        Some(Outbound::Command { session, request, tag: STOP_TAG | at as u32 })
+        Outbound::Command { session, request, tag: STOP_TAG | at as u32 }
     }
 
     pub(super) fn save(&self) -> SavedStops {
@@ -245,11 +252,17 @@ impl Plant {
         self.stops.set(word, asked_ns);
         self.stops.handle_timeouts(tick);
         for _ in 0..TOLD_MAX {
-            if !lanes.stops_free() {
-                break;
+            let Some(at) = self.stops.poll() else { break };
+            let lane = lanes.lane_of(self.stops.places[at].session);
+            // A worker that stands still is in the way of its own sessions only.
+            if lane.stops_free() == 0 {
+                self.stops.waiting.push(at as u32);
+                continue;
             }
-            let Some(stop) = self.stops.poll(tick, clock()) else { break };
-            lanes.push_stop(stop);
+            lane.push_stop(self.stops.tell(at, tick, clock()));
+        }
+        while let Some(at) = self.stops.waiting.pop() {
+            self.stops.marks.set(at as usize);
         }
     }
 

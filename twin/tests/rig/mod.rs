@@ -33,6 +33,8 @@ pub(crate) const CAPACITIES: LaneCapacities =
 pub(crate) struct Rig {
     pub(crate) world: World,
     pub(crate) port: RingPort,
+    /// Of the workers behind the first.
+    pub(crate) others: Vec<RingPort>,
     pub(crate) lanes: Lanes,
     pub(crate) worker: Arc<WorkerStats>,
     pub(crate) stats: Arc<TwinStats>,
@@ -61,15 +63,25 @@ impl Rig {
     }
 
     pub(crate) fn with_capacities(options: WorldOptions, capacities: &LaneCapacities) -> Self {
-        let worker = WorkerStats::shared();
+        Self::with_workers(options, capacities, 1)
+    }
+
+    pub(crate) fn with_workers(
+        options: WorldOptions,
+        capacities: &LaneCapacities,
+        workers: usize,
+    ) -> Self {
+        let workers: Vec<_> = (0..workers).map(|_| WorkerStats::shared()).collect();
+        let worker = Arc::clone(&workers[0]);
         let stats = Arc::new(TwinStats::default());
-        let (mut ports, lanes) = lanes(capacities, &[Arc::clone(&worker)], Due::default());
-        let port = ports.remove(0);
+        let (mut others, lanes) = lanes(capacities, &workers, Due::default());
+        let port = others.remove(0);
         let (producer, consumer, interval) = exchange(0);
         let world = World::new(options, Arc::clone(&stats), interval);
         Self {
             world,
             port,
+            others,
             lanes,
             worker,
             stats,
@@ -93,10 +105,18 @@ impl Rig {
         (0..count).for_each(|_| self.tick());
     }
 
+    /// The rings of the worker that has a session.
+    pub(crate) fn port_of(&mut self, session: u32) -> &mut RingPort {
+        match SessionId(session).worker(1 + self.others.len()) {
+            0 => &mut self.port,
+            other => &mut self.others[other - 1],
+        }
+    }
+
     pub(crate) fn open(&mut self, session: u32) {
         let remote = SocketAddr::from(([127, 0, 0, 1], 4433));
         let event = SessionEvent::Opened { session: SessionId(session), remote };
-        self.port.events.push(event).expect(ROOM);
+        self.port_of(session).events.push(event).expect(ROOM);
         self.tallies.insert(session, [TierTally::default(); 3]);
         self.hints.insert(session, HashMap::new());
     }
@@ -105,7 +125,7 @@ impl Rig {
         let capabilities = capability::COMMANDS | capability::TOTALS;
         let hello = Hello { capabilities, epoch, device: DeviceId([9; 16]) };
         let event = SessionEvent::Hello { session: SessionId(session), hello };
-        self.port.events.push(event).expect(ROOM);
+        self.port_of(session).events.push(event).expect(ROOM);
     }
 
     pub(crate) fn close(&mut self, session: u32, totals: Option<Totals>) {
