@@ -48,6 +48,24 @@ fn actuator(rig: &Rig) -> ActuatorState {
 
 #[test]
 fn commands_that_have_ended_take_no_room_of_later_ones() {
+#[test]
+fn a_record_in_the_name_of_an_actuator_is_rejected_and_the_world_can_be_restored() {
+    let mut rig = rig_with_rule();
+    report(&mut rig, 0, 80.0);
+    let before = rig.world.state_hash();
+    rig.open(2);
+    rig.hello(2, 8);
+    rig.receive(Tier::T1, 2, 8, &record(1, ACTUATOR_ID, 0, 1.0));
+    rig.receive(Tier::T1, 2, 8, &record(1, ACTUATOR_ID, 1, 1.0));
+    rig.tick();
+    let totals = rig.totals(Tier::T1);
+    assert_eq!((totals.rejected, totals.lost, totals.residual), (2, 0, 0));
+    assert_eq!(rig.world.state_hash(), before, "the way of its last command stays as it was");
+    let mut restored = Rig::new(WorldOptions { rules: vec![RULE], ..options() });
+    rig.world.with_saved(|saved| restored.world.restore(&saved)).expect("what was saved is whole");
+    assert_eq!(restored.world.state_hash(), rig.world.state_hash());
+}
+
     let mut rig = Rig::new(options());
     let (mut desk, port) = orders();
     rig.world.command(port);

@@ -253,7 +253,10 @@ impl Plant {
         if self.begins_anew(ecs, slot, Some(row)) {
             ecs.value_mut::<Live>(row).restart(slot.epoch, slot.recv_ns);
         }
-        *ecs.value_mut(row) = Link(slot.session);
+        // The way to an actuator is the one that its last command took, whoever uses its name for a sensor.
+        if !row.is_actuator() {
+            *ecs.value_mut(row) = Link(slot.session);
+        }
         Ok(row)
     }
 

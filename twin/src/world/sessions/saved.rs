@@ -51,7 +51,7 @@ impl Sessions {
     }
 
     /// Takes the place of what was saved; the table is to be fresh. False where a session stands in no place of its own, or a
-    /// row is none of a sensor that `exists`.
+    /// row is none that `exists`. It may be that of an actuator, whose name a device has used for a sensor.
     pub(in crate::world) fn restore(
         &mut self,
         saved: &SavedSessions,
@@ -66,7 +66,7 @@ impl Sessions {
             }
             let free = self.places[at].session.is_none();
             let place = Place::restore(of, self.structure);
-            let known = |row: &RowRef| *row == RowRef::NONE || !row.is_actuator() && exists(*row);
+            let known = |row: &RowRef| *row == RowRef::NONE || exists(*row);
             let good = free && place.rows.iter().all(known);
             let (is_open, boot) = (place.closed.is_none(), place.boot);
             self.places[at] = place;
