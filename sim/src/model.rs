@@ -16,6 +16,9 @@ const WINDOW: usize = 16;
 /// Numbers are forgotten when there are so many.
 const SEEN_MAX: usize = 512;
 
+/// How much earlier than the newest a late record of an earlier boot may have come.
+const LATE_MAX_NS: u64 = 2_000_000_000;
+
 /// What is known of a sensor.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sensor {
@@ -92,7 +95,8 @@ impl Sensor {
     }
 
     fn begin_epoch(&mut self, slot: &Slot) -> bool {
-        if slot.recv_ns < self.recv_ns {
+        // A late one of an earlier boot, unless the wall clock was set back meanwhile.
+        if slot.recv_ns < self.recv_ns && self.recv_ns - slot.recv_ns <= LATE_MAX_NS {
             return false;
         }
         self.epoch = slot.epoch;

@@ -126,7 +126,7 @@ struct Plant<'a> {
     base: Now,
     at_ns: u64,
     /// How far the twin's wall clock has jumped ahead.
-    jumped_ns: u64,
+    jumped_ns: i64,
     network: Network,
     devices: Vec<Device>,
     /// When the first of them has something to do.
@@ -329,7 +329,7 @@ impl<'a> Plant<'a> {
     /// The moment as the twin has it.
     fn twin_now(&self) -> Now {
         let now = self.now();
-        Now { unix_ns: now.unix_ns + self.jumped_ns, ..now }
+        Now { unix_ns: now.unix_ns.saturating_add_signed(self.jumped_ns), ..now }
     }
 
     fn tick_ns(&self, tick: u64) -> u64 {

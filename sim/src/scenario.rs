@@ -61,8 +61,8 @@ pub enum Kind {
     StallWorkers,
     /// No tick runs; those of the time are missed.
     StallTicks,
-    /// The twin's wall clock jumps ahead by so many microseconds.
-    ClockJump(u64),
+    /// The twin's wall clock jumps ahead by so many microseconds, or is set back.
+    ClockJump(i64),
     /// So many handshakes a second are begun by sources that never go on with them.
     Flood(u64),
     /// An operator stops the plant, and clears the stop at the end of the fault.
@@ -309,7 +309,7 @@ impl Kind {
             11 => Self::Reboot,
             12 => Self::StallWorkers,
             13 => Self::StallTicks,
-            14 => Self::ClockJump(chance.pick(&[1_000, 1_000_000, 3_600_000_000])),
+            14 => Self::ClockJump(chance.pick(&[1_000, 1_000_000, 3_600_000_000, -3_600_000_000])),
             15 => Self::Jitter(chance.pick(&[100, 3_000, 60_000])),
             16 => Self::Flood(chance.pick(&[100, 1_000, 3_000])),
             _ => Self::Stop,

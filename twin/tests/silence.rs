@@ -95,3 +95,42 @@ fn a_session_without_a_hello_does_not_begin_anew_by_being_looked_up() {
     let totals = rig.totals(Tier::T1);
     assert_eq!((totals.applied, totals.duplicate), (3, 2));
 }
+
+#[test]
+fn a_clock_that_is_set_back_silences_no_device_that_boots() {
+    let mut rig = Rig::new(options());
+    let hour_ns = 3_600_000_000_000;
+    for (session, back_ns) in [(1, 0), (2, hour_ns), (3, hour_ns), (4, 1_000_000_000)] {
+        rig.now_ns -= back_ns;
+        rig.open(session);
+        rig.hello(session, session);
+        for step in 0..3 {
+            let us = u64::from(session * 100 + step);
+            rig.receive(Tier::T1, session, session, &timed(step, us));
+            rig.tick();
+        }
+        let expected = if back_ns == 1_000_000_000 { 302 } else { u64::from(session) * 100 + 2 };
+        assert_eq!(latest_us(&rig), expected, "session {session}");
+    }
+    // Set back by less than a late record may be old, the clock holds the device up for no longer than that.
+    rig.now_ns += 2_000_000_000;
+    rig.receive(Tier::T1, 4, 4, &timed(3, 403));
+    rig.tick();
+    assert_eq!(latest_us(&rig), 403);
+}
+
+#[test]
+fn a_late_record_of_an_earlier_boot_is_stale() {
+    let mut rig = Rig::new(options());
+    for session in [1, 2] {
+        rig.open(session);
+        rig.hello(session, session);
+    }
+    let late = rig.slot(&timed(0, 100));
+    rig.tick();
+    rig.receive(Tier::T1, 2, 2, &timed(0, 200));
+    rig.tick();
+    rig.push(Tier::T2, Slot { session: 1, epoch: 1, hint: NO_HINT, ..late });
+    rig.tick();
+    assert_eq!((latest_us(&rig), rig.totals(Tier::T2).stale), (200, 1));
+}

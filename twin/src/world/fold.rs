@@ -30,6 +30,10 @@ pub enum Folded {
     },
 }
 
+/// How much earlier than the newest a late record of an earlier boot may have come. Rings hold some 70 ms at full load, so a
+/// record that seems to be older came after the wall clock was set back; a device that boots meanwhile is silent for no longer.
+const LATE_MAX_NS: u64 = 2_000_000_000;
+
 /// Reciprocals, so that a mean costs a multiplication.
 const PER_COUNT: [f64; WINDOW_VALUES + 1] = {
     let mut table = [0.0; WINDOW_VALUES + 1];
@@ -116,10 +120,10 @@ impl Live {
     }
 
     /// Begins the numbering of another boot or another session. False when the record is a late one of an earlier boot: tiers have rings
-    /// of their own, and one may still hold records from before the other's newest.
+    /// of their own, and one may still hold records from before the other's newest. PROTOCOL.md#sequence.
     #[cold]
     pub(super) fn restart(&mut self, epoch: u32, recv_ns: u64) -> bool {
-        if recv_ns < self.recv_ns {
+        if recv_ns < self.recv_ns && self.recv_ns - recv_ns <= LATE_MAX_NS {
             return false;
         }
         self.epoch = epoch;
