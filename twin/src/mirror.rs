@@ -187,6 +187,13 @@ impl Mirror {
         sensors.iter().copied().find(|&n| self.plant.sensors[n as usize].sensor_id == sensor_id)
     }
 
+    /// The sensor of a device that was heard last: it knows the session through which the device reports now.
+    #[must_use]
+    pub fn heard_last(&self, device: &Device) -> Option<&Sensor> {
+        let sensors = device.sensors.iter().map(|&number| &self.plant.sensors[number as usize]);
+        sensors.max_by_key(|sensor| sensor.recv_ns)
+    }
+
     /// An actuator of a device.
     #[must_use]
     pub fn actuator(&self, device: DeviceId, actuator_id: u16) -> Option<&Actuator> {

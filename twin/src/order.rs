@@ -27,7 +27,7 @@ pub struct Order {
     pub actuator_id: u16,
     /// What the actuator sets, if the world does not know it yet.
     pub sensor_type: SensorType,
-    /// One of the device's sensors: the way to its session.
+    /// The device's sensor that was heard last: the way to its session.
     pub via: u16,
     /// The value, in the unit of the actuator's type.
     pub value: f64,

@@ -3,10 +3,12 @@
 
 mod rig;
 
+use netloop::Outbound;
 use rig::{Random, Rig, device, options, record};
 use twin::mirror::Mirror;
+use twin::order::{Order, orders};
 use twin::picture::{PictureConsumer, pictures};
-use twin::world::{Limits, Watch, WorldOptions};
+use twin::world::{ACTUATOR_ID, Limits, Watch, WorldOptions};
 use wire::{SensorType, Tier};
 
 fn watched(options: WorldOptions) -> (Rig, PictureConsumer) {
@@ -195,4 +197,37 @@ fn nothing_of_the_plant_is_shown_to_nobody_and_all_of_it_to_whoever_asks_again()
         }
     }
     assert_equal(&mirror, &rig, 3);
+}
+
+#[test]
+fn the_sensor_heard_last_leads_to_the_session_that_a_device_has_now() {
+    let (mut rig, mut consumer) = watched(options());
+    let (mut desk, port) = orders();
+    rig.world.command(port);
+    let mut mirror = Mirror::default();
+    for session in [1, 2] {
+        rig.open(session);
+        rig.hello(session, session);
+        for sensor_id in session as u16..=2 {
+            rig.receive(Tier::T1, session, session, &record(8, sensor_id, session, 4.5));
+        }
+        rig.ticks(40);
+        look(&mut mirror, &mut consumer);
+        let heard = mirror.heard_last(mirror.device(device(8)).unwrap()).unwrap();
+        assert_eq!(heard.sensor_id, 2);
+        desk.push(Order {
+            id: 0,
+            asked_ns: rig::START_NS,
+            device: device(8),
+            actuator_id: ACTUATOR_ID,
+            sensor_type: SensorType::Temperature,
+            via: heard.sensor_id,
+            value: 1.0,
+        });
+        rig.tick();
+        let sent = rig.port.outbound.pop();
+        let Some(Outbound::Command { session: to, .. }) = sent else { panic!("{sent:?}") };
+        assert_eq!(to.0, session, "its first sensor is silent since");
+        rig.close(session, None);
+    }
 }

@@ -140,8 +140,8 @@ fn read(
         unknown(&absent());
         return Err(Problem::conflict(format!("{sensor} of {device} is a sensor, no actuator")));
     }
-    let first = found.sensors.first().map(|&number| mirror.sensors()[number as usize].sensor_id);
-    let via = first.ok_or_else(absent).inspect_err(unknown)?;
+    let heard_last = mirror.heard_last(found).map(|sensor| sensor.sensor_id);
+    let via = heard_last.ok_or_else(absent).inspect_err(unknown)?;
     Ok(Order {
         id: 0,
         asked_ns: 0,
