@@ -5,7 +5,7 @@
 
 use quinn_proto::{Chunks, ReadError, StreamId, VarInt};
 use wire::{
-    CloseCode, Command, ControlFrame, HELLO_BYTES, Hello, MAGIC, RECORD_BYTES, Record, Tier,
+    CloseCode, Command, ControlFrame, HELLO_BYTES, Hello, MAGIC, RECORD_BYTES, Record, Tier, Totals,
 };
 
 use crate::{
@@ -44,6 +44,8 @@ pub(crate) struct Inbound {
 
 /// Bytes that one service of a session takes from its T2 streams together: no session holds the others up for longer.
 const T2_BUDGET_BYTES: usize = 64 << 10;
+/// Records that no device offers on a tier within a second: at 39 bytes each they are 31 Gbit/s. PROTOCOL.md#control.
+const OFFERED_PER_S_MAX: u64 = 100_000_000;
 /// Bytes of one read of a control stream or a command; both are short.
 const SHORT_READ_BYTES: usize = 512;
 
@@ -112,7 +114,7 @@ impl Session {
     ) -> Read {
         let read = match self.inbound[at].kind {
             StreamKind::Opening | StreamKind::Control => {
-                self.read_control(at, service.trust, outcome)
+                self.read_control(at, (service.trust, service.unix_ns), outcome)
             }
             _ if self.scope == Scope::Nobody => return Read::Waiting,
             StreamKind::Records => return self.read_records(at, service, budget),
@@ -149,10 +151,10 @@ impl Session {
         end
     }
 
-    fn read_control(&mut self, at: u32, trust: &Trust, outcome: &mut Outcome) -> Read {
+    fn read_control(&mut self, at: u32, judge: (&Trust, u64), outcome: &mut Outcome) -> Read {
         loop {
             let end = self.fill_tail(at, SHORT_READ_BYTES);
-            if let Err(code) = self.decode_control(at, trust, outcome) {
+            if let Err(code) = self.decode_control(at, judge, outcome) {
                 return Read::Bad(code);
             }
             match end {
@@ -163,11 +165,11 @@ impl Session {
         }
     }
 
-    /// Decodes what the tail holds: the hello, then frames.
+    /// Decodes what the tail holds: the hello, then frames. Whom to trust, and what the clock says, decide what of it holds.
     fn decode_control(
         &mut self,
         at: u32,
-        trust: &Trust,
+        (trust, unix_ns): (&Trust, u64),
         outcome: &mut Outcome,
     ) -> Result<(), CloseCode> {
         let stream = &mut self.inbound[at];
@@ -198,6 +200,9 @@ impl Session {
                 Ok(Some((frame, took))) => {
                     stream.tail.drain(..took);
                     if let ControlFrame::Totals(totals) = frame {
+                        if !are_possible(&totals, unix_ns.saturating_sub(self.opened_ns)) {
+                            return Err(CloseCode::BadControl);
+                        }
                         self.totals = Some(totals);
                     }
                 }
@@ -393,6 +398,14 @@ impl Session {
             StreamKind::Opening | StreamKind::Control => self.bad_control += 1,
         }
     }
+}
+
+/// Whether a device can have offered so much in a session of this age. What it has not is counted as lost, and one number from
+/// outside would be in every sum of losses from then on.
+fn are_possible(totals: &Totals, age_ns: u64) -> bool {
+    let seconds_begun = age_ns / 1_000_000_000 + 1;
+    let most = OFFERED_PER_S_MAX.saturating_mul(seconds_begun);
+    totals.offered.iter().all(|&offered| offered <= most)
 }
 
 /// The next chunk of a stream, or how the read ended.

@@ -221,7 +221,11 @@ fn broken_control_stream_costs_itself_and_the_session_lives() {
     frame.extend([9, 0, 1, 2]);
     let mut cut = hello.to_vec();
     cut.extend([9, 0, 8, 0, 1]);
-    for (bytes, fin) in [(&long[..], false), (&frame, false), (&cut, true), (&hello[..20], true)] {
+    // Totals that no device can have offered.
+    let mut many = hello.to_vec();
+    many.extend(wire::ControlFrame::Totals(wire::Totals { offered: [u64::MAX; 3] }).encode());
+    let broken = [(&long[..], false), (&frame, false), (&cut, true), (&hello[..20], true)];
+    for (bytes, fin) in broken.into_iter().chain([(&many[..], true)]) {
         let mut pair = Pair::plain(1, Weather::CALM);
         let session = pair.connect();
         write_once(&mut pair, session, bytes, fin);

@@ -178,3 +178,14 @@ fn each_record_of_a_sensor_is_applied_at_most_once() {
     assert!(applied <= distinct, "{applied} of {distinct}");
     assert_eq!(SessionId(3 << 20 | 7).place(), 7);
 }
+
+#[test]
+fn the_sum_of_losses_never_wraps() {
+    let mut rig = Rig::new(options());
+    for session in [1, 2] {
+        rig.open(session);
+        rig.close(session, Some(Totals { offered: [u64::MAX; 3] }));
+        rig.tick();
+    }
+    assert_eq!(rig.totals(Tier::T1).lost, u64::MAX);
+}

@@ -105,13 +105,13 @@ pub fn balance(tier: Tier, outcomes: &Outcomes, ingress: &Ingress, losses: &Loss
     let tally = &ingress.tally;
     let lost_network = lost(tier, tally, losses);
     let mut totals = TierTotals {
-        offered: tally.received + lost_network + ingress.injected.duplicates,
+        offered: (tally.received + ingress.injected.duplicates).saturating_add(lost_network),
         applied: outcomes.applied,
         duplicate: outcomes.duplicate,
         stale: outcomes.stale,
         rejected: tally.rejected + outcomes.rejected_total(),
         shed: tally.shed,
-        lost: lost_network + ingress.injected.lost,
+        lost: lost_network.saturating_add(ingress.injected.lost),
         in_flight: ingress.depth + ingress.held,
         decode_errors: tally.decode_errors,
         residual: 0,
@@ -121,9 +121,9 @@ pub fn balance(tier: Tier, outcomes: &Outcomes, ingress: &Ingress, losses: &Loss
         + totals.stale
         + totals.rejected
         + totals.shed
-        + totals.lost
         + totals.in_flight;
     totals.residual = totals.offered.wrapping_sub(accounted).cast_signed();
+    let accounted = accounted.wrapping_add(totals.lost);
     totals
 }
 
@@ -132,7 +132,7 @@ fn lost(tier: Tier, tally: &TierTally, losses: &Losses) -> u64 {
     let discarded = tally.shed + tally.rejected;
     let discarded_open = discarded.saturating_sub(losses.closed_discarded[at]);
     let open = losses.open_missing[at].saturating_sub_unsigned(discarded_open);
-    losses.closed[at] + open.max(0).unsigned_abs()
+    losses.closed[at].saturating_add(open.max(0).unsigned_abs())
 }
 
 #[cfg(test)]

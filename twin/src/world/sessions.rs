@@ -295,10 +295,11 @@ impl Place {
             let tally = &closed.tally[lane];
             let discarded = tally.shed + tally.rejected;
             losses.closed_discarded[lane] += discarded;
-            losses.closed[lane] += match closed.totals {
+            let lost = match closed.totals {
                 Some(totals) => totals.offered[lane].saturating_sub(tally.received),
                 None => self.missing[lane].saturating_sub_unsigned(discarded).max(0).unsigned_abs(),
             };
         }
+            losses.closed[lane] = losses.closed[lane].saturating_add(lost);
     }
 }
