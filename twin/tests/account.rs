@@ -5,9 +5,9 @@ mod rig;
 use std::collections::{BTreeMap, BTreeSet};
 
 use netloop::SessionId;
-use rig::{Random, Rig, device, options, record};
+use rig::{Random, Rig, device, options, reading, record};
 use twin::world::{LaneCapacities, WorldOptions};
-use wire::{Tier, Totals};
+use wire::{Reading, Record, SensorType, Tier, Totals};
 
 /// A plant that remembers everything it did.
 struct Plant {
@@ -140,6 +140,23 @@ fn sequence_numbers_estimate_the_losses_of_open_sessions() {
     // estimate is off by such edges, not by the losses themselves.
     let (found, true_count) = (totals.lost as f64, plant.lost[0] as f64);
     assert!((found - true_count).abs() < true_count * 0.15, "{found} of {true_count}");
+}
+
+#[test]
+fn the_rejected_records_of_a_session_hide_no_loss_of_another() {
+    let mut rig = Rig::new(options());
+    for session in [1, 2] {
+        rig.open(session);
+        rig.receive(Tier::T1, session, 0, &record(session, 1, 0, 1.0));
+    }
+    for seq in 1..=100 {
+        let other = Reading { sensor_type: SensorType::Voltage, ..reading(1, 1, seq, 230.0) };
+        rig.receive(Tier::T1, 1, 0, &Record::encode(&other));
+    }
+    rig.receive(Tier::T1, 2, 0, &record(2, 1, 51, 1.0));
+    rig.tick();
+    let totals = rig.totals(Tier::T1);
+    assert_eq!((totals.rejected, totals.lost, totals.residual), (100, 50, 0));
 }
 
 #[test]

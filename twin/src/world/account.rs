@@ -14,7 +14,8 @@
 //! ```text
 //! closed with totals     offered by its totals - received                                    (exact)
 //! closed without totals  max(0, skipped - filled - rejected by the world - shed - rejected)  (estimate)
-//! open                   the same, over all open sessions together                           (estimate)
+//! open                   max(0, sum over sessions of max(0, skipped - filled - rejected by the world)
+//!                        - shed - rejected)                                                  (estimate)
 //! ```
 //!
 //! A number that was skipped and came late is filled; one that was shed or rejected was skipped as well, but is not
@@ -122,8 +123,8 @@ pub fn balance(tier: Tier, outcomes: &Outcomes, ingress: &Ingress, losses: &Loss
         + totals.rejected
         + totals.shed
         + totals.in_flight;
-    totals.residual = totals.offered.wrapping_sub(accounted).cast_signed();
     let accounted = accounted.wrapping_add(totals.lost);
+    totals.residual = totals.offered.wrapping_sub(accounted).cast_signed();
     totals
 }
 

@@ -49,7 +49,8 @@ struct Place {
 pub struct Losses {
     /// Of sessions that closed: from their totals, and where they sent none, from their sequence numbers.
     pub closed: [u64; Tier::COUNT],
-    /// Sequence numbers missing in sessions that are open.
+    /// Sequence numbers missing in sessions that are open. Of each session no fewer than none: a sensor whose records are all
+    /// rejected skips none of its numbers, and would hide what others have lost.
     pub open_missing: [i64; Tier::COUNT],
     /// Shed and rejected by the worker in sessions that closed, already taken out of `closed`.
     pub closed_discarded: [u64; Tier::COUNT],
@@ -250,7 +251,6 @@ impl Sessions {
         place.is_some_and(|place| place.session == Some(session) && place.closed.is_none())
     }
 
-    /// The losses of all sessions that ever were.
     /// The first open session of a worker of so many, at a place or behind it.
     #[must_use]
     pub fn open_from(&self, place: usize, (worker, workers): (usize, usize)) -> Option<SessionId> {
@@ -259,11 +259,12 @@ impl Sessions {
         open.filter(|session| session.worker(workers) == worker).next()
     }
 
+    /// The losses of all sessions that ever were.
     #[must_use]
     pub fn losses(&self) -> Losses {
         let mut losses = self.settled;
         for (open, stray) in losses.open_missing.iter_mut().zip(self.stray_missing) {
-            *open += stray;
+            *open += stray.max(0);
         }
         for place in &self.places[..self.used] {
             place.settle(&mut losses);
@@ -289,7 +290,7 @@ impl Place {
     fn settle(&self, losses: &mut Losses) {
         for lane in 0..Tier::COUNT {
             let Some(closed) = &self.closed else {
-                losses.open_missing[lane] += self.missing[lane];
+                losses.open_missing[lane] += self.missing[lane].max(0);
                 continue;
             };
             let tally = &closed.tally[lane];
@@ -299,7 +300,7 @@ impl Place {
                 Some(totals) => totals.offered[lane].saturating_sub(tally.received),
                 None => self.missing[lane].saturating_sub_unsigned(discarded).max(0).unsigned_abs(),
             };
-        }
             losses.closed[lane] = losses.closed[lane].saturating_add(lost);
+        }
     }
 }
