@@ -50,7 +50,7 @@ use crate::stats::{TierTotals, TwinStats};
 pub use account::{Ingress, Outcomes, Reason, balance};
 pub use actuator::{ACTUATOR_ID, Actuators, CommandEnds, Moment, Setpoint};
 pub use aggregate::Aggregate;
-pub use automation::{Automation, Firing, Rule, StopRule};
+pub use automation::{Automation, Rule, StopRule};
 pub use command::{AnswerCounts, Target, answer};
 pub use component::{
     ActuatorState, ActuatorStatus, Link, Live, SensorKey, Smoothed, WINDOW_VALUES, Window,
@@ -164,7 +164,11 @@ impl World {
             outcomes: [Outcomes::default(); Tier::COUNT],
             answers: AnswerCounts::default(),
             actuators: Actuators::new(u64::from(options.hz)),
-            automation: Automation::new(options.rules.clone(), options.stop_rules.clone()),
+            automation: Automation::new(
+                options.rules.clone(),
+                options.stop_rules.clone(),
+                options.entities_max,
+            ),
             fault: Fault::new(&options.fault),
             faulted: Vec::with_capacity(STEP_RECORDS),
             crossings: Vec::with_capacity(CROSSINGS_MAX),

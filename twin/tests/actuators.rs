@@ -7,7 +7,9 @@ use netloop::{Outbound, SessionId, Slot};
 use rig::{Rig, device, options, record};
 use twin::interval::Latency;
 use twin::order::{Order, Outcome, orders};
-use twin::world::{ACTUATOR_ID, ActuatorState, ActuatorStatus, CommandEnds, Rule, WorldOptions};
+use twin::world::{
+    ACTUATOR_ID, ActuatorState, ActuatorStatus, CommandEnds, LaneCapacities, Rule, WorldOptions,
+};
 use wire::{Command, Operation, Record, SensorType, Status, Tier};
 
 const RULE: Rule = Rule {
@@ -47,8 +49,6 @@ fn actuator(rig: &Rig) -> ActuatorState {
 }
 
 #[test]
-fn commands_that_have_ended_take_no_room_of_later_ones() {
-#[test]
 fn a_record_in_the_name_of_an_actuator_is_rejected_and_the_world_can_be_restored() {
     let mut rig = rig_with_rule();
     report(&mut rig, 0, 80.0);
@@ -66,6 +66,8 @@ fn a_record_in_the_name_of_an_actuator_is_rejected_and_the_world_can_be_restored
     assert_eq!(restored.world.state_hash(), rig.world.state_hash());
 }
 
+#[test]
+fn commands_that_have_ended_take_no_room_of_later_ones() {
     let mut rig = Rig::new(options());
     let (mut desk, port) = orders();
     rig.world.command(port);
@@ -196,4 +198,35 @@ fn a_device_that_moved_to_another_session_is_found_again() {
     let (request, _) = command(&mut rig);
     assert_eq!(request.value(), 20.0);
     assert!(rig.world.command_ends().unreachable > 0);
+}
+
+#[test]
+fn every_sensor_of_a_burst_is_looked_after() {
+    let capacities = LaneCapacities { outbound: 1 << 14, ..rig::CAPACITIES };
+    let options = || WorldOptions { rules: vec![RULE], ..options() };
+    let mut rig = Rig::with_capacities(options(), &capacities);
+    rig.open(1);
+    rig.hello(1, 7);
+    let devices = 10_000;
+    for (seq, value, ticks) in [(0, 20.0, 10), (1, 200.0, 1)] {
+        for number in 0..devices {
+            rig.receive(Tier::T1, 1, 7, &record(number, 1, seq, value));
+        }
+        rig.ticks(ticks);
+    }
+    // The value of one that waits may have gone down meanwhile; its command is not needed any more.
+    rig.receive(Tier::T1, 1, 7, &record(devices - 1, 1, 2, -1000.0));
+    let mut restored = Rig::with_capacities(options(), &capacities);
+    rig.world.with_saved(|saved| restored.world.restore(&saved)).expect("what was saved is whole");
+    rig.ticks(2);
+    let asked: Vec<_> = std::iter::from_fn(|| rig.port.outbound.pop())
+        .map(|outbound| match outbound {
+            Outbound::Command { request, .. } => request.device(),
+            other => panic!("{other:?} is no command"),
+        })
+        .collect();
+    assert_eq!(asked, (0..devices - 1).map(device).collect::<Vec<_>>());
+    restored.ticks(2);
+    let late = std::iter::from_fn(|| restored.port.outbound.pop()).count();
+    assert_eq!(late, devices as usize - 4096, "and a world that was restored goes on with them");
 }

@@ -9,9 +9,9 @@ use crate::order::StopSource;
 
 use super::account::Reason;
 use super::actuator::{Moment, Setpoint, waits_for};
-use super::automation::Firing;
+use super::automation::{FIRING_MAX, Rule};
 use super::command::{Target, answer, is_stop};
-use super::component::{ActuatorStatus, Link, Live, SensorKey};
+use super::component::{ActuatorStatus, Link, Live, SensorKey, Smoothed};
 use super::ledger::Entries;
 use super::row::RowRef;
 use super::stop::STOP_TAG;
@@ -166,8 +166,15 @@ impl Plant {
                 self.request_stop(StopSource::Rule, moment.unix_ns);
             }
         }
-        while let Some(firing) = self.automation.poll() {
-            room -= usize::from(self.fire(ecs, &firing, lanes, moment, room));
+        for _ in 0..FIRING_MAX {
+            let Some((sensor_type, sensor)) = self.automation.poll() else { return };
+            let Smoothed(smoothed) = *ecs.value(sensor);
+            if let Some(&rule) = self.automation.rule(sensor_type, smoothed) {
+                room -= usize::from(self.fire(ecs, sensor, &rule, lanes, (moment, room)));
+            }
+        }
+        if !self.automation.is_empty() {
+            self.stats.tick.budgets_spent.add(1);
         }
     }
 
@@ -176,16 +183,14 @@ impl Plant {
     fn fire(
         &mut self,
         ecs: &mut ecs::World,
-        firing: &Firing,
+        row: RowRef,
+        rule: &Rule,
         lanes: &mut Lanes,
-        moment: Moment,
-        room: usize,
+        (moment, room): (Moment, usize),
     ) -> bool {
-        let rule = self.automation.rule(firing.rule);
-        let sensor: SensorKey = *ecs.value(firing.sensor);
+        let sensor: SensorKey = *ecs.value(row);
         let key = SensorKey::new(sensor.device, rule.actuator_id, rule.sensor_type);
-        let Link(link) = *ecs.value(firing.sensor);
-        let epoch = ecs.value::<Live>(firing.sensor).epoch;
+        let (Link(link), epoch) = (*ecs.value(row), ecs.value::<Live>(row).epoch);
         let Some(row) = self.find_or_spawn_actuator(ecs, key, link) else { return false };
         if self.stops.is_stopped()
             || !self.actuators.wants(ecs.value(row), rule.setpoint, epoch, moment.tick)

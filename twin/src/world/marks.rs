@@ -71,6 +71,23 @@ impl Marks {
         self.words.iter().map(|word| word.count_ones() as usize).sum()
     }
 
+    /// All marked places, the lowest first.
+    pub(super) fn places(&self) -> impl Iterator<Item = usize> {
+        let bits = |word: u64| (0..WORD_BITS).filter(move |bit| word >> bit & 1 == 1);
+        let words = self.words.iter().enumerate();
+        words.flat_map(move |(at, &word)| bits(word).map(move |bit| at * WORD_BITS + bit))
+    }
+
+    /// Where the round stands, for [`Marks::go_to`].
+    pub(super) const fn at(&self) -> usize {
+        self.at
+    }
+
+    /// Goes on with the round from there.
+    pub(super) const fn go_to(&mut self, at: usize) {
+        self.at = at;
+    }
+
     /// The next 64 places with a mark below `end`, as [`Marks::merge`] takes them; they are marked no more. Nothing at the
     /// end of the table, and the next round begins.
     pub(super) fn take(&mut self, end: usize) -> Option<(usize, u64)> {

@@ -12,6 +12,7 @@ use wire::{SensorType, Tier};
 
 use super::account::Outcomes;
 use super::actuator::SavedActuators;
+use super::automation::SavedAutomation;
 use super::command::AnswerCounts;
 use super::component::SensorKey;
 use super::digest::Digest;
@@ -59,6 +60,9 @@ struct SavedPlant {
     sessions: SavedSessions,
     actuators: SavedActuators,
     stops: SavedStops,
+    /// Captures of before have none: no sensor waited.
+    #[serde(default)]
+    automation: SavedAutomation,
     fault: Option<SavedFault>,
 }
 
@@ -83,6 +87,7 @@ impl World {
             sessions: self.plant.sessions.save(),
             actuators: self.plant.actuators.save(),
             stops: self.plant.stops.save(),
+            automation: self.plant.automation.save(),
             fault,
         };
         let json = serde_json::to_vec(&saved);
@@ -128,6 +133,7 @@ impl World {
             (to.sessions.restore(&plant.sessions, exists), "sessions and rows"),
             (to.actuators.restore(&plant.actuators, exists), "commands and rows"),
             (to.stops.restore(&plant.stops), "the stop and its sessions"),
+            (to.automation.restore(&plant.automation, exists), "sensors that rules look after"),
             (plant.digest.fits(self.ecs.archetypes()), "the digest and the rows"),
         ];
         if let Some((_, what)) = good.into_iter().find(|(good, _)| !good) {
