@@ -1,7 +1,8 @@
 //! Count, mean, least and greatest of one column of smoothed values.
 //!
 //! Sixteen lanes run side by side, so that the compiler uses whatever vectors the machine has; the lanes are emptied into
-//! `f64` every [`BLOCK`] values, which keeps the mean of a large column exact to six digits.
+//! `f64` every [`BLOCK`] values, which keeps the mean of a large column exact to six digits. A block whose values are so large
+//! that a lane leaves the range of `f32` is summed once more in `f64`.
 
 /// Values that run side by side: one cache line of `f32`.
 const LANES: usize = 16;
@@ -63,12 +64,32 @@ fn sum_of(block: &[f32], least: &mut [f32; LANES], greatest: &mut [f32; LANES]) 
             greatest[lane] = if value > greatest[lane] { value } else { greatest[lane] };
         }
     }
-    sums.iter().map(|&sum| f64::from(sum)).sum()
+    let sum: f64 = sums.iter().map(|&sum| f64::from(sum)).sum();
+    if sum.is_finite() { sum } else { exact_sum_of(block) }
+}
+
+/// The sum of values whose lanes have left the range of `f32`.
+#[cold]
+fn exact_sum_of(block: &[f32]) -> f64 {
+    block.iter().map(|&value| f64::from(value)).sum()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_at_the_ends_of_the_range_have_a_mean() {
+        for length in [16, 17, 32, 33, 2000] {
+            let far = vec![f32::MAX; length];
+            assert_eq!(Aggregate::of(&far).mean, f64::from(f32::MAX), "length {length}");
+            let ends: Vec<f32> = (0..length).map(|n| [f32::MAX, f32::MIN][n / 16 % 2]).collect();
+            let mean: f64 = ends.iter().map(|&v| f64::from(v)).sum::<f64>() / length as f64;
+            assert_eq!(Aggregate::of(&ends).mean, mean, "length {length}");
+            let sides: Vec<f32> = (0..length).map(|n| [f32::MAX, f32::MIN][n % 2]).collect();
+            assert!(Aggregate::of(&sides).mean.is_finite(), "length {length}");
+        }
+    }
 
     #[test]
     fn an_aggregate_is_what_a_plain_loop_says_at_every_length() {
