@@ -337,7 +337,7 @@ impl Session {
                 outcome.opened = true;
             }
             Event::ConnectionLost { reason } => {
-                self.fail_commands(service.sink);
+                self.fail_commands(service);
                 outcome.lost = Some(close_reason(&reason));
                 if let ConnectionError::TransportError(error) = &reason
                     && let CloseReason::Tls(alert) = transport_reason(error.code)
@@ -468,11 +468,11 @@ impl Session {
     }
 
     /// Tells the sink that every command still open on this session has failed.
-    pub(crate) fn fail_commands<S: Sink>(&mut self, sink: &mut S) {
-        let stamp = self.stamp(0);
+    fn fail_commands<S: Sink>(&mut self, service: &mut Service<'_, S>) {
+        let stamp = self.stamp(service.unix_ns);
         for command in self.open_commands.drain(..) {
-            if sink.free_t3() > 0 {
-                sink.handle_ack(command.failed(&stamp));
+            if service.sink.free_t3() > 0 {
+                service.sink.handle_ack(command.failed(&stamp));
             }
         }
     }

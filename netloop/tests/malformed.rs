@@ -178,7 +178,8 @@ fn open_commands_fail_when_the_session_ends() {
     pair.run_until("the command", LIMIT, |pair| pair.client.sink.t3.len() == 1);
     pair.client.engine.close_all(pair.now, wire::CloseCode::Shutdown);
     pair.run_until("its failure", LIMIT, |pair| pair.server.sink.acks.len() == 1);
-    assert_eq!(pair.server.sink.acks[0].flags, netloop::slot::FAILED);
+    let end = &pair.server.sink.acks[0];
+    assert_eq!((end.flags, end.recv_ns), (netloop::slot::FAILED, pair.now.unix_ns));
 }
 
 #[test]
