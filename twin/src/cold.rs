@@ -202,7 +202,8 @@ impl Cold {
                 }
                 if round == COLLECTS_PER_SECOND - 1 {
                     self.door.iter().for_each(|tls| tls.poll());
-                    self.surface.sampler().look(self.surface.stats(), now - self.began);
+                    let hz = self.surface.options().hz;
+                    self.surface.sampler().look(self.surface.stats(), now - self.began, hz);
                     each_second(&self.surface);
                 }
             }

@@ -233,7 +233,8 @@ const METRICS: &[Metric] = &[
         to.histogram("", (from.total)(Latency::CommandRtt));
     }),
     gauge("pollux_tick_rate_hz", "Ticks per second, over the last second.", |from, to| {
-        to.push("", from.stats.tick.rate_hz.value());
+        let stands = from.sampler.rates().tick_stands;
+        to.push("", if stands { 0.0 } else { from.stats.tick.rate_hz.value() });
     }),
     gauge("pollux_entities", "Entities in the world.", |from, to| {
         to.count("", from.stats.tick.entities.value());

@@ -116,6 +116,8 @@ pub const SYSTEMS: [&str; 13] = [
 /// How old the values of all sensors were in the latest round through them.
 #[derive(Debug, Default)]
 pub struct AgeStats {
+    /// Rounds that have ended.
+    pub rounds: Counter,
     /// Sensors that have a value.
     pub sensors: Counter,
     /// Those whose value was sent half a second ago or less.

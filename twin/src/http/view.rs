@@ -484,7 +484,7 @@ impl Overview {
         let (rates, ages, now_ns) = (sampler.rates(), sampler.ages(), surface.now_ns());
         let tiers = tiers(surface, rates.applied_hz);
         let residual = tiers.iter().map(|tier| tier.totals.residual).sum();
-        let (stop, tick) = (Stop::of(surface), tick(surface));
+        let (stop, tick) = (Stop::of(surface), tick(surface, rates.tick_stands));
         let reasons = reasons(surface, &tick, &tiers);
         let to_device = stats.commands(Direction::ToDevice);
         Self {
@@ -543,14 +543,14 @@ fn tiers(surface: &Surface, applied_hz: [f64; 3]) -> Vec<Tier> {
     tiers.collect()
 }
 
-fn tick(surface: &Surface) -> Tick {
+fn tick(surface: &Surface, tick_stands: bool) -> Tick {
     let (report, tick) = (surface.report(), &surface.stats().tick);
     let duration = LatencySummary::of(report.total(Latency::TickDuration));
     let jitter = LatencySummary::of(report.total(Latency::TickJitter));
     let us = |ns: u64| ns as f64 / 1e3;
     Tick {
         number: tick.ticks.value(),
-        hz: tick.rate_hz.value(),
+        hz: if tick_stands { 0.0 } else { tick.rate_hz.value() },
         planned_hz: surface.options().hz,
         overruns: tick.overruns.value(),
         missed: tick.missed.value(),

@@ -100,6 +100,7 @@ impl Ages {
         stats.worst.set(u64::from(found.worst.to_bits()));
         stats.fresh.set(found.fresh);
         stats.quickest_ns.set(found.quickest_ns as u64);
+        stats.rounds.add(1);
         self.share = 0;
     }
 }
