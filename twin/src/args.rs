@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use uuid::Uuid;
 
 use crate::client::{Client, ClientError};
-use crate::config::Layers;
+use crate::config::{Layers, variable};
 
 /// Something failed; a line on stderr says what.
 pub const EXIT_FAILED: u8 = 1;
@@ -66,7 +66,7 @@ pub enum Command {
 #[derive(Clone, Debug, Default, Args)]
 pub struct LayerArgs {
     /// A TOML file; `pollux config init` writes one.
-    #[arg(long, value_name = "FILE", env = "POLLUX_CONFIG")]
+    #[arg(long, value_name = "FILE", env = variable::CONFIG)]
     pub config: Option<PathBuf>,
     /// Sets one key, above the file and above POLLUX_SECTION__KEY of the environment.
     #[arg(long, value_name = "KEY=VALUE")]
@@ -378,14 +378,14 @@ pub struct SurfaceArgs {
         global = true,
         value_name = "HOST:PORT",
         default_value = "127.0.0.1:9100",
-        env = "POLLUX_ADDR"
+        env = variable::ADDR
     )]
     pub addr: String,
     /// File whose first line is the token of the twin.
-    #[arg(long, global = true, value_name = "FILE", env = "POLLUX_TOKEN_FILE")]
+    #[arg(long, global = true, value_name = "FILE", env = variable::TOKEN_FILE)]
     pub token_file: Option<PathBuf>,
     /// Asks over TLS: the authorities of the twin's http.cert, PEM.
-    #[arg(long, global = true, value_name = "FILE", env = "POLLUX_CA")]
+    #[arg(long, global = true, value_name = "FILE", env = variable::CA)]
     pub ca: Option<PathBuf>,
     /// The certificate to show, where the twin has an http.client_ca, PEM.
     #[arg(long, global = true, value_name = "FILE", requires_all = ["ca", "key"])]

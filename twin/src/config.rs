@@ -9,6 +9,7 @@ mod layers;
 mod mistake;
 mod print;
 mod table;
+pub mod variable;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

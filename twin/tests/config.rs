@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::CommandFactory;
+use twin::args::Cli;
 use twin::config::{Config, Effective, IdleStrategy, Layers, LogLevel, Rule};
 
 fn layers(file: Option<&Path>, environment: &[(&str, &str)], set: &[&str]) -> Layers {
@@ -24,6 +26,13 @@ fn written(text: &str) -> (tempfile::TempDir, PathBuf) {
 fn refused(layers: &Layers) -> Vec<String> {
     let text = Effective::load(layers).expect_err("a refusal").to_string();
     text.lines().skip(1).map(|line| line.trim().to_owned()).collect()
+}
+
+/// The variables that stand in for options of a command or of one below it.
+fn variables(command: &clap::Command) -> Vec<String> {
+    let own = command.get_arguments().filter_map(|option| option.get_env());
+    let own = own.map(|name| name.to_str().unwrap().to_owned());
+    own.chain(command.get_subcommands().flat_map(variables)).collect()
 }
 
 fn defaults() -> Config {
@@ -332,4 +341,17 @@ fn printed_file_matches_the_golden_one() {
     assert_eq!(text, std::fs::read_to_string(golden).unwrap());
     let widest = text.lines().map(str::len).max().unwrap();
     assert!(widest <= 100, "a line of {widest} columns");
+}
+
+#[test]
+fn a_variable_that_stands_in_for_an_option_is_no_key() {
+    let variables = variables(&Cli::command());
+    for known in ["POLLUX_CONFIG", "POLLUX_ADDR", "POLLUX_TOKEN_FILE", "POLLUX_CA"] {
+        assert!(variables.iter().any(|name| name == known), "{known} in {variables:?}");
+    }
+    let environment: Vec<_> = variables.iter().map(|name| (&**name, "x")).collect();
+    let effective = Effective::load(&layers(None, &environment, &[])).unwrap();
+    assert_eq!(effective.counts().1, 0, "nothing is set");
+    // What looks like one and is none is still named.
+    assert_eq!(refused(&layers(None, &[("POLLUX_ADR", "x")], &[])).len(), 1);
 }

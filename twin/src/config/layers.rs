@@ -8,18 +8,17 @@ use toml::de::{DeTable, DeValue};
 
 use super::mistake::{ConfigError, Source};
 use super::table::{self, names_section};
+use super::variable;
 
 /// Prefix of environment variables that hold keys.
 const PREFIX: &str = "POLLUX_";
-/// Names the file itself, so it is no key.
-const FILE_VARIABLE: &str = "POLLUX_CONFIG";
 
 /// What lies above the defaults, lowest first.
 #[derive(Clone, Debug, Default)]
 pub struct Layers {
     /// A TOML file.
     pub file: Option<PathBuf>,
-    /// Environment variables; those that do not start with `POLLUX_` are ignored.
+    /// Environment variables; those that do not start with `POLLUX_` are ignored, as are those of [`variable`].
     pub environment: Vec<(String, String)>,
     /// Values of `--set`, each `key=value`.
     pub set: Vec<String>,
@@ -62,7 +61,10 @@ impl Layers {
         let mut variables: Vec<_> = self.environment.iter().collect();
         variables.sort();
         for (name, value) in variables {
-            if let Some(rest) = name.strip_prefix(PREFIX).filter(|_| name != FILE_VARIABLE) {
+            if variable::ALL.contains(&name.as_str()) {
+                continue;
+            }
+            if let Some(rest) = name.strip_prefix(PREFIX) {
                 settings.push(Setting {
                     key: rest.to_lowercase().replace("__", "."),
                     value: Written::Text(value.clone()),
