@@ -421,3 +421,32 @@ fn the_same_seed_offers_the_same_load() {
     };
     assert_eq!(run(), run());
 }
+
+#[test]
+fn what_was_due_and_a_late_turn_had_no_time_for_is_shed() {
+    let plan = Plan { sessions: 10, profile: Profile::Single, ..plan(2_000) };
+    let rates = Plan { rate: Rate::Hz(50.0), t2_rate_hz: 10.0, t3_rate_hz: 2.0, ..plan };
+    let mut plant = Plant::new(Plan { duration: Some(Duration::from_secs(1)), ..rates });
+    plant.run_for(Duration::from_millis(100));
+    // One turn at the end of the plan: far more is due by then than a turn takes.
+    plant.now = plant.now.plus(Duration::from_secs(2));
+    plant.turn();
+    let (outcome, _) = plant.finish();
+    let accounted = [0, 1, 2].map(|tier| outcome.sent[tier] + outcome.shed[tier]);
+    assert_eq!(accounted, [100_000, 20_000, 4_000], "{outcome:?}");
+    assert!(outcome.shed[0] > 50_000, "{outcome:?}");
+}
+
+#[test]
+fn a_stop_sheds_what_was_due_by_then() {
+    let plan = Plan { sessions: 10, profile: Profile::Single, duration: None, ..plan(2_000) };
+    let mut plant = Plant::new(Plan { rate: Rate::Hz(50.0), ..plan });
+    plant.run_for(Duration::from_secs(1));
+    let before = plant.fleet.progress().sent[0].value();
+    plant.now = plant.now.plus(Duration::from_secs(1));
+    plant.stop.drain();
+    let (outcome, _) = plant.finish();
+    let since = outcome.sent[0] + outcome.shed[0] - before;
+    // Counters are published ten times a second, and 100,000 records are due in one.
+    assert!((100_000..=110_100).contains(&since), "{since} due in the last second: {outcome:?}");
+}

@@ -14,20 +14,35 @@ pub(super) const DRAIN_NS_MAX: u64 = 5_000_000_000;
 const ACKS_NS_MAX: u64 = 2_000_000_000;
 
 impl Fleet {
-    /// Begins the end of a load that began at `since_ns`. What was due and has no number yet is shed.
-    pub(super) fn begin_drain(&mut self, since_ns: u64) {
-        self.outcome.active_ns = self.at.ns - since_ns;
+    /// Begins the end of a load. What was due and has no number yet is shed.
+    pub(super) fn begin_drain(&mut self) {
+        if let Stage::Running { since_ns } = self.stage {
+            self.outcome.active_ns = self.at.ns - since_ns;
+            self.shed_due(self.outcome.active_ns.min(self.plan.limit_ns()));
+        }
         self.stage = Stage::Draining { until_ns: self.at.ns + DRAIN_NS_MAX };
         self.stop.drain();
         self.calls.end();
+        for carrier in &mut self.carriers {
+            if carrier.link == Link::Apart {
+                carrier.link = Link::Over;
+            }
+        }
+    }
+
+    /// Sheds what waits in the carriers, and what was due at `running_ns` and is still in the schedules: a turn takes a bounded
+    /// number of dues, and a host that manages less than the plan asks for is behind it. A count that is reached ends
+    /// the plan: nothing more is due.
+    fn shed_due(&mut self, running_ns: u64) {
         for carrier in &mut self.carriers {
             for (tier, deferred) in carrier.deferred.iter_mut().enumerate() {
                 let due: u64 = deferred.drain(..).map(|due| u64::from(due.sensors)).sum();
                 self.outcome.shed[tier] += due;
             }
-            if carrier.link == Link::Apart {
-                carrier.link = Link::Over;
-            }
+        }
+        if !self.traffic.is_spent() {
+            let skipped = self.traffic.skip_due(running_ns);
+            self.outcome.shed.iter_mut().zip(skipped).for_each(|(shed, skipped)| *shed += skipped);
         }
     }
 

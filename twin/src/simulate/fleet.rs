@@ -240,10 +240,10 @@ impl Fleet {
 
     fn poll_running(&mut self, engine: &mut Engine, since_ns: u64) -> bool {
         let running_ns = self.at.ns - since_ns;
-        let limit_ns = self.plan.duration.map_or(u64::MAX, |limit| limit.as_nanos() as u64);
+        let limit_ns = self.plan.limit_ns();
         let busy = self.poll_traffic(engine, since_ns, running_ns.min(limit_ns));
         if running_ns >= limit_ns || self.traffic.is_spent() {
-            self.begin_drain(since_ns);
+            self.begin_drain();
             return true;
         }
         busy
@@ -251,8 +251,7 @@ impl Fleet {
 
     /// When the schedule has something, or the plan ends, in nanoseconds since the first turn.
     fn next_ns(&self, since_ns: u64) -> u64 {
-        let end_ns = self.plan.duration.map_or(u64::MAX, |limit| limit.as_nanos() as u64);
-        self.traffic.next_ns(since_ns).min(end_ns.saturating_add(since_ns))
+        self.traffic.next_ns(since_ns).min(self.plan.limit_ns().saturating_add(since_ns))
     }
 
     pub(super) fn end(&mut self) {
@@ -265,8 +264,7 @@ impl Fleet {
             return;
         }
         match self.stage {
-            Stage::Connecting => self.begin_drain(self.at.ns),
-            Stage::Running { since_ns } => self.begin_drain(since_ns),
+            Stage::Connecting | Stage::Running { .. } => self.begin_drain(),
             Stage::Draining { .. } | Stage::Done => {}
         }
     }

@@ -79,6 +79,11 @@ impl Plan {
         self.sessions.min(self.devices).max(1)
     }
 
+    /// The end of the schedule, in nanoseconds since it began.
+    pub(super) fn limit_ns(&self) -> u64 {
+        self.duration.map_or(u64::MAX, |limit| u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX))
+    }
+
     /// How records become frames.
     #[must_use]
     pub fn packing(&self) -> Packing {

@@ -70,6 +70,22 @@ impl Schedule {
         }
         Some(due)
     }
+
+    /// Gives up what is due at `elapsed_ns` or was before and was not polled, at once, and says how many devices were due.
+    pub fn skip(&mut self, elapsed_ns: u64) -> u64 {
+        let devices = self.phases.len() as u64;
+        // The last round that has begun: all phases of those before it are over, since none is as long as a period.
+        let end_q32 = ((u128::from(elapsed_ns) + 1) << 32) - 1;
+        let round = u64::try_from(end_q32 / self.period_q32).unwrap_or(u64::MAX);
+        let round_ns = ((u128::from(round) * self.period_q32) >> 32) as u64;
+        let at = self.phases.partition_point(|&(phase_ns, _)| round_ns + phase_ns <= elapsed_ns);
+        let due = round * devices + at as u64;
+        let skipped = due.saturating_sub(self.round * devices + self.at as u64);
+        if skipped > 0 {
+            (self.round, self.at) = (due / devices, (due % devices) as usize);
+        }
+        skipped
+    }
 }
 
 #[cfg(test)]
@@ -116,6 +132,27 @@ mod tests {
         // 1,000 s at 3 Hz are 3,000 rounds; the last begins 2,999 thirds of a second after the first.
         assert_eq!(dues.len(), 3_000);
         assert_eq!(last.due_ns, first_ns + 999_666_666_666);
+    }
+
+    #[test]
+    fn what_is_skipped_is_what_would_have_been_polled() {
+        let mut seeded = Seeded::new(11, 0);
+        for (rate_hz, devices) in [(50.0, 7), (333.3, 5), (3.0, 1), (1e6, 3), (0.001, 4)] {
+            let schedule = || Schedule::new(rate_hz, devices, &mut Seeded::new(5, 0)).unwrap();
+            let (mut polled, mut skipping) = (schedule(), schedule());
+            let mut elapsed_ns = 0;
+            for step in 0..200 {
+                elapsed_ns += seeded.below((3e9 / rate_hz) as u64);
+                let due = drain(&mut polled, elapsed_ns).len() as u64;
+                if step % 3 == 0 {
+                    let first = u64::from(skipping.poll(elapsed_ns).is_some());
+                    assert_eq!(skipping.skip(elapsed_ns) + first, due, "{rate_hz} Hz, {step}");
+                } else {
+                    assert_eq!(skipping.skip(elapsed_ns), due, "{rate_hz} Hz, step {step}");
+                }
+                assert_eq!(skipping.next_due_ns(), polled.next_due_ns());
+            }
+        }
     }
 
     #[test]

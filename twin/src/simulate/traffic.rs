@@ -93,6 +93,17 @@ impl Traffic {
         due_ns.min(self.linger_until_ns)
     }
 
+    /// Gives up what is due at `running_ns` and no turn had time for, and says how many records that are, for each tier.
+    pub(super) fn skip_due(&mut self, running_ns: u64) -> [u64; Tier::COUNT] {
+        let records = [u64::from(self.sensors_per_device), 1, 1];
+        let mut skipped = [0; Tier::COUNT];
+        for (tier, schedule) in self.schedules.iter_mut().enumerate() {
+            let dues = schedule.as_mut().map_or(0, |schedule| schedule.skip(running_ns));
+            skipped[tier] = dues * records[tier];
+        }
+        skipped
+    }
+
     fn patience_ns(&self, tier: Tier) -> u64 {
         match &self.schedules[tier.index()] {
             Some(schedule) if tier == Tier::T1 => schedule.period_ns().max(PATIENCE_NS_MIN),
