@@ -593,6 +593,15 @@ impl Engine {
         (open.id == session).then_some(open.phase)
     }
 
+    /// True once the peer is known to admit the session. A client has done its part of the handshake before the server has
+    /// judged what it showed, so to a client a session is open first and confirmed a round trip later (RFC 9001, section 4.1.2).
+    #[must_use]
+    pub fn is_confirmed(&self, session: SessionId) -> bool {
+        let open = self.sessions.get(self.own_place(session) as usize).and_then(Option::as_ref);
+        open.filter(|open| open.id == session && open.phase != Phase::Handshake)
+            .is_some_and(|open| self.client.is_none() || open.is_confirmed())
+    }
+
     /// Closes a session at once with a reason that the peer is told.
     pub fn close(&mut self, now: Now, session: SessionId, code: CloseCode) {
         self.end(now, session, code, CloseReason::Local(code));

@@ -256,6 +256,11 @@ impl Session {
         self.connection.remote_address()
     }
 
+    /// Whether the server has told this client that its handshake is done.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.connection.stats().frame_rx.handshake_done > 0
+    }
+
     /// What its path has done.
     pub(crate) fn path_counts(&self) -> PathCounts {
         let path = self.connection.stats().path;

@@ -205,6 +205,33 @@ fn a_handshake_ends_with_the_alert_and_the_count_of_its_reason() {
 }
 
 #[test]
+fn to_a_client_a_session_is_confirmed_once_the_server_has_judged_its_certificate() {
+    let plant = Plant::new();
+    for (identity, admitted) in [(None, false), (Some(Wish::default()), true)] {
+        let identity = identity.map(|wish| plant.authority.identity(&wish));
+        let mut pair = plant.pair(plant.required(), identity, None);
+        let address = pair.server.address;
+        let session = pair.client.engine.connect(pair.now, address, "localhost").unwrap();
+        let (mut opened, mut confirmed) = (false, false);
+        pair.run_until("the word of the server", LIMIT, |pair| {
+            let engine = &pair.client.engine;
+            let is_open = engine.phase(session) == Some(Phase::Open);
+            assert!(is_open || !engine.is_confirmed(session), "it is open before");
+            opened |= is_open && !engine.is_confirmed(session);
+            confirmed |= engine.is_confirmed(session);
+            confirmed || engine.phase(session).is_none()
+        });
+        assert_eq!((opened, confirmed), (true, admitted));
+        let on_server = pair.server.sink.events.iter().find_map(|event| match event {
+            SessionEvent::Opened { session, .. } => Some(*session),
+            _ => None,
+        });
+        let server = &pair.server.engine;
+        assert_eq!(on_server.is_some_and(|session| server.is_confirmed(session)), admitted);
+    }
+}
+
+#[test]
 fn an_authority_of_the_same_name_is_another_one() {
     let plant = Plant::new();
     let twin = Authority::new("ours");
