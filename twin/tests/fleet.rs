@@ -450,3 +450,14 @@ fn a_stop_sheds_what_was_due_by_then() {
     // Counters are published ten times a second, and 100,000 records are due in one.
     assert!((100_000..=110_100).contains(&since), "{since} due in the last second: {outcome:?}");
 }
+
+#[test]
+fn sessions_that_are_closed_at_once_come_back_ever_later() {
+    let mut plant = Plant::new(Plan { duration: Some(Duration::from_secs(60)), ..plan(2) });
+    plant.far.turns_away = true;
+    let (outcome, _) = plant.finish();
+    // Pauses double from 0.1 s to 5 s, and take between half and all of that: 7 of them until then, and 22 more.
+    assert!((16..=2 * 30).contains(&outcome.sessions_opened), "{outcome:?}");
+    assert_eq!(outcome.sessions_reopened, outcome.sessions_opened - 2);
+    assert_eq!(outcome.sessions_lost, outcome.sessions_opened);
+}

@@ -162,11 +162,17 @@ fn a_revoked_gateway_is_out_and_the_other_one_stays() {
     assert_eq!(twin.metric("pollux_certs_revoked"), 2.0);
     assert_eq!(twin.metric("pollux_sessions"), 2.0);
     twin.await_metric(T1_APPLIED, twin.metric(T1_APPLIED) + 200.0);
-    for load in [stays, goes] {
+    let [stays, goes] = [stays, goes].map(|load| {
         load.terminate();
         let ended = load.end();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    }
+        ended.json()["sessions"].clone()
+    });
+    assert_eq!((&stays["opened"], &stays["lost"]), (&2.into(), &0.into()), "{stays:#}");
+    // Calls that the twin refuses by the certificate were never sessions.
+    let counts = ["opened", "reopened", "lost", "finished"].map(|name| goes[name].as_u64());
+    assert_eq!(counts, [Some(2), Some(0), Some(2), Some(0)], "{goes:#}");
+    assert!(goes["handshakes_failed"].as_u64() >= Some(2), "{goes:#}");
     assert_eq!(twin.end()["tiers"]["t1"]["residual"], 0);
 }
 

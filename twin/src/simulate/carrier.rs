@@ -13,7 +13,7 @@ use super::coalesce::{Chunks, Coalescer, Outlet, Packing, WireForm};
 pub(super) enum Link {
     /// No session; one will be asked for.
     Apart,
-    /// The handshake runs.
+    /// The handshake runs, or the twin has not said yet that it admits the session.
     Connecting(SessionId),
     /// Records flow.
     Open(SessionId),
@@ -45,8 +45,10 @@ pub(super) struct Road<'a> {
 pub(super) struct Carrier {
     pub(super) devices: Range<u32>,
     pub(super) link: Link,
-    /// Handshakes that failed since the last session.
+    /// Calls since a session has stayed.
     pub(super) attempts: u32,
+    /// When the latest session was admitted, in nanoseconds since the first turn.
+    pub(super) opened_ns: u64,
     /// True once its first handshake has ended, either way.
     pub(super) tried: bool,
     /// True once it had a session.
@@ -75,6 +77,7 @@ impl Carrier {
             devices,
             link: Link::Apart,
             attempts: 0,
+            opened_ns: 0,
             tried: false,
             was_open: false,
             coalescer: Coalescer::new(packing),
@@ -89,10 +92,10 @@ impl Carrier {
         }
     }
 
-    /// Begins to use a session that was just opened.
-    pub(super) fn open(&mut self, engine: &mut Engine, session: SessionId) {
+    /// Begins to use a session that was just admitted.
+    pub(super) fn open(&mut self, engine: &mut Engine, session: SessionId, now_ns: u64) {
         self.link = Link::Open(session);
-        self.attempts = 0;
+        self.opened_ns = now_ns;
         self.was_open = true;
         self.offered = [0; Tier::COUNT];
         self.commands_open = 0;

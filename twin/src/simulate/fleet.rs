@@ -47,7 +47,7 @@ pub struct Outcome {
     pub commands_answered: u64,
     /// Records of the twin that no fleet expects.
     pub unexpected: u64,
-    /// Sessions opened.
+    /// Sessions that the twin admitted.
     pub sessions_opened: u64,
     /// Sessions that replaced a lost one.
     pub sessions_reopened: u64,
@@ -55,7 +55,7 @@ pub struct Outcome {
     pub sessions_lost: u64,
     /// Sessions that closed in order, with their totals.
     pub sessions_finished: u64,
-    /// Handshakes that failed.
+    /// Handshakes that failed, or whose certificate the twin refused.
     pub handshakes_failed: u64,
     /// The form in which T1 left.
     pub form: WireForm,
@@ -296,9 +296,10 @@ impl Port for Fleet {
     fn poll_outbound(&mut self, engine: &mut Engine, now: Now) -> bool {
         self.begin_turn(now);
         self.poll_stop();
-        let mut busy = !self.events.is_empty();
+        // A session that was admitted and ended in the same turn is lost, and was no failed handshake.
+        let mut busy = self.open_admitted(engine) || !self.events.is_empty();
         while let Some(event) = self.events.pop_front() {
-            self.handle_session(engine, event);
+            self.handle_session(event);
         }
         if matches!(self.stage, Stage::Connecting | Stage::Running { .. }) {
             busy |= self.connect_some(engine, now);

@@ -156,15 +156,15 @@ pub struct Wire {
 pub struct Sessions {
     /// Sessions that were asked for at the same time.
     pub planned: u64,
-    /// Opened.
+    /// Admitted by the twin.
     pub opened: u64,
-    /// Opened in place of a lost one.
+    /// Admitted in place of a lost one.
     pub reopened: u64,
     /// Ended before they were finished.
     pub lost: u64,
     /// Closed in order, with their totals.
     pub finished: u64,
-    /// Handshakes that failed.
+    /// Handshakes that failed, or whose certificate the twin refused.
     pub handshakes_failed: u64,
 }
 

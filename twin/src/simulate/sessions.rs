@@ -23,7 +23,8 @@ pub(super) struct Calls {
     later: BinaryHeap<Reverse<(u64, u32)>>,
     /// By the place of a session: its carrier.
     places: Vec<u32>,
-    handshakes: usize,
+    /// Carriers whose call the twin has not admitted yet.
+    connecting: Vec<u32>,
     untried: usize,
     open: u64,
     seeded: Seeded,
@@ -31,9 +32,10 @@ pub(super) struct Calls {
 
 /// Handshakes that run at the same time: more would only wait in the twin and time out together.
 const HANDSHAKES_MAX: usize = 64;
-/// The first pause after a failure; it doubles each time.
+/// The first pause after a failure; it doubles each time, until a session has stayed.
 const BACKOFF_NS_MIN: u64 = 100_000_000;
-/// The longest pause.
+/// The longest pause, and how long a session has to be open to have stayed: calls that the twin admits and ends at once come no
+/// more often than those that it refuses.
 const BACKOFF_NS_MAX: u64 = 5_000_000_000;
 const NOBODY: u32 = u32::MAX;
 
@@ -43,7 +45,7 @@ impl Calls {
             ready: (0..carriers as u32).collect(),
             later: BinaryHeap::new(),
             places: Vec::new(),
-            handshakes: 0,
+            connecting: Vec::new(),
             untried: carriers,
             open: 0,
             seeded: Seeded::new(seed, 3),
@@ -62,7 +64,7 @@ impl Calls {
 
     /// When the next carrier may call again, in nanoseconds since the first turn.
     pub(super) fn next_retry_ns(&self) -> Option<u64> {
-        let free = self.handshakes < HANDSHAKES_MAX;
+        let free = self.connecting.len() < HANDSHAKES_MAX;
         self.later.peek().filter(|_| free).map(|Reverse((at_ns, _))| *at_ns)
     }
 
@@ -92,7 +94,7 @@ impl Calls {
     }
 
     fn next(&mut self, now_ns: u64) -> Option<u32> {
-        if self.handshakes >= HANDSHAKES_MAX {
+        if self.connecting.len() >= HANDSHAKES_MAX {
             return None;
         }
         while let Some(&Reverse((at_ns, carrier))) = self.later.peek() {
@@ -114,7 +116,7 @@ impl Fleet {
         while let Some(carrier) = self.calls.next(now_ns) {
             match engine.connect(now, self.plan.remote, &self.plan.server_name) {
                 Ok(session) => {
-                    self.calls.handshakes += 1;
+                    self.calls.connecting.push(carrier);
                     self.calls.insert(session, carrier);
                     self.carriers[carrier as usize].link = Link::Connecting(session);
                     begun = true;
@@ -129,18 +131,37 @@ impl Fleet {
         begun
     }
 
-    /// Acts on a step in the life of a session.
-    pub(super) fn handle_session(&mut self, engine: &mut Engine, event: SessionEvent) {
-        match event {
-            SessionEvent::Opened { session, .. } => self.handle_opened(engine, session),
-            SessionEvent::Hello { .. } => {}
-            SessionEvent::Failed { session, reason } => {
-                let Some(carrier) = self.carrier_number(session) else { return };
-                self.calls.handshakes -= 1;
-                self.failure = Some(failure_of(reason));
-                self.handle_failure(carrier);
+    /// Begins to use the sessions that the twin has admitted. True when there were any.
+    ///
+    /// A handshake of TLS 1.3 ends on this side before the twin has judged the certificate, so that it ended says nothing yet.
+    pub(super) fn open_admitted(&mut self, engine: &mut Engine) -> bool {
+        let mut connecting = std::mem::take(&mut self.calls.connecting);
+        let before = connecting.len();
+        connecting.retain(|&carrier| match self.carriers[carrier as usize].link {
+            Link::Connecting(session) if engine.is_confirmed(session) => {
+                self.handle_admitted(engine, carrier, session);
+                false
             }
-            SessionEvent::Closed { session, reason, .. } => self.handle_closed(session, reason),
+            _ => true,
+        });
+        self.calls.connecting = connecting;
+        self.calls.connecting.len() < before
+    }
+
+    /// Acts on a step in the life of a session.
+    pub(super) fn handle_session(&mut self, event: SessionEvent) {
+        let (SessionEvent::Failed { session, reason }
+        | SessionEvent::Closed { session, reason, .. }) = event
+        else {
+            return;
+        };
+        let Some(carrier) = self.carrier_number(session) else { return };
+        if self.carriers[carrier as usize].link == Link::Connecting(session) {
+            self.calls.connecting.retain(|&connecting| connecting != carrier);
+            self.failure = Some(failure_of(reason));
+            self.handle_failure(carrier);
+        } else {
+            self.handle_closed(carrier, reason);
         }
     }
 
@@ -149,15 +170,13 @@ impl Fleet {
         is_of(self.carriers[carrier as usize].link, session).then_some(carrier)
     }
 
-    fn handle_opened(&mut self, engine: &mut Engine, session: SessionId) {
-        let Some(carrier) = self.carrier_number(session) else { return };
-        self.calls.handshakes -= 1;
+    fn handle_admitted(&mut self, engine: &mut Engine, carrier: u32, session: SessionId) {
         self.calls.open += 1;
         self.end_first_try(carrier);
         let opened = &mut self.carriers[carrier as usize];
         self.outcome.sessions_opened += 1;
         self.outcome.sessions_reopened += u64::from(opened.was_open);
-        opened.open(engine, session);
+        opened.open(engine, session, self.at.ns);
         self.population.begin_session(opened.devices.clone());
         self.activate(carrier);
     }
@@ -170,18 +189,12 @@ impl Fleet {
     fn handle_failure(&mut self, carrier: u32) {
         self.outcome.handshakes_failed += 1;
         self.end_first_try(carrier);
-        let attempts = self.carriers[carrier as usize].attempts;
-        self.carriers[carrier as usize].attempts += 1;
         self.carriers[carrier as usize].link = Link::Apart;
-        self.call_again(carrier, attempts);
+        self.call_again(carrier);
     }
 
-    fn handle_closed(&mut self, session: SessionId, reason: CloseReason) {
-        let Some(carrier) = self.carrier_number(session) else { return };
+    fn handle_closed(&mut self, carrier: u32, reason: CloseReason) {
         self.calls.open -= 1;
-        if matches!(reason, CloseReason::Tls(_)) {
-            return self.handle_turned_away(carrier, reason);
-        }
         let ended = &mut self.carriers[carrier as usize];
         let finishing = matches!(ended.link, Link::Finishing(_));
         if finishing && reason == CloseReason::Local(CloseCode::Done) {
@@ -192,25 +205,19 @@ impl Fleet {
         }
         self.outcome.sessions_lost += 1;
         self.outcome.shed[Tier::T1.index()] += ended.part();
-        self.call_again(carrier, 0);
-    }
-
-    /// A handshake of TLS 1.3 ends on this side before the twin has judged the certificate: this was never a session.
-    fn handle_turned_away(&mut self, carrier: u32, reason: CloseReason) {
-        self.outcome.sessions_opened -= 1;
-        self.failure = Some(failure_of(reason));
-        self.handle_failure(carrier);
-        if self.outcome.sessions_opened == 0 && self.calls.untried() == 0 {
-            self.end();
+        if self.at.ns - ended.opened_ns >= BACKOFF_NS_MAX {
+            ended.attempts = 0;
         }
+        self.call_again(carrier);
     }
 
-    fn call_again(&mut self, carrier: u32, attempts: u32) {
+    fn call_again(&mut self, carrier: u32) {
+        let apart = &mut self.carriers[carrier as usize];
         if matches!(self.stage, Stage::Connecting | Stage::Running { .. }) {
-            let now_ns = self.at.ns;
-            self.calls.call_later(carrier, attempts, now_ns);
+            self.calls.call_later(carrier, apart.attempts, self.at.ns);
+            apart.attempts += 1;
         } else {
-            self.carriers[carrier as usize].link = Link::Over;
+            apart.link = Link::Over;
         }
     }
 }

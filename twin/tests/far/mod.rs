@@ -10,7 +10,7 @@ use netloop::{
 };
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use wire::{ALPN, Command, Record, Status, Tier, Totals};
+use wire::{ALPN, CloseCode, Command, Record, Status, Tier, Totals};
 
 /// A certificate for localhost, and the server's half of the handshake with it.
 pub fn localhost() -> (CertificateDer<'static>, ServerTls) {
@@ -50,6 +50,9 @@ pub struct Far {
     pub outbound: Vec<Outbound>,
     /// Whether T2 is read.
     pub deaf: bool,
+    /// Whether every session is closed as soon as it is open.
+    pub turns_away: bool,
+    opened: Vec<SessionId>,
     /// Keep no map of sensors, for measurements.
     pub counts_only: bool,
 }
@@ -113,7 +116,10 @@ impl Sink for Far {
 }
 
 impl Port for Far {
-    fn poll_outbound(&mut self, engine: &mut Engine, _now: Now) -> bool {
+    fn poll_outbound(&mut self, engine: &mut Engine, now: Now) -> bool {
+        for session in self.opened.drain(..).filter(|_| self.turns_away) {
+            engine.close(now, session, CloseCode::Limit);
+        }
         let sent = !self.outbound.is_empty();
         for outbound in self.outbound.drain(..) {
             if let Outbound::Command { session, request, tag } = outbound {
@@ -123,6 +129,9 @@ impl Port for Far {
         sent
     }
     fn handle_event(&mut self, event: SessionEvent) -> Result<(), SessionEvent> {
+        if let SessionEvent::Opened { session, .. } = event {
+            self.opened.push(session);
+        }
         if let SessionEvent::Closed { reason, totals, .. } = event {
             self.closed.push(reason);
             self.totals.extend(totals);
