@@ -212,16 +212,17 @@ fn to_a_client_a_session_is_confirmed_once_the_server_has_judged_its_certificate
         let mut pair = plant.pair(plant.required(), identity, None);
         let address = pair.server.address;
         let session = pair.client.engine.connect(pair.now, address, "localhost").unwrap();
-        let (mut opened, mut confirmed) = (false, false);
-        pair.run_until("the word of the server", LIMIT, |pair| {
-            let engine = &pair.client.engine;
-            let is_open = engine.phase(session) == Some(Phase::Open);
-            assert!(is_open || !engine.is_confirmed(session), "it is open before");
-            opened |= is_open && !engine.is_confirmed(session);
-            confirmed |= engine.is_confirmed(session);
-            confirmed || engine.phase(session).is_none()
+        let phase = |pair: &Pair| pair.client.engine.phase(session);
+        let confirmed = |pair: &Pair| pair.client.engine.is_confirmed(session);
+        pair.run_until("the part of the client", LIMIT, |pair| {
+            assert!(!confirmed(pair), "a handshake under way");
+            phase(pair) != Some(Phase::Handshake)
         });
-        assert_eq!((opened, confirmed), (true, admitted));
+        assert_eq!((phase(&pair), confirmed(&pair)), (Some(Phase::Open), false));
+        pair.run_until("the word of the server", LIMIT, |pair| {
+            confirmed(pair) || phase(pair).is_none()
+        });
+        assert_eq!(confirmed(&pair), admitted);
         let on_server = pair.server.sink.events.iter().find_map(|event| match event {
             SessionEvent::Opened { session, .. } => Some(*session),
             _ => None,
