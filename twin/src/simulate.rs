@@ -11,6 +11,7 @@ mod device;
 mod drain;
 mod fleet;
 mod generator;
+mod lateness;
 mod plan;
 mod progress;
 mod report;

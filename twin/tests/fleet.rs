@@ -4,7 +4,7 @@
 mod far;
 
 use std::{
-    collections::{BinaryHeap, HashMap},
+    collections::{BinaryHeap, HashMap, HashSet},
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -14,11 +14,12 @@ use far::Far;
 use netloop::{Datagram, Engine, Now, Outbound, Port, SessionLimits, Stop, client_tls};
 use twin::{
     args::{Batch, FramesPerPacket, Profile, Rate},
-    simulate::{Fleet, FleetError, Outcome, Plan},
+    simulate::{Fleet, FleetError, LoadLatency, Outcome, Plan},
     world::ACTUATOR_ID,
 };
 use wire::{
-    ALPN, Command, DeviceId, Hello, Operation, Reading, Record, SensorType, Status, capability,
+    ALPN, CloseCode, Command, DeviceId, Hello, Operation, Reading, Record, SensorType, Status,
+    capability,
 };
 
 const DELAY: Duration = Duration::from_micros(150);
@@ -238,7 +239,7 @@ fn devices_are_sent_at_their_phase_and_period_whatever_the_session() {
     }
     assert_eq!(outcome.sessions_finished, 3);
     assert_eq!(by_key.len(), 50);
-    let mut phases = std::collections::HashSet::new();
+    let mut phases = HashSet::new();
     for stamps in by_key.values() {
         assert_eq!(stamps.len(), 60);
         phases.insert(stamps[0]);
@@ -460,4 +461,43 @@ fn sessions_that_are_closed_at_once_come_back_ever_later() {
     assert!((16..=2 * 30).contains(&outcome.sessions_opened), "{outcome:?}");
     assert_eq!(outcome.sessions_reopened, outcome.sessions_opened - 2);
     assert_eq!(outcome.sessions_lost, outcome.sessions_opened);
+}
+
+/// Every lateness that a fleet has measured, ascending, in nanoseconds, and how often.
+fn lateness(plant: Plant) -> (Outcome, Vec<(u64, u64)>) {
+    let mut handed_over = plant.fleet.intervals();
+    let (outcome, last) = plant.fleet.finish().unwrap();
+    let mut all = last.histogram(LoadLatency::Lateness).clone();
+    handed_over(&mut |interval| all.add(interval.histogram(LoadLatency::Lateness)).unwrap());
+    let steps = all.iter_recorded();
+    (outcome, steps.map(|step| (step.value_iterated_to(), step.count_at_value())).collect())
+}
+
+#[test]
+fn lateness_ends_when_the_record_is_handed_over_behind_its_linger() {
+    let linger = Duration::from_millis(20);
+    let mut plant = Plant::new(Plan { linger, ..plan(3) });
+    plant.run_for(Duration::from_secs(10));
+    let (outcome, lateness) = lateness(plant);
+    assert_eq!(lateness.iter().map(|(_, count)| count).sum::<u64>(), outcome.sent[0]);
+    // The histogram keeps three digits; records of the last round leave with the end of the plan.
+    let whole = lateness.iter().filter(|(ns, _)| *ns >= 19_900_000).map(|(_, count)| count);
+    assert!(whole.sum::<u64>() >= outcome.sent[0] - 15, "{lateness:?}");
+}
+
+#[test]
+fn records_that_are_lost_with_their_session_have_no_lateness() {
+    let linger = Duration::from_millis(200);
+    let mut plant = Plant::new(Plan { linger, ..plan(5) });
+    plant.run_for(Duration::from_millis(1_510));
+    let open: HashSet<_> = plant.far.sessions.values().copied().collect();
+    for session in open {
+        plant.far_engine.close(plant.now, session, CloseCode::Limit);
+    }
+    plant.run_for(Duration::from_secs(10));
+    let (outcome, lateness) = lateness(plant);
+    assert_eq!((outcome.sessions_lost, outcome.sessions_finished), (5, 5));
+    assert_eq!(outcome.sent[0] + outcome.shed[0], 1_500);
+    assert!(outcome.shed[0] > 0, "{outcome:?}");
+    assert_eq!(lateness.iter().map(|(_, count)| count).sum::<u64>(), outcome.sent[0]);
 }

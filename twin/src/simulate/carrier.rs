@@ -7,6 +7,7 @@ use netloop::{Engine, SendError, SendStream, SessionId, StreamPriority};
 use wire::{RECORD_BYTES, Record, Tier, Totals};
 
 use super::coalesce::{Chunks, Coalescer, Outlet, Packing, WireForm};
+use super::lateness::{Dues, Lateness};
 
 /// Where a carrier stands with its session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +39,15 @@ pub(super) struct Deferred {
 pub(super) struct Road<'a> {
     pub(super) engine: &'a mut Engine,
     pub(super) chunks: &'a mut Chunks,
+    pub(super) account: Account<'a>,
+}
+
+/// What is counted on the way out.
+pub(super) struct Account<'a> {
     pub(super) form: &'a mut WireForm,
     pub(super) sent: &'a mut [u64; Tier::COUNT],
+    pub(super) shed: &'a mut [u64; Tier::COUNT],
+    pub(super) lateness: Lateness<'a>,
 }
 
 pub(super) struct Carrier {
@@ -54,6 +62,8 @@ pub(super) struct Carrier {
     /// True once it had a session.
     pub(super) was_open: bool,
     pub(super) coalescer: Coalescer,
+    /// Of the records in the coalescer, where they have a due time.
+    pub(super) dues: Dues,
     pub(super) events: EventStream,
     /// T1, T2 and T3 that were due and wait for room.
     pub(super) deferred: [VecDeque<Deferred>; Tier::COUNT],
@@ -81,6 +91,7 @@ impl Carrier {
             tried: false,
             was_open: false,
             coalescer: Coalescer::new(packing),
+            dues: Dues::default(),
             events: EventStream::default(),
             deferred: Default::default(),
             command: None,
@@ -106,6 +117,12 @@ impl Carrier {
     pub(super) fn part(&mut self) -> u64 {
         self.link = Link::Apart;
         self.events.part();
+        self.forget_t1()
+    }
+
+    /// Forgets T1 that was packed and not sent, and returns its number.
+    pub(super) fn forget_t1(&mut self) -> u64 {
+        self.dues.clear();
         self.coalescer.clear()
     }
 
@@ -142,15 +159,15 @@ impl Carrier {
     fn with_outlet<T>(
         &mut self,
         road: &mut Road<'_>,
-        send: impl FnOnce(&mut Coalescer, &mut Chunks, &mut EngineOutlet<'_>) -> T,
+        send: impl FnOnce(&mut Coalescer, &mut Chunks, &mut EngineOutlet<'_, '_>) -> T,
     ) -> Option<T> {
         let Link::Open(session) = self.link else { return None };
         let mut outlet = EngineOutlet {
             engine: &mut *road.engine,
             session,
             buffer_bytes: self.buffer_bytes,
-            form: &mut *road.form,
-            sent: &mut road.sent[Tier::T1.index()],
+            account: &mut road.account,
+            dues: &mut self.dues,
             offered: &mut self.offered[Tier::T1.index()],
         };
         Some(send(&mut self.coalescer, &mut *road.chunks, &mut outlet))
@@ -159,7 +176,7 @@ impl Carrier {
     fn write_events(&mut self, road: &mut Road<'_>) -> bool {
         let Link::Open(session) = self.link else { return false };
         let written = self.events.write(road.engine, session);
-        road.sent[Tier::T2.index()] += written;
+        road.account.sent[Tier::T2.index()] += written;
         self.offered[Tier::T2.index()] += written;
         written > 0
     }
@@ -170,16 +187,16 @@ impl Carrier {
     }
 }
 
-struct EngineOutlet<'a> {
+struct EngineOutlet<'a, 'b> {
     engine: &'a mut Engine,
     session: SessionId,
     buffer_bytes: usize,
-    form: &'a mut WireForm,
-    sent: &'a mut u64,
+    account: &'a mut Account<'b>,
+    dues: &'a mut Dues,
     offered: &'a mut u64,
 }
 
-impl Outlet for EngineOutlet<'_> {
+impl Outlet for EngineOutlet<'_, '_> {
     fn payload_bytes_max(&mut self) -> Option<usize> {
         self.engine.datagram_bytes_max(self.session)
     }
@@ -191,11 +208,17 @@ impl Outlet for EngineOutlet<'_> {
     fn send(&mut self, payload: Bytes) -> Result<(), SendError> {
         let payload_bytes = payload.len();
         self.engine.send_datagram(self.session, payload)?;
-        self.form.add(payload_bytes);
+        self.account.form.add(payload_bytes);
         let records = (payload_bytes / RECORD_BYTES) as u64;
-        *self.sent += records;
+        self.account.sent[Tier::T1.index()] += records;
+        self.account.lateness.record(self.dues, records);
         *self.offered += records;
         Ok(())
+    }
+
+    fn give_up(&mut self, records: u64) {
+        self.account.shed[Tier::T1.index()] += records;
+        self.dues.forget(records);
     }
 }
 

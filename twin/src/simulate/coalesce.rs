@@ -24,6 +24,9 @@ pub trait Outlet {
     /// # Errors
     /// Nothing was sent.
     fn send(&mut self, payload: Bytes) -> Result<(), SendError>;
+
+    /// Hears that the oldest records were given up, because no path carries them.
+    fn give_up(&mut self, records: u64);
 }
 
 /// How records become frames.
@@ -115,8 +118,6 @@ pub struct Coalescer {
     open_since_ns: u64,
     /// Batches that are closed and could not be sent yet; mostly one.
     closed: VecDeque<Bytes>,
-    /// Records of batches that no path carries.
-    unsendable: u64,
 }
 
 impl Coalescer {
@@ -129,7 +130,6 @@ impl Coalescer {
             open_bytes_max: 0,
             open_since_ns: 0,
             closed: VecDeque::new(),
-            unsendable: 0,
         }
     }
 
@@ -234,17 +234,11 @@ impl Coalescer {
         let fitting = outlet.payload_bytes_max().unwrap_or(0) / RECORD_BYTES * RECORD_BYTES;
         if fitting == 0 || fitting >= payload.len() {
             // Not even one record fits, or the path does not mean what it says: waiting would not help.
-            self.unsendable += (payload.len() / RECORD_BYTES) as u64;
-            return;
+            return outlet.give_up((payload.len() / RECORD_BYTES) as u64);
         }
         let rest = payload.split_off(fitting);
         self.closed.push_front(rest);
         self.closed.push_front(payload);
-    }
-
-    /// Records that were given up because no path carries them, since the last call.
-    pub fn take_unsendable(&mut self) -> u64 {
-        std::mem::take(&mut self.unsendable)
     }
 
     /// Forgets what waits here, and says how many records that were.
@@ -268,11 +262,12 @@ mod tests {
         room: usize,
         waiting: usize,
         sent: Vec<Bytes>,
+        given_up: u64,
     }
 
     impl Path {
         const fn new(payload_bytes: usize, room: usize) -> Self {
-            Self { payload_bytes, room, waiting: 0, sent: Vec::new() }
+            Self { payload_bytes, room, waiting: 0, sent: Vec::new(), given_up: 0 }
         }
 
         fn lengths(&self) -> Vec<usize> {
@@ -302,6 +297,9 @@ mod tests {
             self.waiting += 1;
             self.sent.push(payload);
             Ok(())
+        }
+        fn give_up(&mut self, records: u64) {
+            self.given_up += records;
         }
     }
 
@@ -440,6 +438,17 @@ mod tests {
         assert!(coalescer.flush(&mut chunks, &mut path));
         assert_eq!(path.lengths(), [36, 10, 10, 10, 6, 10, 10, 8]);
         assert_eq!(path.seqs(), (0..100).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_no_path_carries_is_given_up_and_said() {
+        let (mut coalescer, mut chunks) = (Coalescer::new(AUTO), Chunks::default());
+        let mut path = Path::new(1_404, 100);
+        push(&mut coalescer, &mut chunks, &mut path, 0, 20);
+        path.payload_bytes = RECORD_BYTES - 1;
+        assert!(coalescer.flush(&mut chunks, &mut path));
+        assert!(coalescer.is_empty() && path.sent.is_empty());
+        assert_eq!(path.given_up, 20);
     }
 
     #[test]

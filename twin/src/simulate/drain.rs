@@ -89,7 +89,7 @@ impl Fleet {
     /// Counts what was numbered and never left.
     fn count_unsent(&mut self) {
         for carrier in &mut self.carriers {
-            self.outcome.shed[Tier::T1.index()] += carrier.coalescer.clear();
+            self.outcome.shed[Tier::T1.index()] += carrier.forget_t1();
             self.outcome.shed[Tier::T2.index()] += carrier.events.unwritten();
             self.outcome.shed[Tier::T3.index()] += u64::from(carrier.command.take().is_some());
         }

@@ -80,7 +80,7 @@ impl fmt::Display for Line<'_> {
 /// What a fleet measures, in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LoadLatency {
-    /// Due to handed to QUIC, for each T1 record.
+    /// Due to handed to QUIC, for each T1 record that was sent and has a due time: none without a rate.
     Lateness,
     /// A command sent to its ack handled.
     RoundTrip,

@@ -7,12 +7,12 @@ use netloop::Engine;
 use wire::{Command, Operation, Tier};
 
 use super::{
-    carrier::{Carrier, Deferred, Link, Road},
+    carrier::{Account, Carrier, Deferred, Link, Road},
     commands::Sent,
     device::Population,
-    fleet::{Fleet, Moment},
+    fleet::{Fleet, Moment, Outcome},
+    lateness::Lateness,
     plan::Plan,
-    progress::LoadLatency,
     schedule::Schedule,
     seeded::Seeded,
 };
@@ -198,9 +198,9 @@ impl Fleet {
 
     fn send_t1(&mut self, engine: &mut Engine, number: u32, mut due: Deferred) -> Option<Deferred> {
         let ts_us = self.at.unix_ns_of(due.due_ns) / 1_000;
-        let late_ns = self.at.ns - due.due_ns;
-        let before = due.sensors;
         let (carrier, mut load) = self.carrier_and_load(engine, number);
+        // Entered before they are packed: the first of them may leave before the last one is.
+        carrier.dues.push(due.due_ns, due.sensors.into());
         while due.sensors > 0 && load.left > 0 && carrier.make_room(&mut load.road) {
             let record = load.population.next_record(due.sensor as usize, Tier::T1, ts_us);
             carrier.coalescer.push(&record, load.at.ns);
@@ -208,12 +208,8 @@ impl Fleet {
             due.sensor += 1;
             due.sensors -= 1;
         }
+        carrier.dues.take_back(due.sensors.into());
         self.traffic.left = load.left;
-        let pushed = u64::from(before - due.sensors);
-        if pushed > 0 {
-            self.traffic.late_ns_max = self.traffic.late_ns_max.max(late_ns);
-            self.interval.record_n(LoadLatency::Lateness, late_ns, pushed);
-        }
         (due.sensors > 0 && !self.traffic.is_spent()).then_some(due)
     }
 
@@ -340,10 +336,7 @@ impl Fleet {
                 linger_until_ns = linger_until_ns.min(until_ns);
             }
             carrier.active = carrier.is_waiting();
-            let unsendable = carrier.coalescer.take_unsendable();
-            let waiting = carrier.active;
-            self.outcome.shed[Tier::T1.index()] += unsendable;
-            waiting
+            carrier.active
         });
         self.traffic.active = active;
         self.traffic.blocked = blocked;
@@ -364,8 +357,10 @@ impl Fleet {
         engine: &'a mut Engine,
         number: u32,
     ) -> (&'a mut Carrier, Load<'a>) {
-        let Self { carriers, chunks, outcome, population, traffic, at, .. } = self;
-        let road = Road { engine, chunks, form: &mut outcome.form, sent: &mut outcome.sent };
+        let Self { carriers, chunks, outcome, population, traffic, interval, at, .. } = self;
+        let Outcome { form, sent, shed, .. } = outcome;
+        let lateness = Lateness { interval, ns_max: &mut traffic.late_ns_max, now_ns: at.ns };
+        let road = Road { engine, chunks, account: Account { form, sent, shed, lateness } };
         (&mut carriers[number as usize], Load { road, population, left: traffic.left, at: *at })
     }
 }
