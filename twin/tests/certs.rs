@@ -1,8 +1,10 @@
 //! Certificates as files: chains that the TLS library accepts, modes, and what is never overwritten.
 #![expect(clippy::unwrap_used, reason = "what tests call may unwrap as tests do")]
 
-use std::os::unix::fs::PermissionsExt;
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -318,6 +320,53 @@ fn a_token_is_kept_as_a_digest_and_replaced_by_the_next() {
     let fresh = folder.path().join("fresh");
     token(&fresh, device, &[1; 32]).unwrap();
     assert_eq!(std::fs::metadata(&fresh).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+/// Runs `pollux certs …` under a umask that leaves everything to the owner.
+fn run_masked(args: &str) {
+    let line = format!("umask 077 && exec {} certs {args}", env!("CARGO_BIN_EXE_pollux"));
+    let ran = Command::new("sh").args(["-c", &line]).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn whoever_reads_the_list_still_reads_it_after_a_revocation_under_any_umask() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, device) = (folder.path(), Uuid::from_u128(12));
+    let dir = format!("--dir {}", path.display());
+    run_masked(&format!("init {dir} --device {device}"));
+    let names = ["ca.pem", "crl.pem", "server.pem", "ca.key", "server.key"];
+    assert_eq!(names.map(|name| mode(&path.join(name))), [0o644, 0o644, 0o644, 0o600, 0o600]);
+    std::fs::set_permissions(path.join("crl.pem"), Permissions::from_mode(0o664)).unwrap();
+    run_masked(&format!("revoke {dir} --device {device}"));
+    assert_eq!(mode(&path.join("crl.pem")), 0o664, "as it was before");
+    assert_eq!(standing(path, &format!("device-{device}")).1, Standing::Revoked);
+}
+
+#[test]
+fn a_file_that_takes_the_place_of_another_is_read_by_the_same_people_and_a_key_by_no_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    init(&request(path), NOW_UNIX_S).unwrap();
+    let (key, list) = (path.join("server.key"), path.join("crl.pem"));
+    let tokens = path.join("tokens");
+    token(&tokens, Uuid::from_u128(1), &[1; 32]).unwrap();
+    for readable in [&key, &tokens] {
+        std::fs::set_permissions(readable, Permissions::from_mode(0o644)).unwrap();
+    }
+    // Only root may give files away; for all others the owner stays by itself.
+    let given = chown(&list, Some(65_534), Some(65_534)).is_ok();
+    rotate(path, &[Holder::Server], true, NOW_UNIX_S).unwrap();
+    token(&tokens, Uuid::from_u128(1), &[2; 32]).unwrap();
+    assert_eq!([&key, &tokens, &list].map(|file| mode(file)), [0o640, 0o644, 0o644]);
+    let found = std::fs::metadata(&list).unwrap();
+    if given {
+        assert_eq!((found.uid(), found.gid()), (65_534, 65_534));
+    }
 }
 
 /// Serial number and standing of a certificate of the folder.

@@ -3,16 +3,32 @@
 //! A file appears whole, with its mode, under its name: it is written beside and renamed. A running twin that watches the
 //! folder therefore never reads half of one.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use super::{CertsError, Holder, reading};
 
-/// Readable by everybody, and by the owner alone.
-const PUBLIC: u32 = 0o644;
-const SECRET: u32 = 0o600;
+/// Who may read a file.
+#[derive(Clone, Copy)]
+pub(super) struct Mode {
+    /// Its mode where there was none before it.
+    new: u32,
+    /// What it may keep of the mode of the one before it.
+    kept: u32,
+}
+
+/// Certificates and revocation lists, which are for everybody.
+const PUBLIC: Mode = Mode { new: 0o644, kept: 0o777 };
+/// Keys, which others than owner and group never read.
+const SECRET: Mode = Mode { new: 0o600, kept: 0o770 };
+/// Digests of tokens, which are of no use to anybody but the twin.
+pub(super) const DIGESTS: Mode = Mode { new: 0o600, kept: 0o777 };
+/// A file while it is written.
+const UNFINISHED: u32 = 0o600;
+/// The bits of the group in a mode.
+const GROUP: u32 = 0o070;
 
 /// A folder, and what was written into it.
 pub(super) struct Folder {
@@ -105,7 +121,7 @@ impl Folder {
         Ok(serials)
     }
 
-    fn write(&mut self, name: &str, text: &str, mode: u32) -> Result<(), CertsError> {
+    fn write(&mut self, name: &str, text: &str, mode: Mode) -> Result<(), CertsError> {
         let path = self.path(name);
         if path.exists() && !self.replaces {
             return Err(CertsError::Exists(path));
@@ -116,18 +132,34 @@ impl Folder {
     }
 }
 
-/// A file is always a new one: its mode is right from its first byte, and nobody reads half of it.
-pub(super) fn put(path: &Path, text: &str, mode: u32) -> Result<(), CertsError> {
+/// A file is always a new one: nobody reads half of it. It has the mode, or keeps what the file in its place has, whatever
+/// the umask: a twin that runs as somebody else has to read its successor as well.
+pub(super) fn put(path: &Path, text: &str, mode: Mode) -> Result<(), CertsError> {
     let beside = path.with_extension("new");
     if beside.exists() {
         fs::remove_file(&beside).map_err(|reason| file_error(&beside, reason))?;
     }
     let mut options = OpenOptions::new();
-    let opened = options.write(true).create_new(true).mode(mode).open(&beside);
-    opened
-        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&beside, path))
-        .map_err(|reason| file_error(path, reason))
+    let opened = options.write(true).create_new(true).mode(UNFINISHED).open(&beside);
+    let written = opened.and_then(|mut file| {
+        take_after(&file, path, mode)?;
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all())
+    });
+    written.and_then(|()| fs::rename(&beside, path)).map_err(|reason| file_error(path, reason))
+}
+
+/// Gives a file its mode, or owner and mode of the file whose place it takes.
+fn take_after(file: &File, place: &Path, mode: Mode) -> std::io::Result<()> {
+    let Ok(before) = fs::metadata(place) else {
+        return file.set_permissions(Permissions::from_mode(mode.new));
+    };
+    let mut kept = before.mode() & mode.kept;
+    // Only root may give files away, and to a group that is not one's own nobody else may.
+    if fchown(file, Some(before.uid()), Some(before.gid())).is_err() {
+        // What the old group was let do, the group of whoever writes was not.
+        kept = kept & !GROUP | mode.new & GROUP;
+    }
+    file.set_permissions(Permissions::from_mode(kept))
 }
 
 pub(super) fn file_error(path: &Path, reason: std::io::Error) -> CertsError {

@@ -1,17 +1,13 @@
 //! Tokens of devices that have no certificate: made once, kept as a digest. PROTOCOL.md#identity.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use netloop::Tokens;
 use uuid::Uuid;
 use wire::DeviceId;
 
-use super::folder::{file_error, put};
+use super::folder::{DIGESTS, file_error, put};
 use super::{CertsError, reading};
-
-/// The mode of a list that was not there: what it holds is of no use to anybody but the twin.
-const MODE: u32 = 0o600;
 
 /// Makes a token out of a secret and writes its digest into the list, in place of the device's old one. Gives the token,
 /// which is text.
@@ -35,10 +31,6 @@ pub fn token(list: &Path, device: Uuid, secret: &[u8; 32]) -> Result<String, Cer
     let line = Tokens::line(DeviceId(*device.as_bytes()), token.as_bytes());
     let mut lines: Vec<&str> = text.lines().filter(|line| !of_device(line)).collect();
     lines.push(&line);
-    let mode = match std::fs::metadata(list) {
-        Ok(found) => found.permissions().mode() & 0o777,
-        Err(_) => MODE,
-    };
-    put(list, &(lines.join("\n") + "\n"), mode)?;
+    put(list, &(lines.join("\n") + "\n"), DIGESTS)?;
     Ok(token)
 }
