@@ -3,7 +3,7 @@
 //! ECDSA P-256, TLS 1.3 only in use. The folder holds the authority (`ca.pem`, `ca.key`), its revocation list (`crl.pem`),
 //! a pair for each holder under its name, and under `issued` a copy of every certificate that was ever signed, so that
 //! revoking a holder reaches the certificates that were replaced. Keys lie unencrypted on disk, readable by their owner
-//! only. Refuses to replace what nobody asked it to replace.
+//! only. Commands that run at the same time follow one another, by a lock on `.lock`. Refuses to replace what nobody asked it to replace.
 
 mod authority;
 mod folder;
@@ -126,7 +126,8 @@ pub fn init(request: &Request, now_unix_s: u64) -> Result<Vec<PathBuf>, CertsErr
     let devices = request.devices.iter().map(|device| Grant::device(*device));
     let gateways = request.gateways.iter().map(|name| Grant::gateway_of_all(name));
     let grants = devices.map(Ok).chain(gateways).collect::<Result<Vec<_>, _>>()?;
-    let mut folder = Folder::open(&request.folder, request.force);
+    let server = Grant::server(&request.names)?;
+    let mut folder = Folder::create(&request.folder, request.force)?;
     let there = folder.path("ca.pem");
     let authority = if there.exists() && !request.force {
         if grants.is_empty() || !request.names.is_empty() {
@@ -134,8 +135,6 @@ pub fn init(request: &Request, now_unix_s: u64) -> Result<Vec<PathBuf>, CertsErr
         }
         Authority::read(&folder)?
     } else {
-        let server = Grant::server(&request.names)?;
-        folder.create()?;
         let authority = Authority::make(&mut folder, now_unix_s)?;
         authority.write_list(&mut folder, &[], now_unix_s)?;
         authority.issue(&mut folder, &server, now_unix_s)?;
@@ -157,7 +156,7 @@ pub fn enroll(
     grants: &[Grant],
     now_unix_s: u64,
 ) -> Result<Vec<PathBuf>, CertsError> {
-    let mut folder = Folder::open(folder, false);
+    let mut folder = Folder::open(folder, false)?;
     let authority = Authority::read(&folder)?;
     let revoked = reading::revoked(&folder.path("crl.pem"))?;
     for grant in grants {
@@ -181,7 +180,7 @@ pub fn rotate(
     revokes: bool,
     now_unix_s: u64,
 ) -> Result<Vec<PathBuf>, CertsError> {
-    let mut folder = Folder::open(folder, true);
+    let mut folder = Folder::open(folder, true)?;
     let authority = Authority::read(&folder)?;
     let mut ended = Vec::new();
     for holder in holders {
@@ -211,7 +210,7 @@ pub fn revoke(
     serials: &[String],
     now_unix_s: u64,
 ) -> Result<(PathBuf, usize), CertsError> {
-    let mut folder = Folder::open(folder, true);
+    let mut folder = Folder::open(folder, true)?;
     let authority = Authority::read(&folder)?;
     let mut ended =
         serials.iter().map(|text| reading::parse_serial(text)).collect::<Result<Vec<_>, _>>()?;

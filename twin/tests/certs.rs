@@ -5,7 +5,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use rustls::client::WebPkiServerVerifier;
@@ -366,6 +366,42 @@ fn a_file_that_takes_the_place_of_another_is_read_by_the_same_people_and_a_key_b
     let found = std::fs::metadata(&list).unwrap();
     if given {
         assert_eq!((found.uid(), found.gid()), (65_534, 65_534));
+    }
+}
+
+/// Does one thing for each of many devices, all at the same time.
+fn at_once(devices: &[Uuid], one: impl Fn(Uuid) + Sync) {
+    let start = Barrier::new(devices.len());
+    std::thread::scope(|scope| {
+        for device in devices {
+            scope.spawn(|| {
+                start.wait();
+                one(*device);
+            });
+        }
+    });
+}
+
+#[test]
+fn revocations_and_tokens_that_come_at_once_are_all_on_their_list() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let devices: Vec<Uuid> = (1..=16).map(Uuid::from_u128).collect();
+    init(&Request { devices: devices.clone(), ..request(path) }, NOW_UNIX_S).unwrap();
+    at_once(&devices, |device| {
+        assert_eq!(revoke(path, &[Holder::Device(device)], &[], NOW_UNIX_S).unwrap().1, 1);
+    });
+    for device in &devices {
+        assert_eq!(standing(path, &format!("device-{device}")).1, Standing::Revoked, "{device}");
+    }
+    let list = path.join("tokens");
+    at_once(&devices, |device| {
+        token(&list, device, &[device.as_u128() as u8; 32]).unwrap();
+    });
+    let text = std::fs::read_to_string(&list).unwrap();
+    netloop::Tokens::parse(&text).unwrap();
+    for device in &devices {
+        assert_eq!(text.matches(&device.to_string()).count(), 1, "{device}: {text}");
     }
 }
 

@@ -1,7 +1,8 @@
 //! The folder of an authority: which file is whose, and how files are written.
 //!
 //! A file appears whole, with its mode, under its name: it is written beside and renamed. A running twin that watches the
-//! folder therefore never reads half of one.
+//! folder therefore never reads half of one. Who has the folder open is the only one: what is read from a list stays true
+//! until the list is written again, and what is written beside is nobody else's.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::Write;
@@ -12,7 +13,7 @@ use super::{CertsError, Holder, reading};
 
 /// Who may read a file.
 #[derive(Clone, Copy)]
-pub(super) struct Mode {
+struct Mode {
     /// Its mode where there was none before it.
     new: u32,
     /// What it may keep of the mode of the one before it.
@@ -24,23 +25,40 @@ const PUBLIC: Mode = Mode { new: 0o644, kept: 0o777 };
 /// Keys, which others than owner and group never read.
 const SECRET: Mode = Mode { new: 0o600, kept: 0o770 };
 /// Digests of tokens, which are of no use to anybody but the twin.
-pub(super) const DIGESTS: Mode = Mode { new: 0o600, kept: 0o777 };
+const DIGESTS: Mode = Mode { new: 0o600, kept: 0o777 };
 /// A file while it is written.
 const UNFINISHED: u32 = 0o600;
 /// The bits of the group in a mode.
 const GROUP: u32 = 0o070;
 
-/// A folder, and what was written into it.
+/// The file that is locked. The folder itself could be locked by whoever may read it, who would hold up every revocation.
+const LOCK: &str = ".lock";
+
+/// A folder that nobody else changes, and what was written into it.
 pub(super) struct Folder {
     root: PathBuf,
     replaces: bool,
     written: Vec<PathBuf>,
+    /// Closed, and so unlocked, with the folder.
+    _lock: File,
 }
 
 impl Folder {
-    /// `replaces` allows files that are there to be replaced.
-    pub(super) fn open(root: &Path, replaces: bool) -> Self {
-        Self { root: root.to_owned(), replaces, written: Vec::new() }
+    /// Waits until nobody else has the folder open. `replaces` allows files that are there to be replaced.
+    pub(super) fn open(root: &Path, replaces: bool) -> Result<Self, CertsError> {
+        let path = root.join(LOCK);
+        let mut options = OpenOptions::new();
+        let opened = options.write(true).create(true).truncate(false).mode(UNFINISHED).open(&path);
+        let lock = opened
+            .and_then(|file| file.lock().map(|()| file))
+            .map_err(|reason| file_error(&path, reason))?;
+        Ok(Self { root: root.to_owned(), replaces, written: Vec::new(), _lock: lock })
+    }
+
+    /// Like `open`, and makes the folder where it is not there.
+    pub(super) fn create(root: &Path, replaces: bool) -> Result<Self, CertsError> {
+        fs::create_dir_all(root).map_err(|reason| file_error(root, reason))?;
+        Self::open(root, replaces)
     }
 
     pub(super) const fn set_replacing(&mut self, replaces: bool) {
@@ -49,10 +67,6 @@ impl Folder {
 
     pub(super) fn root(&self) -> PathBuf {
         self.root.clone()
-    }
-
-    pub(super) fn create(&self) -> Result<(), CertsError> {
-        fs::create_dir_all(&self.root).map_err(|reason| file_error(&self.root, reason))
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -121,6 +135,11 @@ impl Folder {
         Ok(serials)
     }
 
+    /// Writes a list of tokens.
+    pub(super) fn write_tokens(&mut self, name: &str, text: &str) -> Result<(), CertsError> {
+        self.write(name, text, DIGESTS)
+    }
+
     fn write(&mut self, name: &str, text: &str, mode: Mode) -> Result<(), CertsError> {
         let path = self.path(name);
         if path.exists() && !self.replaces {
@@ -134,7 +153,7 @@ impl Folder {
 
 /// A file is always a new one: nobody reads half of it. It has the mode, or keeps what the file in its place has, whatever
 /// the umask: a twin that runs as somebody else has to read its successor as well.
-pub(super) fn put(path: &Path, text: &str, mode: Mode) -> Result<(), CertsError> {
+fn put(path: &Path, text: &str, mode: Mode) -> Result<(), CertsError> {
     let beside = path.with_extension("new");
     if beside.exists() {
         fs::remove_file(&beside).map_err(|reason| file_error(&beside, reason))?;

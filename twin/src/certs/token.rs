@@ -6,8 +6,8 @@ use netloop::Tokens;
 use uuid::Uuid;
 use wire::DeviceId;
 
-use super::folder::{DIGESTS, file_error, put};
-use super::{CertsError, reading};
+use super::folder::file_error;
+use super::{CertsError, Folder, reading};
 
 /// Makes a token out of a secret and writes its digest into the list, in place of the device's old one. Gives the token,
 /// which is text.
@@ -16,8 +16,12 @@ use super::{CertsError, reading};
 ///
 /// The list cannot be read whole, or not be written.
 pub fn token(list: &Path, device: Uuid, secret: &[u8; 32]) -> Result<String, CertsError> {
-    let there = list.exists();
-    let text = if there {
+    let (folder, name) = (list.parent(), list.file_name().and_then(|name| name.to_str()));
+    let (Some(folder), Some(name)) = (folder, name) else {
+        return Err(file_error(list, std::io::ErrorKind::InvalidFilename.into()));
+    };
+    let mut folder = Folder::open(folder, true)?;
+    let text = if list.exists() {
         std::fs::read_to_string(list).map_err(|reason| file_error(list, reason))?
     } else {
         String::new()
@@ -31,6 +35,6 @@ pub fn token(list: &Path, device: Uuid, secret: &[u8; 32]) -> Result<String, Cer
     let line = Tokens::line(DeviceId(*device.as_bytes()), token.as_bytes());
     let mut lines: Vec<&str> = text.lines().filter(|line| !of_device(line)).collect();
     lines.push(&line);
-    put(list, &(lines.join("\n") + "\n"), DIGESTS)?;
+    folder.write_tokens(name, &(lines.join("\n") + "\n"))?;
     Ok(token)
 }
