@@ -127,14 +127,22 @@ pub fn init(request: &Request, now_unix_s: u64) -> Result<Vec<PathBuf>, CertsErr
     let gateways = request.gateways.iter().map(|name| Grant::gateway_of_all(name));
     let grants = devices.map(Ok).chain(gateways).collect::<Result<Vec<_>, _>>()?;
     let server = Grant::server(&request.names)?;
-    let mut folder = Folder::create(&request.folder, request.force)?;
+    let mut folder = Folder::create(&request.folder)?;
     let there = folder.path("ca.pem");
-    let authority = if there.exists() && !request.force {
-        if grants.is_empty() || !request.names.is_empty() {
-            return Err(CertsError::AuthorityExists(there));
-        }
+    let joins = there.exists() && !request.force;
+    if joins && (grants.is_empty() || !request.names.is_empty()) {
+        return Err(CertsError::AuthorityExists(there));
+    }
+    if !request.force {
+        grants.iter().try_for_each(|grant| folder.vacant_for(&grant.holder))?;
+    }
+    let authority = if joins {
         Authority::read(&folder)?
     } else {
+        if !request.force {
+            folder.vacant("ca.key")?;
+            folder.vacant_for(&server.holder)?;
+        }
         let authority = Authority::make(&mut folder, now_unix_s)?;
         authority.write_list(&mut folder, &[], now_unix_s)?;
         authority.issue(&mut folder, &server, now_unix_s)?;
@@ -156,13 +164,16 @@ pub fn enroll(
     grants: &[Grant],
     now_unix_s: u64,
 ) -> Result<Vec<PathBuf>, CertsError> {
-    let mut folder = Folder::open(folder, false)?;
+    let mut folder = Folder::open(folder)?;
     let authority = Authority::read(&folder)?;
     let revoked = reading::revoked(&folder.path("crl.pem"))?;
+    for Grant { holder, .. } in grants {
+        let path = folder.certificate(holder);
+        if !path.exists() || !revoked.contains(&reading::serial(&path)?) {
+            folder.vacant_for(holder)?;
+        }
+    }
     for grant in grants {
-        let path = folder.certificate(&grant.holder);
-        let replaces = path.exists() && revoked.contains(&reading::serial(&path)?);
-        folder.set_replacing(replaces);
         authority.issue(&mut folder, grant, now_unix_s)?;
     }
     Ok(folder.written())
@@ -180,7 +191,7 @@ pub fn rotate(
     revokes: bool,
     now_unix_s: u64,
 ) -> Result<Vec<PathBuf>, CertsError> {
-    let mut folder = Folder::open(folder, true)?;
+    let mut folder = Folder::open(folder)?;
     let authority = Authority::read(&folder)?;
     let mut ended = Vec::new();
     for holder in holders {
@@ -210,7 +221,7 @@ pub fn revoke(
     serials: &[String],
     now_unix_s: u64,
 ) -> Result<(PathBuf, usize), CertsError> {
-    let mut folder = Folder::open(folder, true)?;
+    let mut folder = Folder::open(folder)?;
     let authority = Authority::read(&folder)?;
     let mut ended =
         serials.iter().map(|text| reading::parse_serial(text)).collect::<Result<Vec<_>, _>>()?;

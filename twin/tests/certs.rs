@@ -1,9 +1,10 @@
 //! Certificates as files: chains that the TLS library accepts, modes, and what is never overwritten.
 #![expect(clippy::unwrap_used, reason = "what tests call may unwrap as tests do")]
 
+use std::collections::BTreeMap;
 use std::fs::Permissions;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
@@ -403,6 +404,39 @@ fn revocations_and_tokens_that_come_at_once_are_all_on_their_list() {
     for device in &devices {
         assert_eq!(text.matches(&device.to_string()).count(), 1, "{device}: {text}");
     }
+}
+
+/// Every file of a folder with its content, but for the one that only holds the lock.
+fn content(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = entries.filter(|path| path.is_file() && !path.ends_with(".lock"));
+    files.map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+}
+
+#[test]
+fn a_refused_enrolment_leaves_every_file_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let (moved, new) = (Uuid::from_u128(13), Uuid::from_u128(14));
+    init(&Request { devices: vec![moved], ..request(path) }, NOW_UNIX_S).unwrap();
+    std::fs::remove_file(path.join(format!("device-{moved}.key"))).unwrap();
+    let before = content(path);
+    let refused = enroll(path, &[Grant::device(new), Grant::device(moved)], NOW_UNIX_S);
+    assert!(matches!(refused, Err(CertsError::Exists(_))), "{refused:?}");
+    let refused =
+        init(&Request { devices: vec![new, moved], ..request(path) }, NOW_UNIX_S).unwrap_err();
+    assert!(matches!(refused, CertsError::Exists(_)), "{refused:?}");
+    assert_eq!(content(path), before);
+}
+
+#[test]
+fn no_authority_is_made_beside_a_server_that_has_to_stay() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("server.pem"), "of another authority").unwrap();
+    let before = content(folder.path());
+    let refused = init(&request(folder.path()), NOW_UNIX_S);
+    assert!(matches!(refused, Err(CertsError::Exists(_))), "{refused:?}");
+    assert_eq!(content(folder.path()), before);
 }
 
 /// Serial number and standing of a certificate of the folder.

@@ -66,8 +66,7 @@ impl Authority {
     /// A new one, in its folder.
     pub(super) fn make(folder: &mut Folder, now_unix_s: u64) -> Result<Self, CertsError> {
         let (authority, certificate) = Self::new(now_unix_s)?;
-        folder.write_key("ca.key", &authority.0.key().serialize_pem())?;
-        folder.write_public("ca.pem", &certificate.pem())?;
+        folder.write_pair("ca", &authority.0.key().serialize_pem(), &certificate.pem())?;
         Ok(authority)
     }
 
@@ -100,7 +99,8 @@ impl Authority {
         Ok((params.signed_by(&key, &self.0)?, key))
     }
 
-    /// Signs a certificate for a holder and writes it and its key, and a copy that stays.
+    /// Signs a certificate for a holder and writes it and its key in place of what is there, and a copy that stays. The copy
+    /// comes first: nobody has a certificate that a revocation of its holder does not reach.
     pub(super) fn issue(
         &self,
         folder: &mut Folder,
@@ -109,11 +109,10 @@ impl Authority {
     ) -> Result<(), CertsError> {
         let (certificate, key) = self.sign(grant, now_unix_s)?;
         let holder = &grant.holder;
-        folder.write_key(&format!("{holder}.key"), &key.serialize_pem())?;
-        folder.write_public(&format!("{holder}.pem"), &certificate.pem())?;
         let serial = reading::serial_of(certificate.der())
             .expect("it reads because it was written just now");
-        folder.keep(holder, &serial, &certificate.pem())
+        folder.keep(holder, &serial, &certificate.pem())?;
+        folder.write_pair(&holder.to_string(), &key.serialize_pem(), &certificate.pem())
     }
 
     /// Writes the revocation list with these serial numbers beside those that are on it; gives how many are new.

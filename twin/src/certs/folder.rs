@@ -30,39 +30,33 @@ const DIGESTS: Mode = Mode { new: 0o600, kept: 0o777 };
 const UNFINISHED: u32 = 0o600;
 /// The bits of the group in a mode.
 const GROUP: u32 = 0o070;
-
 /// The file that is locked. The folder itself could be locked by whoever may read it, who would hold up every revocation.
 const LOCK: &str = ".lock";
 
 /// A folder that nobody else changes, and what was written into it.
 pub(super) struct Folder {
     root: PathBuf,
-    replaces: bool,
     written: Vec<PathBuf>,
     /// Closed, and so unlocked, with the folder.
     _lock: File,
 }
 
 impl Folder {
-    /// Waits until nobody else has the folder open. `replaces` allows files that are there to be replaced.
-    pub(super) fn open(root: &Path, replaces: bool) -> Result<Self, CertsError> {
+    /// Waits until nobody else has the folder open.
+    pub(super) fn open(root: &Path) -> Result<Self, CertsError> {
         let path = root.join(LOCK);
         let mut options = OpenOptions::new();
         let opened = options.write(true).create(true).truncate(false).mode(UNFINISHED).open(&path);
         let lock = opened
             .and_then(|file| file.lock().map(|()| file))
             .map_err(|reason| file_error(&path, reason))?;
-        Ok(Self { root: root.to_owned(), replaces, written: Vec::new(), _lock: lock })
+        Ok(Self { root: root.to_owned(), written: Vec::new(), _lock: lock })
     }
 
     /// Like `open`, and makes the folder where it is not there.
-    pub(super) fn create(root: &Path, replaces: bool) -> Result<Self, CertsError> {
+    pub(super) fn create(root: &Path) -> Result<Self, CertsError> {
         fs::create_dir_all(root).map_err(|reason| file_error(root, reason))?;
-        Self::open(root, replaces)
-    }
-
-    pub(super) const fn set_replacing(&mut self, replaces: bool) {
-        self.replaces = replaces;
+        Self::open(root)
     }
 
     pub(super) fn root(&self) -> PathBuf {
@@ -91,27 +85,50 @@ impl Folder {
         }
     }
 
-    pub(super) fn write_key(&mut self, name: &str, pem: &str) -> Result<(), CertsError> {
-        self.write(name, pem, SECRET)
+    /// Refuses where a file has the name.
+    pub(super) fn vacant(&self, name: &str) -> Result<(), CertsError> {
+        let path = self.path(name);
+        if path.exists() { Err(CertsError::Exists(path)) } else { Ok(()) }
     }
 
-    pub(super) fn write_public(&mut self, name: &str, pem: &str) -> Result<(), CertsError> {
-        self.write(name, pem, PUBLIC)
+    /// Refuses where a holder has a key or a certificate.
+    pub(super) fn vacant_for(&self, holder: &Holder) -> Result<(), CertsError> {
+        self.vacant(&format!("{holder}.key"))?;
+        self.vacant(&format!("{holder}.pem"))
     }
 
-    /// The list is replaced by every revocation, whatever else may be.
+    /// Writes a key and its certificate under one name. Both are on the disk before either is renamed, so that a full disk
+    /// leaves the pair that was there.
+    pub(super) fn write_pair(
+        &mut self,
+        name: &str,
+        key_pem: &str,
+        certificate_pem: &str,
+    ) -> Result<(), CertsError> {
+        let key = self.beside(&format!("{name}.key"), key_pem, SECRET)?;
+        let certificate = self.beside(&format!("{name}.pem"), certificate_pem, PUBLIC)?;
+        self.rename(key)?;
+        self.rename(certificate)
+    }
+
+    /// Writes the revocation list.
     pub(super) fn write_list(&mut self, pem: &str) -> Result<(), CertsError> {
-        let replaces = std::mem::replace(&mut self.replaces, true);
-        let written = self.write("crl.pem", pem, PUBLIC);
-        self.replaces = replaces;
-        written
+        let list = self.beside("crl.pem", pem, PUBLIC)?;
+        self.rename(list)
+    }
+
+    /// Writes a list of tokens. What it holds is of no use to anybody but the twin.
+    pub(super) fn write_tokens(&mut self, name: &str, text: &str) -> Result<(), CertsError> {
+        let list = self.beside(name, text, DIGESTS)?;
+        self.rename(list)
     }
 
     /// Keeps a copy of what was signed for a holder.
     pub(super) fn keep(&self, holder: &Holder, serial: &[u8], pem: &str) -> Result<(), CertsError> {
         let issued = self.path("issued");
         fs::create_dir_all(&issued).map_err(|reason| file_error(&issued, reason))?;
-        put(&issued.join(format!("{holder}-{}.pem", reading::hex(serial))), pem, PUBLIC)
+        let name = format!("issued/{holder}-{}.pem", reading::hex(serial));
+        self.beside(&name, pem, PUBLIC)?.rename().map(drop)
     }
 
     /// The serial numbers of everything that was ever signed for a holder.
@@ -135,36 +152,30 @@ impl Folder {
         Ok(serials)
     }
 
-    /// Writes a list of tokens.
-    pub(super) fn write_tokens(&mut self, name: &str, text: &str) -> Result<(), CertsError> {
-        self.write(name, text, DIGESTS)
-    }
-
-    fn write(&mut self, name: &str, text: &str, mode: Mode) -> Result<(), CertsError> {
-        let path = self.path(name);
-        if path.exists() && !self.replaces {
-            return Err(CertsError::Exists(path));
-        }
-        put(&path, text, mode)?;
-        self.written.push(path);
+    fn rename(&mut self, beside: Beside) -> Result<(), CertsError> {
+        self.written.push(beside.rename()?);
         Ok(())
     }
-}
 
-/// A file is always a new one: nobody reads half of it. It has the mode, or keeps what the file in its place has, whatever
-/// the umask: a twin that runs as somebody else has to read its successor as well.
-fn put(path: &Path, text: &str, mode: Mode) -> Result<(), CertsError> {
-    let beside = path.with_extension("new");
-    if beside.exists() {
-        fs::remove_file(&beside).map_err(|reason| file_error(&beside, reason))?;
+    /// Writes a file beside its place. It has the mode, or keeps what the file in its place has, whatever the umask: a twin
+    /// that runs as somebody else has to read its successor as well.
+    fn beside(&self, name: &str, text: &str, mode: Mode) -> Result<Beside, CertsError> {
+        let place = self.path(name);
+        let path = self.path(&format!("{name}.new"));
+        // Of a run that was killed.
+        if path.exists() {
+            fs::remove_file(&path).map_err(|reason| file_error(&path, reason))?;
+        }
+        let mut options = OpenOptions::new();
+        let opened = options.write(true).create_new(true).mode(UNFINISHED).open(&path);
+        let beside = Beside { path, place };
+        let written = opened.and_then(|mut file| {
+            take_after(&file, &beside.place, mode)?;
+            file.write_all(text.as_bytes()).and_then(|()| file.sync_all())
+        });
+        written.map_err(|reason| file_error(&beside.place, reason))?;
+        Ok(beside)
     }
-    let mut options = OpenOptions::new();
-    let opened = options.write(true).create_new(true).mode(UNFINISHED).open(&beside);
-    let written = opened.and_then(|mut file| {
-        take_after(&file, path, mode)?;
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_all())
-    });
-    written.and_then(|()| fs::rename(&beside, path)).map_err(|reason| file_error(path, reason))
 }
 
 /// Gives a file its mode, or owner and mode of the file whose place it takes.
@@ -179,6 +190,27 @@ fn take_after(file: &File, place: &Path, mode: Mode) -> std::io::Result<()> {
         kept = kept & !GROUP | mode.new & GROUP;
     }
     file.set_permissions(Permissions::from_mode(kept))
+}
+
+/// A file that is whole and does not have its name yet. It goes with its value, unless it got it.
+struct Beside {
+    path: PathBuf,
+    place: PathBuf,
+}
+
+impl Beside {
+    /// Puts it into its place, and says where that is.
+    fn rename(self) -> Result<PathBuf, CertsError> {
+        fs::rename(&self.path, &self.place).map_err(|reason| file_error(&self.place, reason))?;
+        Ok(self.place.clone())
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        // Gone where it was renamed; what cannot be removed is removed by the next that writes it.
+        let _ = fs::remove_file(&self.path);
+    }
 }
 
 pub(super) fn file_error(path: &Path, reason: std::io::Error) -> CertsError {

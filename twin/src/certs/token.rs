@@ -20,7 +20,7 @@ pub fn token(list: &Path, device: Uuid, secret: &[u8; 32]) -> Result<String, Cer
     let (Some(folder), Some(name)) = (folder, name) else {
         return Err(file_error(list, std::io::ErrorKind::InvalidFilename.into()));
     };
-    let mut folder = Folder::open(folder, true)?;
+    let mut folder = Folder::open(folder)?;
     let text = if list.exists() {
         std::fs::read_to_string(list).map_err(|reason| file_error(list, reason))?
     } else {
