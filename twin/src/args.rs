@@ -687,6 +687,8 @@ pub struct CertsRevokeArgs {
 /// Arguments of `certs show`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
+Held against the ca.pem and crl.pem that lie beside a certificate, or in the folder above it.
+
 Examples:
   pollux certs show
   pollux certs show certs/server.pem -o json")]

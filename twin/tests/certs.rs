@@ -439,6 +439,73 @@ fn no_authority_is_made_beside_a_server_that_has_to_stay() {
     assert_eq!(content(folder.path()), before);
 }
 
+#[test]
+fn what_an_authority_before_this_one_signed_is_not_shown_as_valid() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let device = Uuid::from_u128(15);
+    init(&Request { devices: vec![device], ..request(path) }, NOW_UNIX_S).unwrap();
+    let name = format!("device-{device}");
+    assert_eq!(standing(path, &name).1, Standing::Valid);
+    init(&Request { force: true, ..request(path) }, NOW_UNIX_S).unwrap();
+    assert_eq!(standing(path, &name).1, Standing::Foreign);
+    for own in ["ca", "server"] {
+        assert_eq!(standing(path, own).1, Standing::Valid, "{own}");
+    }
+    let shown = show(&[path.join(format!("{name}.pem"))], NOW_UNIX_S).unwrap()[0].to_string();
+    assert!(shown.contains("signed by another authority"), "{shown}");
+}
+
+#[test]
+fn copies_are_held_against_the_list_of_the_folder_above() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let device = Uuid::from_u128(16);
+    init(&Request { devices: vec![device], ..request(path) }, NOW_UNIX_S).unwrap();
+    revoke(path, &[Holder::Device(device)], &[], NOW_UNIX_S).unwrap();
+    let issued = show(&[path.join("issued")], NOW_UNIX_S).unwrap();
+    let standings: Vec<Standing> = issued.iter().map(|shown| shown.standing).collect();
+    assert_eq!(standings, [Standing::Revoked, Standing::Valid], "device and server: {issued:?}");
+    assert_eq!(issued[0].list, Some(path.join("crl.pem")));
+    // The same from within, where the folder has no name.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pollux"));
+    command.args(["certs", "show", "."]).current_dir(path.join("issued"));
+    let said = String::from_utf8(command.output().unwrap().stdout).unwrap();
+    assert_eq!(said.matches(": revoked").count(), 1, "{said}");
+}
+
+#[test]
+fn a_certificate_alone_says_what_is_not_known_of_it() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    init(&request(from.path()), NOW_UNIX_S).unwrap();
+    let alone = to.path().join("far/away/server.pem");
+    std::fs::create_dir_all(alone.parent().unwrap()).unwrap();
+    std::fs::copy(from.path().join("server.pem"), &alone).unwrap();
+    let shown = show(&[alone], NOW_UNIX_S).unwrap().remove(0);
+    assert_eq!((&shown.authority, &shown.list), (&None, &None));
+    let said = shown.to_string();
+    assert!(said.contains("who signed it") && said.contains("whether it is revoked"), "{said}");
+}
+
+#[test]
+fn any_authority_of_a_bundle_counts_and_a_certificate_behind_another_only_if_it_signed_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, hall) = (folder.path().join("root"), folder.path().join("hall"));
+    for authority in [&root, &hall] {
+        init(&request(authority), NOW_UNIX_S).unwrap();
+    }
+    let read = |path: PathBuf| std::fs::read_to_string(path).unwrap();
+    // Signed by `hall`, shown beside `root`: as it is, and with an authority behind it that did not sign it.
+    let leaf = read(hall.join("server.pem"));
+    std::fs::write(root.join("leaf.pem"), &leaf).unwrap();
+    std::fs::write(root.join("chain.pem"), leaf + &read(root.join("ca.pem"))).unwrap();
+    assert_eq!(standing(&root, "leaf").1, Standing::Foreign);
+    assert_eq!(standing(&root, "chain").1, Standing::Foreign);
+    let bundle = read(root.join("ca.pem")) + &read(hall.join("ca.pem"));
+    std::fs::write(root.join("ca.pem"), bundle).unwrap();
+    assert_eq!(standing(&root, "leaf").1, Standing::Valid, "one of two authorities signed it");
+}
+
 /// Serial number and standing of a certificate of the folder.
 fn standing(folder: &Path, name: &str) -> (String, Standing) {
     let shown = show(&[folder.join(format!("{name}.pem"))], NOW_UNIX_S).unwrap();

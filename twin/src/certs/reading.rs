@@ -36,8 +36,10 @@ pub enum Standing {
     NotYetValid,
     /// Its time is over.
     Expired,
-    /// It is on the revocation list that lies beside it.
+    /// It is on the revocation list that it is held against.
     Revoked,
+    /// The authority that it is held against did not sign it, nor a certificate behind it in its file.
+    Foreign,
 }
 
 /// One certificate.
@@ -55,6 +57,11 @@ pub struct Shown {
     pub not_before_unix_s: i64,
     /// The last one.
     pub not_after_unix_s: i64,
+    /// The authorities that it is held against: `ca.pem` beside it or in the folder above. Where there is none, nobody has
+    /// looked who signed it.
+    pub authority: Option<PathBuf>,
+    /// The revocation list, `crl.pem` of the same folder. Where there is none, nothing is known of revocations.
+    pub list: Option<PathBuf>,
     /// Whether it can be used.
     pub standing: Standing,
 }
@@ -67,6 +74,7 @@ impl fmt::Display for Shown {
             Standing::NotYetValid => "not valid yet",
             Standing::Expired => "expired",
             Standing::Revoked => "revoked",
+            Standing::Foreign => "signed by another authority",
         };
         writeln!(f, "{}", self.file.display())?;
         writeln!(f, "  subject   {}", self.subject)?;
@@ -75,7 +83,18 @@ impl fmt::Display for Shown {
         }
         writeln!(f, "  serial    {}", self.serial)?;
         let [from, to] = [self.not_before_unix_s, self.not_after_unix_s].map(date);
-        write!(f, "  validity  {from} to {to}: {standing}")
+        write!(f, "  validity  {from} to {to}: {standing}")?;
+        match &self.authority {
+            Some(path) if self.standing == Standing::Foreign => {
+                write!(f, "\n  authority {}", path.display())?;
+            }
+            Some(_) => {}
+            None => write!(f, "\n  unknown   who signed it: no ca.pem beside it or above")?,
+        }
+        if self.list.is_none() {
+            write!(f, "\n  unknown   whether it is revoked: no crl.pem beside it or above")?;
+        }
+        Ok(())
     }
 }
 
@@ -83,7 +102,8 @@ fn date(unix_s: i64) -> String {
     ASN1Time::from_timestamp(unix_s).map_or_else(|_| unix_s.to_string(), |time| time.to_string())
 }
 
-/// Reads certificates. A folder stands for those that lie in it; a revocation list beside a certificate counts.
+/// Reads certificates. A folder stands for those that lie in it. They are held against the authority and the revocation list
+/// that lie beside them, or in the folder above: so are the copies under `issued`.
 ///
 /// # Errors
 ///
@@ -108,16 +128,20 @@ pub fn show(paths: &[PathBuf], now_unix_s: u64) -> Result<Vec<Shown>, CertsError
 }
 
 fn show_file(file: &Path, now_unix_s: u64) -> Result<Shown, CertsError> {
-    let der = certificate(file)?;
+    let chain = chain(file)?;
     let malformed = || CertsError::Malformed(file.to_owned());
-    let (_, certificate) = X509Certificate::from_der(&der).map_err(|_| malformed())?;
+    let leaf = chain.first().ok_or_else(malformed)?;
+    let (_, certificate) = X509Certificate::from_der(leaf).map_err(|_| malformed())?;
     let serial = significant(certificate.raw_serial());
-    let beside = file.with_file_name("crl.pem");
+    let [authority, list] = held_against(file);
     let [from, to] = [certificate.validity().not_before, certificate.validity().not_after]
         .map(|time| time.timestamp());
     let now = now_unix_s.cast_signed();
-    let standing = match revoked(&beside)? {
-        list if list.contains(&serial) => Standing::Revoked,
+    let authorities = authority.as_deref().map(self::chain).transpose()?;
+    let revoked = list.as_deref().map(revoked).transpose()?.unwrap_or_default();
+    let standing = match authorities {
+        Some(authorities) if !leads(&chain, &authorities) => Standing::Foreign,
+        _ if revoked.contains(&serial) => Standing::Revoked,
         _ if now < from => Standing::NotYetValid,
         _ if now > to => Standing::Expired,
         _ => Standing::Valid,
@@ -129,8 +153,45 @@ fn show_file(file: &Path, now_unix_s: u64) -> Result<Shown, CertsError> {
         serial: hex(&serial),
         not_before_unix_s: from,
         not_after_unix_s: to,
+        authority,
+        list,
         standing,
     })
+}
+
+/// Authorities and revocation list of the folder of a file, or of the folder above where it has neither.
+fn held_against(file: &Path) -> [Option<PathBuf>; 2] {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    // The way up, also from a folder that has no name here, such as `.`.
+    let named = folder.file_name().and(folder.parent());
+    let above = named.map_or_else(|| folder.join(".."), Path::to_owned);
+    let beside = |folder: &Path| {
+        ["ca.pem", "crl.pem"].map(|name| Some(folder.join(name)).filter(|path| path.exists()))
+    };
+    match beside(folder) {
+        [None, None] => beside(&above),
+        found => found,
+    }
+}
+
+/// Whether a chain, leaf first, leads to one of the authorities.
+fn leads(chain: &[CertificateDer<'_>], authorities: &[CertificateDer<'_>]) -> bool {
+    for (at, certificate) in chain.iter().enumerate() {
+        if authorities.iter().any(|authority| signed(certificate, authority)) {
+            return true;
+        }
+        if !chain.get(at + 1).is_some_and(|next| signed(certificate, next)) {
+            return false;
+        }
+    }
+    false
+}
+
+/// Whether the key of one certificate signed the other.
+fn signed(certificate: &CertificateDer<'_>, by: &CertificateDer<'_>) -> bool {
+    let read = |der| X509Certificate::from_der(der).ok().map(|(_, read)| read);
+    let (Some(certificate), Some(by)) = (read(certificate), read(by)) else { return false };
+    certificate.verify_signature(Some(by.public_key())).is_ok()
 }
 
 /// The names of the certificate in a file.
@@ -207,8 +268,15 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 }
 
 fn certificate(file: &Path) -> Result<CertificateDer<'static>, CertsError> {
+    let first = chain(file)?.into_iter().next();
+    first.ok_or_else(|| CertsError::Malformed(file.to_owned()))
+}
+
+/// All certificates of a file, in their order.
+fn chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, CertsError> {
     let bytes = std::fs::read(file).map_err(|reason| file_error(file, reason))?;
-    CertificateDer::from_pem_slice(&bytes).map_err(|_| CertsError::Malformed(file.to_owned()))
+    let found = CertificateDer::pem_slice_iter(&bytes).collect::<Result<_, _>>();
+    found.map_err(|_| CertsError::Malformed(file.to_owned()))
 }
 
 /// What the list in a file revokes; nothing where there is no file.
