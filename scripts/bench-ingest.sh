@@ -85,9 +85,9 @@ peer_channel() { # CASE
   esac
 }
 
-# Sets COMMAND to a server that reports into DIR.
+# Sets COMMAND to a server that reports into DIR, in the place on the host that Pollux takes for itself.
 peer_serve() { # DIR SECONDS CASE
-  COMMAND=("$PEER" --addr 127.0.0.1:0 --cert "$CERTS/server.pem" --key "$CERTS/server.key"
+  COMMAND=(scripts/placed.py "$PEER" --addr 127.0.0.1:0 --cert "$CERTS/server.pem" --key "$CERTS/server.key"
     --tick-hz 1000 --channel "$(peer_channel "$3")" --report "$1" --duration-s "$2" -o json)
 }
 

@@ -10,6 +10,8 @@ import tomllib
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 # Where `scripts/bench-peers.sh --build` puts the broker that no distribution has.
 VENV = ROOT / "target/bench-peers/venv"
+# Before what does not take by itself the place on the host that `pollux serve` takes.
+PLACED = [ROOT / "scripts/placed.py"]
 SENSORS = 10_000
 DEVICES = SENSORS // 5
 
@@ -145,7 +147,7 @@ class QuinnBevy(Pollux):
 
     def serve(self, address, report, certs, seconds):
         channel = "datagrams" if self.mode == "batched" else "records"
-        return [built("quinn-bevy"), "--addr", address, "--cert", f"{certs}/server.pem",
+        return [*PLACED, built("quinn-bevy"), "--addr", address, "--cert", f"{certs}/server.pem",
                 "--key", f"{certs}/server.key", "--tick-hz", 1000, "--channel", channel, "--report", report,
                 "--duration-s", seconds, "-o", "json"]  # fmt: skip
 
@@ -247,14 +249,14 @@ def broker_command(name, address, folder):
     """The broker's command line; its settings are in the folder."""
     host, _, port = address.rpartition(":")
     if name == "nats":
-        return [broker_program(name), "-a", host, "-p", port]
+        return [*PLACED, broker_program(name), "-a", host, "-p", port]
     path = folder / "mosquitto.conf"
     path.write_text(
         f"listener {port} {host}\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\n"
         "max_queued_messages 100000\nmax_inflight_messages 1000\n",
         encoding="utf-8",
     )
-    return [broker_program(name), "-c", path]
+    return [*PLACED, broker_program(name), "-c", path]
 
 
 SIDES = (

@@ -37,6 +37,10 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value_t = Channel::Datagrams)]
     pub(crate) channel: Channel,
 
+    /// Items that the T1 channel holds; the default is the prototype's.
+    #[arg(long, default_value_t = 1_024, value_parser = value_parser!(u32).range(1..))]
+    pub(crate) t1_items: u32,
+
     /// Records that one tick applies at most, so that an overload cannot keep it from ending. A T1
     /// datagram is applied whole, so a tick may exceed the limit by less than one datagram. The
     /// default is more than a full T1 channel of full datagrams: smaller limits make ticks shorter

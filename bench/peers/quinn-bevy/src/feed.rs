@@ -1,8 +1,8 @@
 //! The channels between the sessions and the tick thread: one bounded tokio channel for each tier.
 //!
 //! tokio's mpsc is what a tokio program reaches for. The capacities are those of the prototype that
-//! this build repeats: 1,024 items for T1, 512 for T2, 256 for T3. A full T1 channel sheds; T2 and
-//! T3 wait, which QUIC's flow control passes on to the device.
+//! this build repeats, 512 for T2, 256 for T3 and, unless the command line says otherwise, 1,024 items
+//! for T1. A full T1 channel sheds; T2 and T3 wait, which QUIC's flow control passes on to the device.
 
 use std::time::Instant;
 
@@ -10,8 +10,6 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{args::Channel, record::Record};
 
-/// Items that the T1 channel holds.
-const T1_ITEMS: usize = 1_024;
 /// Records that the T2 channel holds.
 const T2_RECORDS: usize = 512;
 /// Commands that the T3 channel holds.
@@ -56,9 +54,9 @@ pub(crate) struct Receivers {
     pub(crate) t3: mpsc::Receiver<Command>,
 }
 
-/// Makes the three channels.
-pub(crate) fn channels(channel: Channel) -> (Feed, Receivers) {
-    let (t1, t1_receiver) = mpsc::channel(T1_ITEMS);
+/// Makes the three channels, that of T1 for so many items.
+pub(crate) fn channels(channel: Channel, t1_items: usize) -> (Feed, Receivers) {
+    let (t1, t1_receiver) = mpsc::channel(t1_items);
     let (t2, t2_receiver) = mpsc::channel(T2_RECORDS);
     let (t3, t3_receiver) = mpsc::channel(T3_COMMANDS);
     let receivers = Receivers { t1: t1_receiver, t2: t2_receiver, t3: t3_receiver };

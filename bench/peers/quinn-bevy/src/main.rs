@@ -37,7 +37,7 @@ async fn run(args: Args) -> anyhow::Result<()> {
     let started = Instant::now();
     let listener = endpoint::listen(&args)?;
     let counters = Arc::new(Counters::default());
-    let (feed, inbox) = feed::channels(args.channel);
+    let (feed, inbox) = feed::channels(args.channel, args.t1_items as usize);
     let world = world::new(inbox, args.drain_max);
     let tick_hz = args.tick_hz;
     let ticker = thread::Builder::new()

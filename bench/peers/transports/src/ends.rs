@@ -68,7 +68,7 @@ fn listening(addr: SocketAddr) {
 /// # Errors
 /// The other end cannot be reached, or the report cannot be written.
 pub fn load(args: &LoadArgs) -> anyhow::Result<()> {
-    // Otherwise each pause of 100 us becomes one of 150.
+    // Otherwise each pause of 10 us becomes one of 60.
     netloop::sharpen_timers();
     let mut source = Source::begin(&args.shape);
     match args.transport {

@@ -7,13 +7,13 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::anyhow;
-use netloop::{Clock, Due, Stop};
+use netloop::{Clock, Due, Stop, lock_memory, map_large_blocks, set_niceness, set_slice};
 use twin::cold::Cold;
 use twin::config::{Effective, Layers};
 use twin::http::Surface;
 use twin::interval::exchange;
 use twin::report::{Report, Summary};
-use twin::runtime::usage;
+use twin::runtime::{COLD_NICENESS, HOT_NICENESS, TICK_SLICE, WORKER_SLICE, usage};
 use twin::stats::TwinStats;
 use twin::tick::{TickOptions, TickThread};
 use twin::world::{LaneCapacities, World, WorldOptions, lanes};
@@ -35,11 +35,13 @@ pub struct Host {
 }
 
 impl Host {
-    /// Starts the tick thread, with the settings that `pollux serve` has by default.
+    /// Starts the tick thread, with the settings and in the place on the host that `pollux serve` has by default. Threads
+    /// that the caller starts from now on, whatever transport they serve, have the place of a worker.
     ///
     /// # Errors
     /// The report cannot be written.
     pub fn start(name: &str, tick_hz: u32, report: Option<&Path>) -> anyhow::Result<(Self, Inlet)> {
+        take_place_of_worker();
         let set = vec![format!("tick.hz={tick_hz}")];
         let effective = Effective::load(&Layers::of_process(None, set))?;
         let config = effective.config();
@@ -70,6 +72,7 @@ impl Host {
         let stop = Stop::new();
         let until = stop.clone();
         let run = move || {
+            set_slice(TICK_SLICE);
             tick.run(&until);
             died.store(true, Ordering::Release);
         };
@@ -83,6 +86,7 @@ impl Host {
     /// # Errors
     /// The report cannot be written, or the tick thread has panicked.
     pub fn run(mut self, limit: Option<Duration>) -> anyhow::Result<Summary> {
+        set_niceness(COLD_NICENESS);
         self.cold.run(None, limit, &mut |_| {})?;
         let resident = usage();
         self.stop.drain();
@@ -96,4 +100,17 @@ impl Host {
         drop(report);
         Ok(summary)
     }
+}
+
+/// Asks the host for what `pollux serve` asks it for. What it refuses to one side it refuses to all: they run as one user.
+fn take_place_of_worker() {
+    map_large_blocks();
+    if let Err(error) = lock_memory() {
+        eprintln!("memory is not locked: {error}");
+    }
+    let niceness = set_niceness(HOT_NICENESS);
+    if niceness > HOT_NICENESS {
+        eprintln!("niceness {niceness} instead of {HOT_NICENESS}");
+    }
+    set_slice(WORKER_SLICE);
 }

@@ -1,18 +1,22 @@
 //! The load: records of a plant in the order of its sensors, each with the time at which it was due.
 //!
-//! Open-loop when it has a rate: a transport that stalls meets all that became due meanwhile, with its old times.
+//! Open-loop when it has a rate: the records of a device are due together, it sleeps until the next device is, both as in the
+//! product's generator, and a transport that stalls meets all that became due meanwhile, with its old times. How late records
+//! are handed over is part of its report.
 
 use std::time::Duration;
 
-use netloop::Clock;
+use hdrhistogram::Histogram;
+use netloop::{Clock, process_cpu};
 use wire::{DeviceId, RECORD_BYTES, Reading, Record, SensorType};
 
 use crate::args::Shape;
 
 /// Sensors of a device.
 const SENSORS: u32 = 5;
-/// Pause when nothing is due: short beside a tick of a millisecond, long beside a wake-up.
-const PAUSE: Duration = Duration::from_micros(100);
+/// How late a load is, in nanoseconds, needs no more digits and no greater value.
+const LATENESS_DIGITS: u8 = 2;
+const LATENESS_NS_MAX: u64 = 60_000_000_000;
 
 /// What a look at the load gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +38,8 @@ pub struct Source {
     batch: usize,
     sensors: u32,
     sent: u64,
+    lateness_ns: Histogram<u64>,
+    cpu_before_ns: u64,
 }
 
 impl Source {
@@ -44,7 +50,20 @@ impl Source {
         let start_ns = clock.now().unix_ns;
         let length_ns = shape.duration_s * 1_000_000_000;
         let (rate, batch, sensors) = (shape.rate, shape.batch.max(1), shape.sensors.max(1));
-        Self { clock, start_ns, length_ns, rate, batch, sensors, sent: 0 }
+        let lateness_ns = Histogram::new_with_max(LATENESS_NS_MAX, LATENESS_DIGITS)
+            .expect("the bounds are right because they are constants");
+        let cpu_before_ns = cpu_ns();
+        Self {
+            clock,
+            start_ns,
+            length_ns,
+            rate,
+            batch,
+            sensors,
+            sent: 0,
+            lateness_ns,
+            cpu_before_ns,
+        }
     }
 
     /// Writes the next payload, if one is due.
@@ -55,26 +74,36 @@ impl Source {
         if elapsed_ns >= self.length_ns {
             return Due::Over;
         }
-        let due = match self.rate {
-            Some(rate) => ((elapsed_ns as f64 / 1e9 * rate) as u64).saturating_sub(self.sent),
-            None => self.batch as u64,
-        };
-        if due == 0 {
-            return Due::Later;
-        }
-        for _ in 0..due.min(self.batch as u64) {
+        for _ in 0..self.batch {
             let intended_ns = match self.rate {
-                Some(rate) => self.start_ns + (self.sent as f64 / rate * 1e9) as u64,
+                Some(rate) => self.intended_ns(rate),
                 None => now_ns,
             };
+            if intended_ns > now_ns {
+                break;
+            }
+            if self.rate.is_some() {
+                self.lateness_ns.saturating_record(now_ns - intended_ns);
+            }
             payload.extend_from_slice(self.next(intended_ns).as_bytes());
         }
-        Due::Payload
+        if payload.is_empty() { Due::Later } else { Due::Payload }
     }
 
-    /// Rests until more is due.
+    /// Rests until the next record is due, or the time is over.
     pub fn rest(&self) {
-        std::thread::sleep(PAUSE);
+        let Some(rate) = self.rate else { return };
+        let until_ns = self.intended_ns(rate).min(self.start_ns + self.length_ns);
+        let length_ns = until_ns.saturating_sub(self.clock.now().unix_ns);
+        if length_ns > 0 {
+            std::thread::sleep(Duration::from_nanos(length_ns));
+        }
+    }
+
+    /// When the next record is due: all of a device together.
+    fn intended_ns(&self, rate: f64) -> u64 {
+        let before = self.sent - self.sent % u64::from(SENSORS);
+        self.start_ns + (before as f64 / rate * 1e9) as u64
     }
 
     /// Records so far.
@@ -96,7 +125,17 @@ impl Source {
     pub fn report(&self, shape: &Shape) -> std::io::Result<()> {
         let Some(folder) = &shape.report else { return Ok(()) };
         std::fs::create_dir_all(folder)?;
-        let summary = serde_json::json!({ "sent": self.sent, "duration_s": shape.duration_s });
+        let cpu_ns = cpu_ns() - self.cpu_before_ns;
+        let summary = serde_json::json!({
+            "sent": self.sent,
+            "duration_s": shape.duration_s,
+            "cpu_ns_per_record": cpu_ns as f64 / self.sent.max(1) as f64,
+            "latency_ns": { "lateness": {
+                "p50": self.lateness_ns.value_at_quantile(0.5),
+                "p99": self.lateness_ns.value_at_quantile(0.99),
+                "max": self.lateness_ns.max(),
+            } },
+        });
         std::fs::write(folder.join("summary.json"), format!("{summary:#}\n"))
     }
 
@@ -123,4 +162,10 @@ impl Source {
             sensor_type: TYPES[usize::from(sensor_id)],
         })
     }
+}
+
+/// CPU time of the process so far.
+fn cpu_ns() -> u64 {
+    let (user_ns, system_ns) = process_cpu();
+    user_ns + system_ns
 }
