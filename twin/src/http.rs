@@ -13,6 +13,7 @@ mod order;
 mod page;
 mod paging;
 mod patience;
+mod places;
 mod problem;
 mod query;
 mod surface;

@@ -1,7 +1,8 @@
 //! The door of the surface: lets connections in, no more than so many, over TLS where a certificate is named.
 //!
-//! Whoever says nothing, or too slowly, or takes no answers is closed, and one connection too many is closed at once, so that
-//! nobody keeps an operator out by waiting. A certificate that was replaced on disk is shown to the connections after that.
+//! Whoever says nothing, or too slowly, or takes no answers is closed, and sooner than that where an operator needs the place
+//! (`places.rs`), so that nobody keeps an operator out by waiting. A certificate that was replaced on disk is shown to the
+//! connections after that.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
@@ -13,7 +14,9 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use netloop::certificates_from_pem_file;
@@ -23,7 +26,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::HttpTls;
@@ -32,10 +35,9 @@ use crate::credentials::{Stamps, stamps};
 use super::Surface;
 use super::guard::Refusal;
 use super::patience::{Patient, WRITE_PATIENCE};
+use super::places::{Place, Places};
 use super::problem::Problem;
 
-/// Connections that ask at the same time; streams that are watched have a limit of their own.
-const CONNECTIONS_MAX: usize = 256;
 /// The head of a request has to be there after so long, also that of the next one on a connection that is kept.
 const HEAD_PATIENCE: Duration = Duration::from_secs(10);
 /// A whole request is answered within this: a setpoint waits two seconds for its device.
@@ -158,40 +160,64 @@ impl Door {
     /// Lets connections in for as long as it is polled.
     pub(crate) async fn serve(self, router: Router, surface: Arc<Surface>) -> std::io::Result<()> {
         let listener = tokio::net::TcpListener::from_std(self.listener)?;
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let places = Arc::<Places>::default();
         loop {
-            let Ok((stream, _)) = listener.accept().await else {
+            let Ok((stream, peer)) = listener.accept().await else {
                 tokio::time::sleep(ACCEPT_RETRY).await;
                 continue;
             };
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            let Some(place) = places.lend(peer.ip()).map(Arc::new) else {
                 surface.refusals().add(Refusal::Connections);
                 continue;
             };
             let (router, surface) = (router.clone(), Arc::clone(&surface));
-            let acceptor = self.tls.as_ref().map(|tls| tls.acceptor());
+            // Answers are written whole, and shall not wait for the acknowledgement of what went before.
+            let _ = stream.set_nodelay(true);
+            // Below TLS, which would take what the peer does not.
+            let stream = Patient::new(stream, self.write_patience);
+            let tls = self.tls.clone();
             drop(tokio::spawn(async move {
-                // Answers are written whole, and shall not wait for the acknowledgement of what went before.
-                let _ = stream.set_nodelay(true);
-                // Below TLS, which would take what the peer does not.
-                let stream = Patient::new(stream, self.write_patience);
-                let Some(acceptor) = acceptor else { return converse(stream, router, place).await };
-                match tokio::time::timeout(HANDSHAKE_PATIENCE, acceptor.accept(stream)).await {
-                    Ok(Ok(stream)) => converse(stream, router, place).await,
-                    _ => surface.refusals().add(Refusal::Tls),
+                tokio::select! {
+                    () = greet(stream, tls, router, &surface, &place) => {}
+                    () = place.given_away() => surface.refusals().add(Refusal::Connections),
                 }
             }));
         }
     }
 }
 
-/// Serves the requests of one connection. What goes wrong on it is its own affair.
-async fn converse<P>(
+/// Serves one connection, behind TLS where there is any.
+async fn greet(
+    stream: Patient<TcpStream>,
+    tls: Option<Arc<DoorTls>>,
+    router: Router,
+    surface: &Surface,
+    place: &Arc<Place>,
+) {
+    let Some(tls) = tls else { return converse(stream, router, place).await };
+    match tokio::time::timeout(HANDSHAKE_PATIENCE, tls.acceptor().accept(stream)).await {
+        Ok(Ok(stream)) => {
+            if tls.files.client_ca.is_some() {
+                place.keep();
+            }
+            converse(stream, router, place).await;
+        }
+        _ => surface.refusals().add(Refusal::Tls),
+    }
+}
+
+/// Serves the requests of one connection, each with the place that it came on, which the guard keeps for who may ask. What goes
+/// wrong on it is its own affair.
+async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     router: Router,
-    _place: P,
+    place: &Arc<Place>,
 ) {
-    let service = TowerToHyperService::new(router);
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(|mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(Arc::clone(place));
+        router.call(request)
+    });
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
@@ -216,7 +242,6 @@ mod tests {
     use rustls::pki_types::ServerName;
     use rustls::{ClientConfig, RootCertStore};
     use tokio::io::AsyncWriteExt;
-    use tokio::net::TcpStream;
     use tokio_rustls::TlsConnector;
 
     use super::*;

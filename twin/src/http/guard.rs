@@ -17,6 +17,7 @@ use crate::config::Commands;
 use crate::stats::Counter;
 
 use super::Surface;
+use super::places::Place;
 use super::problem::Problem;
 
 /// What stands before a token in the subprotocols of a WebSocket, which is all that a browser lets a page set.
@@ -159,6 +160,9 @@ pub(super) async fn guard(
     next: Next,
 ) -> Response {
     let Some(refusal) = surface.policy().refuse(request.headers()) else {
+        if let Some(place) = request.extensions().get::<Arc<Place>>() {
+            place.keep();
+        }
         return next.run(request).await;
     };
     surface.refusals().add(refusal);
