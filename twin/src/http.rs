@@ -65,9 +65,9 @@ pub fn bind(addr: SocketAddr) -> Result<TcpListener, BindError> {
 pub fn router(surface: Arc<Surface>) -> Router {
     let guarded = from_fn_with_state(Arc::clone(&surface), guard::guard);
     page::routes()
-        .route("/metrics", get(metrics))
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
+        .merge(Router::new().route("/metrics", get(metrics)).layer(guarded.clone()))
         .nest("/api/v1", api().layer(guarded))
         .layer(from_fn(door::hurry))
         .layer(from_fn_with_state(Arc::clone(&surface), page::harden))

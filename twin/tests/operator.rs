@@ -3,7 +3,7 @@
 
 mod process;
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -334,6 +334,30 @@ fn beyond_loopback_tls_and_a_token_are_demanded_and_asked_for() {
     assert_eq!(detail(known.post("/stop/clear", None)).0, 403, "who may stop may not clear");
     twin.terminate();
     assert_eq!(twin.end().code, Some(0));
+}
+
+/// The status of a GET with these lines in its head.
+fn status(addr: std::net::SocketAddr, path: &str, lines: &[&str]) -> u16 {
+    let mut stream = std::net::TcpStream::connect(addr).unwrap();
+    let lines = lines.join("\r\n");
+    write!(stream, "GET {path} HTTP/1.1\r\n{lines}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn metrics_are_asked_for_like_the_plant_and_probes_are_not() {
+    let folder = plant();
+    std::fs::write(folder.path().join("token"), "0123456789abc/+=\n").unwrap();
+    let twin = Serve::start_with(folder.path(), &["--set", "http.token_file=token"]);
+    let of = |path, lines: &[&str]| status(twin.http, path, lines);
+    let (here, token) = ("Host: localhost", "Authorization: Bearer 0123456789abc/+=");
+    assert_eq!((of("/livez", &[here]), of("/metrics", &[here])), (200, 401));
+    assert_eq!(of("/metrics", &[here, token]), 200);
+    // A name of somebody else that points here, as a page would use it that wants to read what this machine sees.
+    assert_eq!(of("/metrics", &["Host: elsewhere.example", token]), 403);
+    twin.end();
 }
 
 #[test]

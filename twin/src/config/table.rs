@@ -396,7 +396,7 @@ const REST: &[Key] = &[
         "http.token_file",
         "none",
         Kind::Path { set: |c, v| c.http.token_file = (v.as_os_str() != "none").then_some(v) },
-        "File whose first line is the token that the API and its streams ask for; none asks for no token.",
+        "File whose first line is the token that API, streams and /metrics ask for; none asks for none.",
     ),
     key(
         "http.cert",
