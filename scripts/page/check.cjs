@@ -2,7 +2,9 @@
 //
 // Every wait is for a condition; the bounds only turn a standstill into a failure.
 const assert = require("node:assert/strict");
-const { spawn } = require("node:child_process");
+const { execFileSync, spawn } = require("node:child_process");
+const fs = require("node:fs");
+const os = require("node:os");
 const path = require("node:path");
 const { chromium } = require("playwright-core");
 
@@ -11,13 +13,18 @@ const PATIENCE_MS = 30_000;
 
 /** Starts a demo and gives its address once it has said it. */
 function demo(devices, http = "127.0.0.1:0") {
-  const child = spawn(binary, ["demo", "--devices", String(devices), "--http", http], { stdio: ["ignore", "ignore", "pipe"] });
+  return twin(["demo", "--devices", String(devices), "--http", http], /dashboard on http:\/\/([^/\s]+)\//);
+}
+
+/** Starts a twin and gives its address once it has said what this matches. */
+function twin(args, said, cwd = ".") {
+  const child = spawn(path.resolve(binary), args, { cwd, stdio: ["ignore", "ignore", "pipe"] });
   let heard = "";
   const base = new Promise((resolve, reject) => {
     child.stderr.on("data", (data) => {
       heard += data;
-      const found = heard.match(/dashboard on (http:\/\/[^/\s]+)\//);
-      if (found) resolve(found[1]);
+      const found = heard.match(said);
+      if (found) resolve(`http://${found[1]}`);
     });
     child.on("exit", (code) => reject(new Error(`the twin ended with ${code}: ${heard}`)));
   });
@@ -99,6 +106,7 @@ async function checkPage(browser) {
     await until(`${view || "overview"} shows something`, async () => (await page.$$("#main .panel")).length > 0);
   }
   await checkFallback(browser, base);
+  await checkToken(browser);
   quiet = true; // A connection that is refused is an error of the console; here it is what is wanted.
   await plant.end();
   await until("the page knows that it hears nothing", async () => (await page.textContent("#link")) === "no connection");
@@ -126,6 +134,24 @@ async function checkFallback(browser, base) {
     await until(`frames by WebSocket, ${name}`, async () => /200 sensors, [23]\d frames.* by WebSocket/.test(await page.textContent(".bar span")));
     await page.close();
   }
+}
+
+/** A token may have characters that no subprotocol of a WebSocket may have. */
+async function checkToken(browser) {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), "page-check-"));
+  const token = "c2VjcmV0/+==0123";
+  execFileSync(path.resolve(binary), ["certs", "init"], { cwd: folder, stdio: "ignore" });
+  fs.writeFileSync(path.join(folder, "token"), `${token}\n`);
+  const sets = ["net.addr=127.0.0.1:0", "http.addr=127.0.0.1:0", "http.token_file=token"].flatMap((set) => ["--set", set]);
+  const plant = twin(["serve", ...sets], /listening http (\S+)\n/, folder);
+  const base = await plant.base;
+  const page = await browser.newPage();
+  await page.addInitScript((known) => { delete window.WebTransport; sessionStorage.setItem("pollux.token", known); }, token);
+  await page.goto(base);
+  await until("a stream by WebSocket with a token", async () => (await page.textContent("#link")) === "WebSocket");
+  await page.close();
+  await plant.end();
+  fs.rmSync(folder, { recursive: true });
 }
 
 async function takePictures(browser, folder) {

@@ -361,6 +361,25 @@ fn metrics_are_asked_for_like_the_plant_and_probes_are_not() {
 }
 
 #[test]
+fn a_token_of_whatever_characters_opens_a_stream() {
+    let folder = plant();
+    std::fs::write(folder.path().join("token"), "0123456789abc/+=\n").unwrap();
+    let twin = Serve::start_with(folder.path(), &["--set", "http.token_file=token"]);
+    let watched = |protocols: &str| {
+        let mut asked = format!("ws://{}/api/v1/field", twin.http).into_client_request().unwrap();
+        asked.headers_mut().insert("sec-websocket-protocol", protocols.parse().unwrap());
+        connect(asked)
+    };
+    let (mut socket, _) =
+        watched("pollux, pollux.bearer.303132333435363738396162632f2b3d").unwrap();
+    assert_eq!(frame(&socket.read().unwrap()).0, 1, "a whole frame comes first");
+    assert!(watched("pollux, pollux.bearer.30").is_err());
+    assert!(watched("pollux").is_err());
+    drop(socket);
+    twin.end();
+}
+
+#[test]
 fn a_certificate_serves_where_there_is_no_token() {
     let folder = plant();
     let mut args = vec!["serve"];

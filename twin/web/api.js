@@ -48,7 +48,7 @@ export function stream(name, { message, state }) {
     pause = 250;
     message(data);
   };
-  const open = async () => {
+  const watch = async () => {
     const given = newer ? await ask(`/webtransport?stream=${name}`, { method: "POST" }).catch((error) => error) : null;
     let link = null;
     if (given?.ticket) link = await openTransport(name, given, heard).catch(() => null);
@@ -59,6 +59,10 @@ export function stream(name, { message, state }) {
     if (ended) return end();
     kind.then((by) => state("open", by), () => {});
     await closed;
+  };
+  const open = async () => {
+    // What a browser refuses to open is a stream that is lost, like any other.
+    await watch().catch((error) => console.error(error));
     if (ended) return;
     state("lost", null);
     timer = setTimeout(open, pause);
@@ -73,7 +77,8 @@ export function stream(name, { message, state }) {
 }
 
 function openSocket(name, heard) {
-  const protocols = token() ? ["pollux", `pollux.bearer.${token()}`] : ["pollux"];
+  // A subprotocol takes fewer characters than a token does.
+  const protocols = token() ? ["pollux", `pollux.bearer.${digits(new TextEncoder().encode(token()))}`] : ["pollux"];
   const socket = new WebSocket(`${location.origin.replace(/^http/, "ws")}${BASE}/${name}`, protocols);
   socket.binaryType = "arraybuffer";
   socket.onmessage = (event) => heard(event.data);
@@ -109,6 +114,7 @@ async function openTransport(name, given, heard) {
 
 const PATIENCE_MS = 3000;
 const bytes = (digits) => Uint8Array.from(digits.match(/../g), (pair) => parseInt(pair, 16));
+const digits = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 
 /** Takes messages off a stream, each behind its length in four bytes, and says of each that it was taken. */
 async function take(reader, writer, heard) {

@@ -234,7 +234,7 @@ pub(super) async fn webtransport(
     Ok((StatusCode::CREATED, Json(given)))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02x}").expect("a string takes whatever is written");
         text

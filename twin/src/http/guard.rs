@@ -17,10 +17,12 @@ use crate::config::Commands;
 use crate::stats::Counter;
 
 use super::Surface;
+use super::browsers::hex;
 use super::places::Place;
 use super::problem::Problem;
 
-/// What stands before a token in the subprotocols of a WebSocket, which is all that a browser lets a page set.
+/// What stands before the bytes of a token, in hexadecimal digits, in the subprotocols of a WebSocket: all that a browser lets a
+/// page set, and it takes fewer characters than a token does (RFC 6455, section 4.1).
 const SUBPROTOCOL: &str = "pollux.bearer.";
 
 /// What somebody wants to command.
@@ -129,10 +131,18 @@ impl Policy {
         }
         let token = self.token.as_deref()?;
         let bearer = text(AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
-        let protocols = text(SEC_WEBSOCKET_PROTOCOL).into_iter().flat_map(|list| list.split(','));
-        let mut shown = protocols.filter_map(|p| p.trim().strip_prefix(SUBPROTOCOL)).chain(bearer);
-        (!shown.any(|shown| is_equal(shown, token))).then_some(Refusal::Token)
+        let mut protocols =
+            text(SEC_WEBSOCKET_PROTOCOL).into_iter().flat_map(|list| list.split(','));
+        let is_shown = bearer.is_some_and(|shown| is_equal(shown, token))
+            || protocols.any(|protocol| names_token(protocol, token));
+        (!is_shown).then_some(Refusal::Token)
     }
+}
+
+/// Whether a subprotocol shows the token.
+fn names_token(protocol: &str, token: &str) -> bool {
+    let digits = protocol.trim().strip_prefix(SUBPROTOCOL);
+    digits.is_some_and(|digits| is_equal(digits, &hex(token.as_bytes())))
 }
 
 /// Takes the same time wherever the difference is.
@@ -216,13 +226,16 @@ mod tests {
 
     #[test]
     fn a_token_is_asked_for_in_both_places_and_compared_whole() {
-        let guarded = policy(Some("s3cret"), false);
+        let guarded = policy(Some("s3c/="), false);
         let with =
             |name: HeaderName, value| guarded.refuse(&headers(&[(HOST, "plant"), (name, value)]));
-        assert_eq!(with(AUTHORIZATION, "Bearer s3cret"), None);
-        assert_eq!(with(SEC_WEBSOCKET_PROTOCOL, "pollux, pollux.bearer.s3cret"), None);
-        for value in ["Bearer s3cre", "Bearer s3crett", "Basic s3cret", "s3cret", ""] {
+        assert_eq!(with(AUTHORIZATION, "Bearer s3c/="), None);
+        assert_eq!(with(SEC_WEBSOCKET_PROTOCOL, "pollux, pollux.bearer.7333632f3d"), None);
+        for value in ["Bearer s3c/", "Bearer s3c/==", "Basic s3c/=", "s3c/=", ""] {
             assert_eq!(with(AUTHORIZATION, value), Some(Refusal::Token), "{value}");
+        }
+        for value in ["pollux.bearer.7333632f3e", "pollux.bearer.s3c/=", "7333632f3d", "pollux"] {
+            assert_eq!(with(SEC_WEBSOCKET_PROTOCOL, value), Some(Refusal::Token), "{value}");
         }
         assert_eq!(guarded.refuse(&headers(&[(HOST, "plant")])), Some(Refusal::Token));
     }
