@@ -106,6 +106,7 @@ async function checkPage(browser) {
     await until(`${view || "overview"} shows something`, async () => (await page.$$("#main .panel")).length > 0);
   }
   await checkFallback(browser, base);
+  await checkDevice(browser, base);
   await checkToken(browser);
   quiet = true; // A connection that is refused is an error of the console; here it is what is wanted.
   await plant.end();
@@ -134,6 +135,30 @@ async function checkFallback(browser, base) {
     await until(`frames by WebSocket, ${name}`, async () => /200 sensors, [23]\d frames.* by WebSocket/.test(await page.textContent(".bar span")));
     await page.close();
   }
+}
+
+/** A device is asked for once at a time, however slow the link is, and by nobody who has left its view. */
+async function checkDevice(browser, base) {
+  const { items } = await api(base, "/devices?limit=1");
+  const page = await browser.newPage();
+  let [asked, waiting, most, stuck] = [0, 0, 0, false];
+  await page.route("**/api/v1/devices/*", async (route) => {
+    [asked, waiting] = [asked + 1, waiting + 1];
+    most = Math.max(most, waiting);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    waiting -= 1;
+    if (!stuck) await route.continue().catch(() => {});
+  });
+  await page.goto(`${base}/#/devices/${items[0].device}/0`);
+  await until("the device is asked for again and again", () => asked >= 6);
+  assert.equal(most, 1, "questions on their way at the same time");
+  stuck = true;
+  const before = asked;
+  await until("a question that gets no answer", () => asked > before);
+  const given = page.waitForEvent("requestfailed", { predicate: (request) => request.url().includes("/devices/"), timeout: 5000 });
+  await page.evaluate(() => { location.hash = "#/"; });
+  await given;
+  await page.close();
 }
 
 /** A token may have characters that no subprotocol of a WebSocket may have. */

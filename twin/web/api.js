@@ -2,6 +2,8 @@
 
 const BASE = "/api/v1";
 const TOKEN = "pollux.token";
+// The twin itself gives a request up after so long.
+const ANSWER_MS = 15_000;
 let askToken = async () => null;
 
 /** Who asks the operator for the token when the twin wants one. */
@@ -25,16 +27,44 @@ function needToken() {
   return asking;
 }
 
-/** What the twin says; a problem is thrown as an error with its detail. */
-export async function ask(path, { method = "GET", body = null } = {}) {
+/** What the twin says; a problem is thrown as an error with its detail. A signal gives the question up. */
+export async function ask(path, { method = "GET", body = null, signal = null } = {}) {
   const headers = {};
   if (body !== null) headers["content-type"] = "application/json";
   if (token()) headers.authorization = `Bearer ${token()}`;
-  const response = await fetch(BASE + path, { method, headers, body: body === null ? null : JSON.stringify(body) });
-  if (response.status === 401 && (await needToken())) return ask(path, { method, body });
+  const response = await fetch(BASE + path, { method, headers, body: body === null ? null : JSON.stringify(body), signal });
+  if (response.status === 401 && (await needToken())) return ask(path, { method, body, signal });
   const said = await response.json().catch(() => null);
   if (!response.ok) throw Object.assign(new Error(said?.detail ?? `the twin answered ${response.status}`), { status: response.status });
   return said;
+}
+
+/**
+ * Loads again and again, `pauseMs` after the last time has ended: a browser has few connections to the twin, and questions that
+ * queue for them would stand before an order. `again` loads at once, and gives the time before up as `end` does.
+ */
+export function repeat(pauseMs, load) {
+  let asking = null;
+  let timer = null;
+  const end = () => {
+    clearTimeout(timer);
+    asking?.abort();
+    asking = null;
+  };
+  const again = async () => {
+    end();
+    const mine = new AbortController();
+    asking = mine;
+    const late = setTimeout(() => mine.abort(), ANSWER_MS);
+    try {
+      await load(mine.signal);
+    } finally {
+      clearTimeout(late);
+      if (asking === mine) timer = setTimeout(again, pauseMs);
+    }
+  };
+  again();
+  return { again, end };
 }
 
 /** Opens a stream and keeps it open, by WebTransport where the browser can, else by WebSocket. Gives a function that ends it. */

@@ -1,6 +1,6 @@
 // The views: each builds its nodes once and gives functions that bring them up to date.
 
-import { ask, stream } from "./api.js";
+import { ask, repeat, stream } from "./api.js";
 import { bars, line } from "./chart.js";
 import { TYPES, clock, colour, deviceLink, el, fill, number, seconds, sensorLink, short, table } from "./dom.js";
 import { Field, Sensors, describe } from "./field.js";
@@ -142,18 +142,18 @@ export function field(main) {
 
 /** The list of devices. */
 export function devices(main) {
-  const prefix = el("input", { id: "prefix", type: "search", placeholder: "name begins with", input: () => { after = 0; load(); } });
-  const sort = el("select", { id: "sort", change: () => { after = 0; load(); } },
+  const prefix = el("input", { id: "prefix", type: "search", placeholder: "name begins with", input: () => { after = 0; rounds.again(); } });
+  const sort = el("select", { id: "sort", change: () => { after = 0; rounds.again(); } },
     [["seen", "as first seen"], ["age", "oldest value first"]].map(([value, text]) => el("option", { value }, text)));
   const list = el("div", { class: "panel" });
   const limit = 50;
   let after = 0;
-  const back = el("button", { type: "button", click: () => { after = Math.max(0, after - limit); load(); } }, "Back");
-  const next = el("button", { type: "button", click: () => { after += limit; load(); } }, "Next");
+  const back = el("button", { type: "button", click: () => { after = Math.max(0, after - limit); rounds.again(); } }, "Back");
+  const next = el("button", { type: "button", click: () => { after += limit; rounds.again(); } }, "Next");
   const where = el("span", { class: "dim" }, "");
   fill(main, el("div", { class: "bar" }, el("label", { for: "prefix" }, "Devices"), prefix, sort, back, next, where), list);
-  async function load() {
-    const page = await ask(`/devices?limit=${limit}&after=${after}&sort=${sort.value}&prefix=${encodeURIComponent(prefix.value)}`).catch(() => null);
+  async function load(signal) {
+    const page = await ask(`/devices?limit=${limit}&after=${after}&sort=${sort.value}&prefix=${encodeURIComponent(prefix.value)}`, { signal }).catch(() => null);
     if (page === null) return;
     back.disabled = after === 0;
     next.disabled = page.next === null;
@@ -165,9 +165,8 @@ export function devices(main) {
         el("span", { class: one.outside > 0 ? "bad" : "" }, number(one.outside)), seconds(one.worst_age_s),
       ]), "no device has that name"));
   }
-  load();
-  const timer = setInterval(load, 2000);
-  return { glance() {}, leave: () => clearInterval(timer) };
+  const rounds = repeat(2000, load);
+  return { glance() {}, leave: rounds.end };
 }
 
 /** One device: its sensors with a chart of one of them, its actuators, and a setpoint. */
@@ -208,8 +207,8 @@ export function device(main, id, sensorId) {
   const [raw, smoothed] = [[], []];
   let shown = sensorId;
   let limits = [];
-  async function load() {
-    const whole = await ask(`/devices/${id}`).catch((error) => { title.textContent = error.message; return null; });
+  async function load(signal) {
+    const whole = await ask(`/devices/${id}`, { signal }).catch((error) => { if (!signal.aborted) title.textContent = error.message; return null; });
     if (whole === null) return;
     shown ??= whole.sensors[0]?.sensor;
     const one = whole.sensors.find((candidate) => String(candidate.sensor) === String(shown));
@@ -233,13 +232,12 @@ export function device(main, id, sensorId) {
       String(each.actuator), [dot(each.type), each.type], each.state, number(each.requested, 2), number(each.acknowledged, 2)]), "none was commanded yet"));
     paint(main);
   }
-  load();
-  const timer = setInterval(load, 100);
+  const rounds = repeat(100, load);
   return {
     glance({ aggregates }) {
       limits = Object.fromEntries(aggregates.map((one) => [one.type, [one.low, one.high].filter((v) => v !== null)]));
     },
-    leave: () => clearInterval(timer),
+    leave: rounds.end,
   };
 }
 
@@ -251,15 +249,14 @@ export function events(main) {
     el("section", { class: "panel" }, el("h2", {}, "Sessions"), sessions),
     el("section", { class: "panel wide" }, el("h2", {}, "Commands of operators"), commands),
     el("section", { class: "panel wide" }, el("h2", {}, "Crossings of thresholds"), crossings)));
-  async function load() {
-    const page = await ask("/sessions?limit=12").catch(() => null);
+  async function load(signal) {
+    const page = await ask("/sessions?limit=12", { signal }).catch(() => null);
     if (page === null) return;
     fill(sessions, table(["remote", "device", "state", ["open for", "n"]], page.items.map((one) => [
       el("code", {}, one.remote), one.device === null ? "–" : el("code", { title: one.device }, one.device.slice(0, 8)), one.closed ?? "open", seconds(one.age_s)])),
       el("p", { class: "dim" }, `${number(page.items.length)} of ${number(page.total)}`));
   }
-  load();
-  const timer = setInterval(load, 2000);
+  const rounds = repeat(2000, load);
   return {
     glance({ overview: o, crossings: latest, commands: given }) {
       const s = o.stop;
@@ -271,7 +268,7 @@ export function events(main) {
       fill(commands, commandsTable(given));
       paint(main);
     },
-    leave: () => clearInterval(timer),
+    leave: rounds.end,
   };
 }
 
@@ -285,8 +282,8 @@ export function engine(main) {
     el("section", { class: "panel" }, el("h2", {}, "Threads and rings"), threads, tiers),
     el("section", { class: "panel" }, el("h2", {}, "Systems of the tick"), systems)),
   el("div", { class: "grid small" }, canvases.map((one) => el("section", { class: "panel" }, el("h2", {}, one.title), one.canvas, one.note))));
-  async function load() {
-    const all = await ask("/latencies").catch(() => null);
+  async function load(signal) {
+    const all = await ask("/latencies", { signal }).catch(() => null);
     if (all === null) return;
     for (const { name, note, canvas } of canvases) {
       const one = all.find((latency) => latency.name === name);
@@ -294,8 +291,7 @@ export function engine(main) {
       note.textContent = one.count === 0 ? "none yet" : `p50 ${seconds(one.p50_us / 1e6)}, p99 ${seconds(one.p99_us / 1e6)}, p99.9 ${seconds(one.p99_9_us / 1e6)}, most ${seconds(one.max_us / 1e6)} of ${short(one.count)}`;
     }
   }
-  load();
-  const timer = setInterval(load, 1000);
+  const rounds = repeat(1000, load);
   const gauge = (ratio) => el("meter", { min: 0, max: 1, high: 0.8, optimum: 0, value: ratio, title: percent(ratio) });
   return {
     glance({ overview: o }) {
@@ -306,6 +302,6 @@ export function engine(main) {
       fill(systems, table(["system", "share", ["mean", "n"], ["most", "n"]], o.systems.map((one) => [
         one.system, gauge(one.busy_ratio), seconds(one.mean_us / 1e6), seconds(one.max_us / 1e6)])));
     },
-    leave: () => clearInterval(timer),
+    leave: rounds.end,
   };
 }
