@@ -216,11 +216,12 @@ export function device(main, id, sensorId) {
       fill(title, `${one.type} ${one.sensor}`);
       fill(now, el("b", { class: one.level === "high" ? "bad" : one.level === "low" ? "low" : "" }, `${number(one.value, 3)} ${one.unit}`),
         ` ${one.level}, smoothed ${number(one.smoothed, 3)}, sent ${clock(one.sent_unix_ms)}, ${seconds(one.age_s)} old`);
-      if (one.sent_unix_ms !== null && raw.at(-1)?.[0] !== one.sent_unix_ms) {
-        raw.push([one.sent_unix_ms, one.value]);
-        smoothed.push([one.sent_unix_ms, one.smoothed]);
+      if (one.received_unix_ms !== null && raw.at(-1)?.[0] !== one.received_unix_ms) {
+        raw.push([one.received_unix_ms, one.value]);
+        smoothed.push([one.received_unix_ms, one.smoothed]);
       }
-      const at = Date.now();
+      // All of it by the twin's clock: those of devices and of this machine may be wrong.
+      const at = whole.at_unix_ms;
       while (raw.length > 0 && raw[0][0] < at - SPAN_MS * 1.1) { raw.shift(); smoothed.shift(); }
       const series = [{ points: raw, colour: colour("dim"), width: 1 }, { points: smoothed, colour: colour("accent"), width: 2 }];
       line(chart, { series, now: at, span: span(raw), unit: one.unit, limits: limits[one.type] ?? [] });

@@ -130,6 +130,8 @@ impl Device {
 #[derive(Debug, Serialize)]
 pub(super) struct DeviceWhole {
     device: String,
+    /// When it was so, by the twin's clock.
+    at_unix_ms: f64,
     sensors: Vec<Sensor>,
     actuators: Vec<Actuator>,
 }
@@ -138,6 +140,7 @@ impl DeviceWhole {
     pub(super) fn of(mirror: &Mirror, device: &mirror::Device) -> Self {
         Self {
             device: device.id.to_string(),
+            at_unix_ms: mirror.at_ns() as f64 / 1e6,
             sensors: device.sensors.iter().map(|&number| Sensor::of(mirror, number)).collect(),
             actuators: device
                 .actuators
