@@ -107,6 +107,7 @@ async function checkPage(browser) {
   }
   await checkFallback(browser, base);
   await checkDevice(browser, base);
+  await checkAges(browser, base);
   await checkToken(browser);
   quiet = true; // A connection that is refused is an error of the console; here it is what is wanted.
   await plant.end();
@@ -164,6 +165,24 @@ async function checkDevice(browser, base) {
   const given = page.waitForEvent("requestfailed", { predicate: (request) => request.url().includes("/devices/"), timeout: 5000 });
   await page.evaluate(() => { location.hash = "#/"; });
   await given;
+  await page.close();
+}
+
+/** Values of a change are as old as the frame, or as it says of them. */
+async function checkAges(browser, base) {
+  const page = await browser.newPage();
+  await page.goto(base);
+  const ages = await page.evaluate(async () => {
+    const { Sensors } = await import("/field.js");
+    const sensors = new Sensors();
+    // A change of three sensors, all named and as a map of bits: 0 is 30 s old, 1 as old as the frame, 2 has no value yet.
+    const words = [0x31465850, 0, 0, 0, 0, 0, 1, 3, 0, 3, 3, 2, 0, 0b111, 0, 0, 0, 0, 2, 30_000, 0xffffffff];
+    const frame = Uint32Array.from(words).buffer;
+    new DataView(frame).setFloat64(16, 1e12, true);
+    sensors.apply(frame);
+    return [0, 1, 2].map((sensor) => sensors.age(sensor));
+  });
+  assert.deepEqual(ages, [30, 0, null]);
   await page.close();
 }
 

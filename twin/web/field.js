@@ -40,7 +40,7 @@ export class Sensors {
     const flags = view.getUint32(4, true);
     this.tick = view.getFloat64(8, true);
     this.atMs = view.getFloat64(16, true);
-    const [total, first, named, changed] = [28, 32, 36, 40].map((at) => view.getUint32(at, true));
+    const [total, first, named, changed, late] = [28, 32, 36, 40, 44].map((at) => view.getUint32(at, true));
     if (total > this.types.length) this.grow(Math.ceil(total * 1.25));
     this.count = total;
     this.types.set(new Uint8Array(buffer, HEADER_BYTES, named), first);
@@ -65,11 +65,13 @@ export class Sensors {
         }
       }
     }
+    at += changed * 4;
+    const aged = (sensor, age) => { this.seenMs[sensor] = age === NEVER ? 0 : this.atMs - age; };
     if (flags & WHOLE) {
-      const ages = new Uint32Array(buffer, at + changed * 4, changed);
-      for (let sensor = 0; sensor < changed; sensor += 1) {
-        this.seenMs[sensor] = ages[sensor] === NEVER ? 0 : this.atMs - ages[sensor];
-      }
+      new Uint32Array(buffer, at, changed).forEach((age, sensor) => aged(sensor, age));
+    } else {
+      const ages = new Uint32Array(buffer, at + late * 4, late);
+      new Uint32Array(buffer, at, late).forEach((sensor, from) => aged(sensor, ages[from]));
     }
     this.frames += 1;
     this.bytes += buffer.byteLength;

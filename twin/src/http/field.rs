@@ -9,11 +9,16 @@
 //! | 8, 8 | tick and unix milliseconds, as `f64` |
 //! | 4, 4 | pictures so far; sensors in all |
 //! | 4, 4, 4 | first sensor that is named here, how many are; sensors whose values follow |
-//! | 4 | zero |
+//! | 4 | late values: of those that follow, in a change |
 //! | n | types of the named sensors, one byte each, filled up to a multiple of four |
 //! | 4 m | which: bits by sensor number, or numbers |
 //! | 4 k | smoothed values as `f32`, whose two lowest bits are the level |
 //! | 4 k | in a whole frame: ages in milliseconds, all ones where there is no value yet |
+//! | 4 l | in a change: numbers of the sensors whose values are late |
+//! | 4 l | in a change: their ages, as in a whole frame |
+//!
+//! A value that a change brings is as old as the frame but for half a second, or it is late and its age is told. So a plant whose
+//! values come in time pays nothing for ages.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -22,6 +27,8 @@ use crate::mirror::{Mirror, Sensor};
 const MAGIC: &[u8; 4] = b"PXF1";
 const WHOLE: u32 = 1;
 const LIST: u32 = 2;
+/// A value is late at this age, in milliseconds: that of a value that is no longer timely for the twin's health.
+pub const LATE_MS: u32 = 500;
 /// Bytes before the arrays.
 pub const HEADER_BYTES: usize = 48;
 
@@ -53,13 +60,15 @@ fn frame(mirror: &Mirror, named: usize, changed: &[u32], whole: bool) -> Bytes {
     let list = changed.len() < words;
     let which = if list { changed.len() } else { words };
     let fresh = &sensors[named.min(sensors.len())..];
-    let values = changed.len() * if whole { 8 } else { 4 };
+    let late = if whole { Vec::new() } else { late(mirror, changed) };
+    let values = changed.len() * if whole { 8 } else { 4 } + late.len() * 8;
     let mut out = BytesMut::with_capacity(HEADER_BYTES + fresh.len() + 3 + which * 4 + values);
     out.put_slice(MAGIC);
     out.put_u32_le(u32::from(whole) * WHOLE + u32::from(list) * LIST);
     out.put_f64_le(mirror.tick() as f64);
     out.put_f64_le(mirror.at_ns() as f64 / 1e6);
-    for count in [mirror.pictures() as usize, sensors.len(), named, fresh.len(), changed.len(), 0] {
+    let counts = [sensors.len(), named, fresh.len(), changed.len(), late.len()];
+    for count in [mirror.pictures() as usize].into_iter().chain(counts) {
         out.put_u32_le(count as u32);
     }
     out.extend(fresh.iter().map(|sensor| sensor.sensor_type as u8));
@@ -79,7 +88,16 @@ fn frame(mirror: &Mirror, named: usize, changed: &[u32], whole: bool) -> Bytes {
     if whole {
         sensors.iter().for_each(|sensor| out.put_u32_le(age_ms(mirror, sensor)));
     }
+    late.iter().for_each(|&(number, _)| out.put_u32_le(number));
+    late.iter().for_each(|&(_, age_ms)| out.put_u32_le(age_ms));
     out.freeze()
+}
+
+/// The sensors whose values are late, with their ages.
+fn late(mirror: &Mirror, changed: &[u32]) -> Vec<(u32, u32)> {
+    let ages =
+        changed.iter().map(|&number| (number, age_ms(mirror, &mirror.sensors()[number as usize])));
+    ages.filter(|&(_, age_ms)| age_ms >= LATE_MS).collect()
 }
 
 fn each_bit(mut word: u32, mut visit: impl FnMut(usize)) {
