@@ -56,9 +56,12 @@ impl LatencyLog {
         folder: Option<&Path>,
         started: SystemTime,
     ) -> Result<Self, WriteError> {
+        // As long as the latencies that are added: ages have a longer bound than others.
+        let mut total = histogram();
+        total.auto(true);
         let mut log = Self {
             name,
-            total: histogram(),
+            total,
             file: None,
             serializer: V2DeflateSerializer::new(),
             scratch: Vec::new(),
@@ -101,7 +104,7 @@ impl LatencyLog {
         if interval.is_empty() {
             return Ok(());
         }
-        self.total.add(interval).expect("because all histograms have the same bounds");
+        self.total.add(interval).expect("because the total grows to what is added");
         let Some((path, file)) = &mut self.file else { return Ok(()) };
         self.scratch.clear();
         // A writer without head lines: the head was written once, and a writer that lived as long as the

@@ -8,9 +8,12 @@ use hdrhistogram::Histogram;
 
 use crate::exchange::{self, ColdEnd, HotEnd};
 
-/// Upper bound of every histogram: one minute. Longer times are recorded as this.
+/// Upper bound of a histogram of latencies: one minute. Longer times are recorded as this.
 pub const BOUND_NS: u64 = 60_000_000_000;
-/// Three significant digits: a relative error of one per mille, at 220 kB a histogram.
+/// Upper bound of the histogram of ages: one day. A sensor may report a few times a day; a value that is older is of no device
+/// that still does.
+pub const AGE_BOUND_NS: u64 = 24 * 60 * BOUND_NS;
+/// Three significant digits: a relative error of one per mille, at 220 kB a histogram, and 310 kB up to a day.
 const DIGITS: u8 = 3;
 /// Intervals beside the one being recorded: the cold thread has given it back long before the second is over.
 const SPARES: usize = 1;
@@ -107,18 +110,35 @@ impl Latency {
             Self::Age => "age",
         }
     }
+
+    /// The longest that is told apart, in nanoseconds; what is longer is recorded as this.
+    const fn bound_ns(self) -> u64 {
+        match self {
+            Self::Age => AGE_BOUND_NS,
+            _ => BOUND_NS,
+        }
+    }
+
+    /// An empty histogram up to its bound.
+    fn histogram(self) -> Histogram<u64> {
+        bounded(self.bound_ns())
+    }
 }
 
-/// An empty histogram with the bounds that all share.
+/// An empty histogram of latencies.
 #[must_use]
 pub fn histogram() -> Histogram<u64> {
-    Histogram::new_with_bounds(1, BOUND_NS, DIGITS)
+    bounded(BOUND_NS)
+}
+
+fn bounded(bound_ns: u64) -> Histogram<u64> {
+    Histogram::new_with_bounds(1, bound_ns, DIGITS)
         .expect("because bounds and digits are constants that hdrhistogram allows")
 }
 
-/// Records `count` times a latency; one beyond [`BOUND_NS`] counts as the bound.
+/// Records `count` times a latency; one beyond the bound of the histogram counts as the bound.
 pub fn record_n(histogram: &mut Histogram<u64>, latency_ns: u64, count: u64) {
-    histogram.saturating_record_n(latency_ns.min(BOUND_NS), count);
+    histogram.saturating_record_n(latency_ns.min(histogram.high()), count);
 }
 
 /// The latencies of one stretch of time.
@@ -133,7 +153,7 @@ pub struct Interval {
 
 impl Interval {
     fn new() -> Box<Self> {
-        let histograms = std::array::from_fn(|_| histogram());
+        let histograms = Latency::ALL.map(Latency::histogram);
         Box::new(Self { since_ns: 0, until_ns: 0, histograms })
     }
 

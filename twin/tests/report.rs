@@ -9,7 +9,8 @@ use hdrhistogram::serialization::Deserializer;
 use hdrhistogram::serialization::interval_log::{IntervalLogIterator, LogEntry};
 use serde_json::Value;
 use twin::histograms::write_percentiles;
-use twin::interval::{BOUND_NS, Latency, exchange, histogram, record_n};
+use twin::interval::{AGE_BOUND_NS, BOUND_NS, Latency, exchange, histogram, record_n};
+use twin::rates::Sampler;
 use twin::report::{Activity, Report, Summary, Usage};
 use twin::stats::TwinStats;
 
@@ -132,6 +133,22 @@ fn latency_beyond_the_bound_counts_as_the_bound() {
     assert_eq!(one.len(), 3);
     assert!(one.equivalent(one.max(), BOUND_NS));
     assert_eq!(one.min(), 0);
+}
+
+#[test]
+fn ages_of_sensors_that_report_every_few_minutes_are_told_as_they_are() {
+    let (mut report, mut sampler) = (Report::create(None, started()).unwrap(), Sampler::default());
+    let (mut producer, mut consumer, mut current) = exchange(0);
+    current.record_n(Latency::Age, 300 * SECOND_NS, 3);
+    current.record(Latency::Age, u64::MAX);
+    assert!(producer.swap(&mut current, SECOND_NS));
+    let interval = consumer.poll().unwrap();
+    sampler.note_ages(interval.histogram(Latency::Age));
+    report.add(&interval).unwrap();
+    assert!((299.0..301.0).contains(&sampler.ages().p50_s), "{}", sampler.ages().p50_s);
+    let total = report.total(Latency::Age);
+    assert!(total.equivalent(total.value_at_quantile(0.5), 300 * SECOND_NS));
+    assert!(total.equivalent(total.max(), AGE_BOUND_NS), "what is older counts as the bound");
 }
 
 #[test]
