@@ -148,6 +148,8 @@ pub struct Summary {
     pub ticks: u64,
     /// Ticks that ended after the next one was due.
     pub tick_overruns: u64,
+    /// Ticks that never ran, because they were too far behind.
+    pub ticks_missed: u64,
     /// Entities in the world at the end.
     pub entities: u64,
     /// Sessions open at the end of the run, before it closed them.
@@ -275,6 +277,7 @@ impl Summary {
             duration_s: duration.as_secs_f64(),
             ticks: stats.tick.ticks.value(),
             tick_overruns: stats.tick.overruns.value(),
+            ticks_missed: stats.tick.missed.value(),
             entities: stats.tick.entities.value(),
             sessions: worker.sessions_open(),
             rss_bytes: usage.rss_bytes,
@@ -312,10 +315,11 @@ impl fmt::Display for Summary {
         let cpu_s = self.cpu_user_s + self.cpu_system_s;
         writeln!(
             f,
-            "{:.1} s, {} ticks ({} overruns), {} entities, {} sessions, {:.1} MB resident, {cpu_s:.1} s CPU, idle {}",
+            "{:.1} s, {} ticks ({} overruns, {} missed), {} entities, {} sessions, {:.1} MB resident, {cpu_s:.1} s CPU, idle {}",
             self.duration_s,
             self.ticks,
             self.tick_overruns,
+            self.ticks_missed,
             self.entities,
             self.sessions,
             self.rss_bytes as f64 / 1e6,

@@ -210,6 +210,7 @@ fn counted() -> TwinStats {
     let stats = TwinStats::default();
     stats.tick.ticks.set(1000);
     stats.tick.overruns.add(3);
+    stats.tick.missed.set(4);
     let tier = &stats.tiers[0];
     tier.ingress.offered.add(100);
     tier.applied.applied.add(60);
@@ -259,13 +260,14 @@ fn summary_has_every_field_and_the_account_adds_up() {
         "thread_cpu_ns",
         "tick_overruns",
         "ticks",
+        "ticks_missed",
         "tiers",
     ];
     assert_eq!(sorted(names), expected);
     assert_eq!(json["duration_s"], 2.0);
     assert_eq!(json["cpu_user_s"], 1.5);
     assert_eq!((&json["active_s"], &json["active_cpu_s"]), (&1.0.into(), &0.05.into()));
-    assert_eq!(json["tick_overruns"], 3);
+    assert_eq!((&json["tick_overruns"], &json["ticks_missed"]), (&3.into(), &4.into()));
     assert_eq!(json["tiers"]["t1"]["rejected"], 7);
     assert_eq!(json["tiers"]["t1"]["residual"], 1);
     assert_eq!(json["tiers"]["t1"]["decode_errors"], 9);
@@ -282,7 +284,7 @@ fn summary_has_every_field_and_the_account_adds_up() {
     assert!(host["rustc"].as_str().unwrap().starts_with("rustc "));
 
     let text = summary.to_string();
-    for part in ["1000 ticks (3 overruns)", "idle wait", "residual", "host: "] {
+    for part in ["1000 ticks (3 overruns, 4 missed)", "idle wait", "residual", "host: "] {
         assert!(text.contains(part), "{part} in {text}");
     }
 }

@@ -156,13 +156,14 @@ impl Line {
         let temperature = &stats.aggregates[wire::SensorType::Temperature.index()];
         let commands = stats.commands(Direction::ToDevice).acknowledged.value();
         println!(
-            "{:5} sessions {:8} entities {:9} records/s  tick {:6.1} Hz  overruns {:4}  shed {shed}  lost {lost}  \
+            "{:5} sessions {:8} entities {:9} records/s  tick {:6.1} Hz  overruns {:4}  missed {:4}  shed {shed}  lost {lost}  \
              temperature {:5.2} C mean {:5.2} max  setpoints {commands}",
             stats.worker().sessions_open(),
             stats.tick.entities.value(),
             applied - std::mem::replace(&mut self.applied, applied),
             stats.tick.rate_hz.value(),
             stats.tick.overruns.value(),
+            stats.tick.missed.value(),
             temperature.mean.value(),
             temperature.max.value(),
         );
