@@ -416,6 +416,9 @@ impl Engine {
             && in_handshake
         {
             self.tally.handshakes_turned_away[refusal as usize] += 1;
+            if let Some(session) = self.sessions[place as usize].as_mut() {
+                session.turned_away = true;
+            }
         }
         if let Some(reason) = outcome.lost {
             self.handle_closed(now, place, reason);
@@ -441,12 +444,16 @@ impl Engine {
         if session.commands_waiting > 0 {
             self.commands.forget(id);
         }
-        let (tally, totals) = (session.tally, session.totals);
+        let (tally, totals, turned_away) = (session.tally, session.totals, session.turned_away);
         self.release(place, was);
         if was == Phase::Handshake {
             self.tally.handshakes_failed += 1;
-            self.tally.handshakes_tls += u64::from(matches!(reason, CloseReason::Tls(_)));
-            self.tally.handshakes_timeout += u64::from(reason == CloseReason::Idle);
+            match reason {
+                _ if turned_away => {}
+                CloseReason::Tls(_) => self.tally.handshakes_tls += 1,
+                CloseReason::Idle => self.tally.handshakes_timeout += 1,
+                _ => self.tally.handshakes_other += 1,
+            }
             self.events.push_back(SessionEvent::Failed { session: id, reason });
         } else {
             self.end_looks(place);

@@ -175,6 +175,8 @@ pub(crate) struct Session {
     pub(crate) answered: bool,
     /// What it stands in line for.
     pub(crate) waits: Left,
+    /// Its handshake was broken off because of who the peer is.
+    pub(crate) turned_away: bool,
     /// Why QUIC has ended it, while records that its peer has an acknowledgement for wait for room in the sink.
     pub(crate) ended: Option<CloseReason>,
     pub(crate) no_handler: u64,
@@ -230,6 +232,7 @@ impl Session {
             urgent: false,
             answered: false,
             waits: Left::default(),
+            turned_away: false,
             ended: None,
             no_handler: 0,
             busy: 0,

@@ -179,7 +179,7 @@ pub struct WorkerStats {
     pub t3_busy: Counter,
     /// Handshakes completed.
     pub handshakes_ok: Counter,
-    /// Handshakes broken off by a TLS alert, such as that of a certificate that is not trusted.
+    /// Handshakes broken off by a TLS alert that says nothing about who the peer is, such as one of the peer's own.
     pub handshakes_tls: Counter,
     /// Handshakes given up after silence.
     pub handshakes_timeout: Counter,
@@ -209,7 +209,10 @@ pub struct WorkerStats {
     pub bad_control: Counter,
     /// Records rejected because their session may not write for their device, by tier.
     pub forbidden: [Counter; 3],
-    /// Handshakes broken off because of who the peer is, by [`Refusal`]; they are among those of `handshakes_tls`.
+    /// Records rejected for their layout, by tier: with the forbidden ones all that were rejected. A reader cannot take one count
+    /// from another, because it does not see both from one moment, and the difference could go backwards.
+    pub malformed: [Counter; 3],
+    /// Handshakes broken off because of who the peer is, by [`Refusal`].
     pub handshakes_turned_away: [Counter; Refusal::COUNT],
     /// Established sessions closed because of who the peer is, by [`Refusal`].
     pub sessions_refused: [Counter; Refusal::COUNT],
@@ -247,8 +250,7 @@ impl WorkerStats {
         self.handshakes_ok.set(tally.opened);
         self.handshakes_tls.set(tally.handshakes_tls);
         self.handshakes_timeout.set(tally.handshakes_timeout);
-        let told = tally.handshakes_tls + tally.handshakes_timeout;
-        self.handshakes_other.set(tally.handshakes_failed - told);
+        self.handshakes_other.set(tally.handshakes_other);
         for (limit, count) in self.limits.iter().zip(tally.limits) {
             limit.set(count);
         }
@@ -267,6 +269,9 @@ impl WorkerStats {
         self.garbage_datagrams.set(tally.garbage);
         self.bad_control.set(tally.bad_control);
         set_all(&self.forbidden, &tally.forbidden);
+        for (tier, malformed) in self.malformed.iter().enumerate() {
+            malformed.set(tally.tiers[tier].rejected - tally.forbidden[tier]);
+        }
         set_all(&self.handshakes_turned_away, &tally.handshakes_turned_away);
         set_all(&self.sessions_refused, &tally.sessions_refused);
         self.shed_quic_datagrams.set(tally.shed_quic_datagrams);
@@ -351,7 +356,8 @@ impl WorkerStats {
         let health = self.health.iter().chain(&self.health_changes);
         let health = health.chain(&self.page_faults).chain(&self.gaps).chain(&self.gap_ns);
         let of_peers = [&self.handshakes_turned_away, &self.sessions_refused];
-        let of_peers = self.forbidden.iter().chain(of_peers.into_iter().flatten());
+        let rejected = self.forbidden.iter().chain(&self.malformed);
+        let of_peers = rejected.chain(of_peers.into_iter().flatten());
         single.into_iter().chain(&self.limits).chain(health).chain(of_peers)
     }
 

@@ -116,10 +116,12 @@ pub struct EngineTally {
     pub viewers_closed: u64,
     /// Handshakes that were begun and failed, for whatever reason.
     pub handshakes_failed: u64,
-    /// Of those: broken off by a TLS alert, such as that of a certificate that is not trusted.
+    /// Of those: broken off by a TLS alert that says nothing about who the peer is, such as one of the peer's own.
     pub handshakes_tls: u64,
     /// Of those: given up after silence.
     pub handshakes_timeout: u64,
+    /// Of those: neither of these, nor turned away.
+    pub handshakes_other: u64,
     /// How often each limit was reached, in the order of [`Limit::ALL`].
     pub limits: [u64; Limit::ALL.len()],
     /// Turns that left handshakes waiting, for their budget or their rate.

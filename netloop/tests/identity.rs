@@ -200,7 +200,9 @@ fn a_handshake_ends_with_the_alert_and_the_count_of_its_reason() {
         assert_eq!(end_of(&mut pair), CloseReason::Tls(alert), "{refusal:?}");
         assert_eq!(turned_away(&pair), [(refusal, 1)]);
         let tally = pair.server.engine.tally();
-        assert_eq!((tally.handshakes_tls, tally.opened), (1, 0), "{refusal:?}");
+        assert_eq!((tally.handshakes_failed, tally.opened), (1, 0), "{refusal:?}");
+        let others = (tally.handshakes_tls, tally.handshakes_timeout, tally.handshakes_other);
+        assert_eq!(others, (0, 0, 0), "{refusal:?}: it failed for one reason");
     }
 }
 

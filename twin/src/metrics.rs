@@ -387,8 +387,10 @@ const METRICS: &[Metric] = &[
         "UDP datagrams that the kernel discarded because the receive buffer was full.",
         |from, to| {
             let addr = from.stats.quic_addr.get();
-            let drops = addr.and_then(|addr| netloop::socket_drops(*addr).ok());
-            to.count("", drops.unwrap_or_default());
+            // What cannot be read is left out: a zero would be taken for a restart.
+            if let Some(drops) = addr.and_then(|addr| netloop::socket_drops(*addr).ok()) {
+                to.count("", drops);
+            }
         },
     ),
     counter(
@@ -404,7 +406,7 @@ const METRICS: &[Metric] = &[
     counter(
         "pollux_sessions_refused_total",
         "Sessions closed because of who the device is, by reason.",
-        |from, to| by_refusal(to, &from.stats.worker().sessions_refused),
+        |from, to| by_refusal(to, &from.worker.sessions_refused),
     ),
     gauge("pollux_client_auth", "1 for what is asked of devices, by mode.", |from, to| {
         for (mode, shown) in ClientAuth::ALL.iter().zip(&from.stats.identity.client_auth) {
@@ -584,13 +586,10 @@ fn records(from: &Sources<'_>, to: &mut Series<'_>) {
 
 /// What was rejected for the device that it names, and what for its layout.
 fn rejected(from: &Sources<'_>, to: &mut Series<'_>) {
-    let worker = from.stats.worker();
-    let tiers = [&worker.t1, &worker.t2, &worker.t3];
-    for ((name, tier), forbidden) in TIERS.iter().zip(tiers).zip(&worker.forbidden) {
-        let forbidden = forbidden.value();
-        let layout = tier.rejected.value().saturating_sub(forbidden);
-        to.count(&format!("tier=\"{name}\",reason=\"forbidden\""), forbidden);
-        to.count(&format!("tier=\"{name}\",reason=\"layout\""), layout);
+    let reasons = from.worker.forbidden.iter().zip(&from.worker.malformed);
+    for (name, (forbidden, malformed)) in TIERS.iter().zip(reasons) {
+        to.count(&format!("tier=\"{name}\",reason=\"forbidden\""), forbidden.value());
+        to.count(&format!("tier=\"{name}\",reason=\"layout\""), malformed.value());
     }
 }
 
@@ -598,9 +597,8 @@ fn handshakes_failed(from: &Sources<'_>, to: &mut Series<'_>) {
     let worker = from.worker;
     let refused = Limit::ALL.into_iter().filter(|limit| limit.answer() == "refuse");
     let refused = refused.map(|limit| worker.limited(limit)).sum();
-    let turned_away: u64 = worker.handshakes_turned_away.iter().map(Counter::value).sum();
     to.count("reason=\"refused\"", refused);
-    to.count("reason=\"tls\"", worker.handshakes_tls.value().saturating_sub(turned_away));
+    to.count("reason=\"tls\"", worker.handshakes_tls.value());
     to.count("reason=\"timeout\"", worker.handshakes_timeout.value());
     to.count("reason=\"other\"", worker.handshakes_other.value());
     by_refusal(to, &worker.handshakes_turned_away);
