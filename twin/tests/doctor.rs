@@ -21,7 +21,7 @@ const BOARD: &[(&str, &str)] = &[
     ("sys/devices/system/cpu/cpu0/cpuidle/state0/latency", "1\n"),
     ("sys/devices/system/cpu/cpu0/cpuidle/state1/latency", "300\n"),
     ("sys/devices/system/cpu/cpu0/cpuidle/state1/disable", "1\n"),
-    ("sys/devices/platform/soc/soc:firmware/get_throttled", "0\n"),
+    ("sys/devices/platform/soc@107c000000/soc@107c000000:firmware/get_throttled", "0\n"),
     ("sys/class/thermal/thermal_zone0/temp", "51234\n"),
     ("sys/devices/system/clocksource/clocksource0/current_clocksource", "arch_sys_counter\n"),
     ("sys/devices/system/node/node0/cpulist", "0-1\n"),
@@ -36,6 +36,8 @@ const BOARD: &[(&str, &str)] = &[
     ("sys/class/net/eth0/statistics/rx_missed_errors", "0\n"),
     ("sys/class/net/eth0/statistics/rx_packets", "900000\n"),
     ("ethtool/--show-eee/eth0", "EEE settings for eth0:\n\tEEE status: disabled\n"),
+    ("proc/device-tree/model", "Raspberry Pi Compute Module 5 Rev 1.0\0"),
+    ("proc/device-tree/compatible", "raspberrypi,5-compute-module\0brcm,bcm2712\0"),
     ("proc/cpuinfo", "processor\t: 0\nFeatures\t: fp asimd aes pmull crc32\n"),
     ("proc/stat", "cpu  100 0 100 9000 0 0 0 0 0 0\ncpu0 1 0 1 90 0 0 0 0 0 0\n"),
     ("proc/loadavg", "0.25 0.10 0.05 1/100 4711\n"),
@@ -69,7 +71,11 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("cpu.steal", "proc/stat", "cpu  100 0 100 9000 0 0 0 10 0 0"),
     ("cpu.load", "proc/loadavg", "1.01 0 0 1/1 1"),
     ("cpu.governor", "sys/devices/system/cpu/cpu3/cpufreq/scaling_governor", "ondemand"),
-    ("cpu.throttling", "sys/devices/platform/soc/soc:firmware/get_throttled", "50000"),
+    (
+        "cpu.throttling",
+        "sys/devices/platform/soc@107c000000/soc@107c000000:firmware/get_throttled",
+        "50000",
+    ),
     ("cpu.temperature", "sys/class/thermal/thermal_zone1/temp", "76000"),
     ("cpu.aes", "proc/cpuinfo", "Features\t: fp asimd crc32"),
     ("cpu.idle_states", "sys/devices/system/cpu/cpu0/cpuidle/state1/disable", "0"),
@@ -124,6 +130,24 @@ fn needs() -> Needs {
     }
 }
 
+/// A board without some of its files.
+fn board_without(paths: &[&str]) -> TempDir {
+    let board = board();
+    for path in paths {
+        fs::remove_file(board.path().join(path)).unwrap();
+    }
+    board
+}
+
+/// The outcome of one check on a board without some of its files and with others.
+fn outcome(id: &str, without: &[&str], with: &[(&str, &str)]) -> (&'static str, String) {
+    let board = board_without(without);
+    with.iter().for_each(|(path, text)| put(board.path(), path, text));
+    let verdict = examine(&Root::folder(board.path()), &needs());
+    let finding = verdict.checks.into_iter().find(|finding| finding.id == id).unwrap();
+    (finding.outcome, finding.found)
+}
+
 /// The checks with an outcome.
 fn with(verdict: &Verdict, outcome: &str) -> Vec<&'static str> {
     let found = verdict.checks.iter().filter(|finding| finding.outcome == outcome);
@@ -171,6 +195,25 @@ fn a_virtual_machine_is_known_by_the_flag_of_its_cores() {
     put(board.path(), "proc/cpuinfo", "flags\t\t: fpu aes hypervisor lahf_lm\n");
     let verdict = examine(&Root::folder(board.path()), &needs());
     assert_eq!(verdict.disqualified_by, ["cpu.bare_metal"]);
+}
+
+#[test]
+fn throttling_is_found_wherever_the_firmware_tells_of_it() {
+    let newer = "sys/devices/platform/soc@107c000000/soc@107c000000:firmware/get_throttled";
+    let older = "sys/devices/platform/soc/soc:firmware/get_throttled";
+    let alarm = "sys/class/hwmon/hwmon3/in0_lcrit_alarm";
+    let name = ("sys/class/hwmon/hwmon3/name", "rpi_volt");
+    let command = "vcgencmd/get_throttled";
+    let told = |files: &[(&str, &str)]| outcome("cpu.throttling", &[newer], files);
+    assert_eq!(told(&[(older, "0")]).0, "met");
+    assert_eq!(told(&[(older, "50000")]).0, "unmet");
+    assert_eq!(told(&[(command, "throttled=0x0\n")]).0, "met");
+    assert_eq!(told(&[(command, "throttled=0x50005\n")]).0, "unmet");
+    assert_eq!(told(&[(command, "error=1\n")]).0, "unknown");
+    assert_eq!(told(&[name, (alarm, "1")]).0, "unmet");
+    // The alarm knows of the voltage alone, and only of now.
+    let (found, said) = told(&[name, (alarm, "0")]);
+    assert!(found == "unknown" && said.contains("vcgencmd get_throttled"), "{found}: {said}");
 }
 
 #[test]

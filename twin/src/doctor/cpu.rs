@@ -4,8 +4,8 @@ use super::reading::{cores, judge, silent};
 use super::{Needs, Reading, Root};
 
 const CPUS: &str = "sys/devices/system/cpu";
-/// The firmware of a Raspberry Pi, as a mask: low bits now, bits from 16 on since the start.
-const PI_THROTTLED: &str = "sys/devices/platform/soc/soc:firmware/get_throttled";
+const PLATFORM: &str = "sys/devices/platform";
+const HWMON: &str = "sys/class/hwmon";
 /// Exit from a deeper sleep than this takes longer than the tick spins ahead.
 const IDLE_EXIT_MAX_US: i64 = 50;
 /// Boards slow down from 80 degrees.
@@ -34,16 +34,43 @@ pub(super) fn governor(root: &Root, _: &Needs) -> Reading {
 }
 
 pub(super) fn throttling(root: &Root, _: &Needs) -> Reading {
-    if let Some(mask) = root.text(PI_THROTTLED) {
-        let bits = u32::from_str_radix(mask.trim_start_matches("0x"), 16);
-        return judge(bits == Ok(0), format!("firmware says 0x{}", mask.trim_start_matches("0x")));
+    if let Some(mask) = pi_throttled(root).or_else(|| root.vcgencmd("get_throttled")) {
+        let digits = mask.trim_start_matches("throttled=").trim_start_matches("0x");
+        if let Ok(bits) = u32::from_str_radix(digits, 16) {
+            return judge(bits == 0, format!("firmware says 0x{digits}"));
+        }
     }
     let counts = root.each(CPUS, "cpu", "thermal_throttle/core_throttle_count");
-    if counts.is_empty() {
-        return Reading::Unknown("neither firmware nor cores count throttling".to_owned());
+    if !counts.is_empty() {
+        let total: u64 = counts.iter().filter_map(|(_, count)| count.parse::<u64>().ok()).sum();
+        return judge(total == 0, format!("{total} times since the start"));
     }
-    let total: u64 = counts.iter().filter_map(|(_, count)| count.parse::<u64>().ok()).sum();
-    judge(total == 0, format!("{total} times since the start"))
+    match pi_under_voltage(root) {
+        Some(true) => Reading::Unmet("under voltage".to_owned()),
+        Some(false) => Reading::Unknown(
+            "not under voltage now; vcgencmd get_throttled says what has been".to_owned(),
+        ),
+        None => Reading::Unknown("neither firmware nor cores count throttling".to_owned()),
+    }
+}
+
+/// What the firmware of a Raspberry Pi says, as a mask: low bits now, bits from 16 on since the start. The node of the
+/// chip has its address in its name where the device tree gives it one, as that of a CM5 does (`soc@107c000000`).
+fn pi_throttled(root: &Root) -> Option<String> {
+    let chips = root.names(PLATFORM).into_iter().filter(|name| name.starts_with("soc"));
+    let mut firmware = chips.flat_map(|chip| {
+        let chip = format!("{PLATFORM}/{chip}");
+        let names = root.names(&chip).into_iter().filter(|name| name.ends_with(":firmware"));
+        names.map(move |name| format!("{chip}/{name}/get_throttled"))
+    });
+    firmware.find_map(|path| root.text(&path))
+}
+
+/// Whether the driver of a Raspberry Pi has seen too low a voltage when it last looked. It does not tell of heat.
+fn pi_under_voltage(root: &Root) -> Option<bool> {
+    let sensors = root.each(HWMON, "hwmon", "name");
+    let (voltage, _) = sensors.into_iter().find(|(_, name)| name == "rpi_volt")?;
+    Some(root.number(&format!("{HWMON}/{voltage}/in0_lcrit_alarm"))? != 0)
 }
 
 pub(super) fn temperature(root: &Root, _: &Needs) -> Reading {

@@ -1,7 +1,8 @@
 //! Where the probes read: the host itself, or a folder of files in its place.
 //!
-//! Every path is relative (`proc/swaps`). What is missing or cannot be read is `None`; nothing here fails. Link settings
-//! that the kernel shows to ethtool alone come from that program, or from `ethtool/OPTION/INTERFACE` of a folder.
+//! Every path is relative (`proc/swaps`). What is missing or cannot be read is `None`; nothing here fails. What is
+//! told to programs alone comes from them: link settings from ethtool, or from `ethtool/OPTION/INTERFACE` of a folder, and
+//! throttling of a Raspberry Pi from vcgencmd, or from `vcgencmd/get_throttled`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -73,11 +74,21 @@ impl Root {
 
     /// What ethtool says of an interface.
     pub(super) fn ethtool(&self, option: &str, interface: &str) -> Option<String> {
+        self.command("ethtool", &[option, interface])
+    }
+
+    /// What the firmware of a Raspberry Pi answers.
+    pub(super) fn vcgencmd(&self, question: &str) -> Option<String> {
+        self.command("vcgencmd", &[question])
+    }
+
+    /// What a program says, or the file `PROGRAM/ARGUMENT/…` of a folder.
+    fn command(&self, program: &str, arguments: &[&str]) -> Option<String> {
         if !self.live {
-            return self.text(&format!("ethtool/{option}/{interface}"));
+            return self.text(&format!("{program}/{}", arguments.join("/")));
         }
-        let output = Command::new("ethtool").args([option, interface]).output().ok()?;
+        let output = Command::new(program).args(arguments).output().ok()?;
         let said = String::from_utf8(output.stdout).ok()?;
-        output.status.success().then_some(said)
+        output.status.success().then(|| said.trim().to_owned())
     }
 }

@@ -52,7 +52,7 @@ pub const CHECKS: &[Check] = &[
         weight: Required,
         wanted: "never throttled, never under voltage",
         why: "a throttled core runs at half its clock, for seconds at a time",
-        fix: "cooling and power supply; then restart, which clears the marks",
+        fix: "cooling and power supply; then restart, which clears the marks (vcgencmd get_throttled shows them)",
         probe: cpu::throttling,
     },
     Check {
