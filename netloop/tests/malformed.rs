@@ -224,7 +224,7 @@ fn broken_control_stream_costs_itself_and_the_session_lives() {
     cut.extend([9, 0, 8, 0, 1]);
     // Totals that no device can have offered.
     let mut many = hello.to_vec();
-    many.extend(wire::ControlFrame::Totals(wire::Totals { offered: [u64::MAX; 3] }).encode());
+    many.extend(wire::Totals { offered: [u64::MAX; 3] }.encode());
     let broken = [(&long[..], false), (&frame, false), (&cut, true), (&hello[..20], true)];
     for (bytes, fin) in broken.into_iter().chain([(&many[..], true)]) {
         let mut pair = Pair::plain(1, Weather::CALM);

@@ -83,7 +83,7 @@ class Run:
             if load.wait(timeout=self.seconds + READY_S):
                 fail(f"{self.folder}: the load failed, see load.log")
             time.sleep(SETTLE_S)
-            used = {"cpu_s": cpu_s(broker[0].pid) - before_s, "rss_bytes": peak_bytes(broker[0].pid)} if broker else None
+            used = {"cpu_s": cpu_s(broker[0].pid) - before_s, "rss_bytes": resident_bytes(broker[0].pid)} if broker else None
             receiver.terminate()
             if receiver.wait(timeout=READY_S):
                 fail(f"{self.folder}: the receiver did not end in order, see serve.log")
@@ -188,10 +188,10 @@ def cpu_s(pid):
     return (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND
 
 
-def peak_bytes(pid):
-    """The most memory that a process has had resident."""
+def resident_bytes(pid):
+    """The memory that a process has resident."""
     for line in pathlib.Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmHWM:"):
+        if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024
     return None
 

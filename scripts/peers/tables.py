@@ -12,16 +12,20 @@ TLS, NATS, MQTT and Zenoh; how late is it there; and what does loss on the link 
 
 **How.** The receiving side is the same for all but the ordinary build: the world and the tick of Pollux behind the peer's own
 transport (`bench/peers`), 1,000 ticks a second. 10,000 sensors. Sides alternate, each round in the other order. CPU is that of
-the receiving process and of the broker, if there is one, from the first to the last applied record, over the records applied.
-Latency runs from the intended send time to the write into the world and contains the wait for the tick, half a millisecond
-at the mean. At full rate it is the length of somebody's queue and is not shown.
+the receiving process from the first to the last applied record, and of the broker, if there is one, from the start of the load
+until a second after it, over the records applied; memory is what both have resident at the end. Latency runs from the intended
+send time to the write into the world and contains the wait for the tick, half a millisecond at the mean. At full rate it is the
+length of somebody's queue and is not shown. _Sent late_ is from the intended time to the hand-over to the transport; the
+sender's CPU is shown for itself and is in no other figure.
 
 **Fair.** Every client coalesces as its library does; `percall` hands over one record a call, `batched` what is due
 together, at most 36 (28 where a datagram of Zenoh holds no more). `pollux-eager` is Pollux with `idle.rest_us = 0`: its worker
 takes every packet when it comes, as the peers do, instead of together shortly before each tick, which costs a wake-up for
 each; on more than two cores no worker rests. TCP crosses the loopback in segments of up to 64 KiB, which a network would cut;
 QUIC's packets have at most the 1,452 bytes that Ethernet carries, those of the peers too. `pollux-jumbo` is what Pollux
-costs where jumbo frames of 9,000 bytes pass: its packets have 8,952. A broker is a hop more and does more: it keeps
+costs where jumbo frames of 9,000 bytes pass: its packets have 8,952. Paced senders sleep until the next device is due, whose five
+records are due together. Every receiver and broker runs with niceness -10 and short slices, as Pollux asks its host for; those
+that receive into the world of Pollux lock their memory as it does. A broker is a hop more and does more: it keeps
 subscriptions, fans out, decouples. What is encrypted is in the table: NATS, MQTT, TCP and two links of Zenoh are not.
 Versions are those of the lock files and of the brokers in `versions.txt`. Cases where a peer is ahead are shown like the
 others.
@@ -42,6 +46,8 @@ FIGURES = (
     ("p99_us", "p99 us", "{:,.0f}"),
     ("p999_us", "p99.9 us", "{:,.0f}"),
     ("rss_mb", "memory MB", "{:,.0f}"),
+    ("late_p50_us", "sent late p50 us", "{:,.0f}"),
+    ("sender_cpu_ns", "sender CPU ns/record", "{:,.0f}"),
 )
 # What a median does not say of a case with loss: how far its runs are apart.
 RANGED = ("undelivered_percent", "p99_us")
@@ -79,9 +85,12 @@ def figures(folder, case):
         "undelivered_percent": 100 * (1 - applied / offered),
         "cpu_ns_per_record": (serve["active_cpu_s"] + broker["cpu_s"]) * 1e9 / applied,
         "rss_mb": (serve.get("rss_bytes", 0) + broker["rss_bytes"]) / 1e6,
+        "sender_cpu_ns": load.get("cpu_ns_per_record"),
     }
     for name, key in zip(LATENCIES, ("p50", "p99", "p99_9")):
         row[name] = latency[key] / 1e3 if key in latency and not case.startswith("max") else None
+    lateness = load.get("latency_ns", {}).get("lateness", {})
+    row["late_p50_us"] = lateness["p50"] / 1e3 if lateness and not case.startswith("max") else None
     return row
 
 
