@@ -11,7 +11,7 @@ use twin::args::{Cli, Command, EXIT_CONFIG, EXIT_FAILED, EXIT_UNREACHABLE, EXIT_
 use twin::client::ClientError;
 use twin::cmd;
 use twin::config::Rejected;
-use twin::simulate::PlanError;
+use twin::simulate::{FleetError, GeneratorError, PlanError};
 
 fn main() -> ExitCode {
     run(Cli::parse().command).unwrap_or_else(|error| {
@@ -25,11 +25,19 @@ fn code_of(error: &anyhow::Error) -> u8 {
         EXIT_CONFIG
     } else if error.is::<PlanError>() {
         EXIT_USAGE
-    } else if matches!(error.downcast_ref(), Some(ClientError::Unreachable { .. })) {
+    } else if is_unanswered(error) {
         EXIT_UNREACHABLE
     } else {
         EXIT_FAILED
     }
+}
+
+fn is_unanswered(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(ClientError::Unreachable { .. }))
+        || matches!(
+            error.downcast_ref(),
+            Some(GeneratorError::Fleet { reason: FleetError::NoAnswer, .. })
+        )
 }
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -50,4 +58,21 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
 /// The date that certificates begin with.
 fn unix_s() -> u64 {
     netloop::Clock::new().now().unix_ns / 1_000_000_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_without_an_answer_ends_with_the_code_of_a_twin_that_is_not_there() {
+        let code = |reason: FleetError| {
+            let remote = ([127, 0, 0, 1], 9).into();
+            let server_name = "localhost".to_owned();
+            let failed = GeneratorError::Fleet { remote, server_name, reason };
+            code_of(&failed.into())
+        };
+        assert_eq!(code(FleetError::NoAnswer), EXIT_UNREACHABLE);
+        assert_eq!(code(FleetError::Tls { alert: 48 }), EXIT_FAILED);
+    }
 }
