@@ -1,6 +1,7 @@
 //! The command line.
 //!
-//! Codes: 0 done, 1 failed, 2 wrong usage, 3 a stated goal was not met, 69 no twin answers, 78 wrong configuration.
+//! Codes: 0 done, 1 failed, 2 wrong usage, 3 a stated goal was not met, 69 no twin answers, 78 wrong configuration. A reader
+//! that leaves changes none of them.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -26,7 +27,8 @@ pub const EXIT_CONFIG: u8 = 78;
 const CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a stated goal was not met, 69 no twin answers,
 78 wrong configuration.
-Results go to stdout, everything else to stderr.";
+Results go to stdout, everything else to stderr. A reader that leaves, such as head, ends a command in
+order and changes no code.";
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -170,11 +172,12 @@ fn speed(text: &str) -> Result<Speed, String> {
 #[command(after_help = "\
 Examples:
   pollux inspect monday.capture
-  pollux inspect monday.capture --records > monday.csv")]
+  pollux inspect monday.capture --records > monday.csv
+  pollux inspect monday.capture --records -o json | head")]
 pub struct InspectArgs {
     /// The capture.
     pub file: PathBuf,
-    /// Prints every record as a line of CSV instead.
+    /// Prints every record as a line instead: CSV, or with -o json an object each.
     #[arg(long)]
     pub records: bool,
     /// Form of the result on stdout.

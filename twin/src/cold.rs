@@ -3,6 +3,7 @@
 //! It runs on whichever thread calls [`Cold::run`], on a runtime of that one thread. It may block and
 //! allocate; the hot threads reach it only through counters and lock-free queues.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Acquire};
 use std::time::{Duration, Instant};
@@ -53,6 +54,8 @@ pub enum Ended {
     Elapsed,
     /// Another thread raised the stop flag.
     Stopped,
+    /// Whoever was called each second wants no more.
+    Sufficed,
 }
 
 /// The cold thread's possessions.
@@ -145,7 +148,7 @@ impl Cold {
     }
 
     /// Serves until a signal comes, `limit` is over or the stop flag is up. `each_second` is called with
-    /// the surface once a second, for a line of progress.
+    /// the surface once a second, for a line of progress, and may end the run.
     ///
     /// # Errors
     ///
@@ -154,7 +157,7 @@ impl Cold {
         &mut self,
         door: Option<Door>,
         limit: Option<Duration>,
-        each_second: &mut dyn FnMut(&Surface),
+        each_second: &mut dyn FnMut(&Surface) -> ControlFlow<()>,
     ) -> Result<Ended, ColdError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async {
@@ -204,7 +207,9 @@ impl Cold {
                     self.door.iter().for_each(|tls| tls.poll());
                     let hz = self.surface.options().hz;
                     self.surface.sampler().look(self.surface.stats(), now - self.began, hz);
-                    each_second(&self.surface);
+                    if each_second(&self.surface).is_break() {
+                        return Ok(Ended::Sufficed);
+                    }
                 }
             }
             unreachable!("because the rounds cycle");

@@ -3,6 +3,7 @@
 //! Nothing depends on this crate. It is a library only so that its tests reach every part as a user of
 //! the binary does; the promises that hold for operators are those of the command line.
 #![forbid(unsafe_code)]
+#![warn(clippy::print_stderr, reason = "a reader that leaves would make it panic; `say` is quiet")]
 
 pub mod args;
 pub mod capture;
@@ -31,6 +32,7 @@ pub mod picture;
 pub mod rates;
 pub mod report;
 pub mod runtime;
+pub mod say;
 pub mod simulate;
 pub mod stats;
 pub mod tick;

@@ -22,5 +22,7 @@ pub fn start(level: LogLevel) {
         .with_writer(std::io::stderr)
         .with_ansi(colors)
         .with_target(false)
+        // It would say on stderr that stderr takes nothing, and panic over that.
+        .log_internal_errors(false)
         .try_init();
 }

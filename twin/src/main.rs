@@ -11,11 +11,12 @@ use twin::args::{Cli, Command, EXIT_CONFIG, EXIT_FAILED, EXIT_UNREACHABLE, EXIT_
 use twin::client::ClientError;
 use twin::cmd;
 use twin::config::Rejected;
+use twin::say::note;
 use twin::simulate::{FleetError, GeneratorError, PlanError};
 
 fn main() -> ExitCode {
     run(Cli::parse().command).unwrap_or_else(|error| {
-        eprintln!("pollux: {error:#}");
+        note(format_args!("pollux: {error:#}"));
         ExitCode::from(code_of(&error))
     })
 }

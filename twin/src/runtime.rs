@@ -5,6 +5,7 @@
 //! acknowledged is left behind.
 
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -200,14 +201,15 @@ impl Twin {
         self.idle
     }
 
-    /// Serves the cold side on this thread until a signal comes, `limit` is over or a hot thread has died.
+    /// Serves the cold side on this thread until a signal comes, `limit` is over, a hot thread has died, or
+    /// `each_second` wants no more.
     ///
     /// # Errors
     /// The cold side cannot start, or the report cannot be written.
     pub fn run(
         &mut self,
         limit: Option<Duration>,
-        each_second: &mut dyn FnMut(&Surface),
+        each_second: &mut dyn FnMut(&Surface) -> ControlFlow<()>,
     ) -> anyhow::Result<Ended> {
         if self.priority == Priority::Hot {
             set_niceness(COLD_NICENESS);

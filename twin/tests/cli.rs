@@ -9,13 +9,18 @@ use twin::args::{Batch, DemoArgs, FramesPerPacket, Profile, Rate, ServeArgs, Sim
 
 /// Runs the binary in a folder, with an environment that holds no key.
 fn pollux(folder: &Path, args: &[&str]) -> Output {
+    command(folder, args).output().unwrap()
+}
+
+fn command(folder: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pollux"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("POLLUX_") {
             command.env_remove(name);
         }
     }
-    command.current_dir(folder).args(args).output().unwrap()
+    command.current_dir(folder).args(args);
+    command
 }
 
 fn text(bytes: &[u8]) -> &str {
@@ -257,4 +262,35 @@ fn an_address_of_a_load_without_host_or_port_is_wrong_usage_and_an_unknown_name_
     let (code, said) = simulate(&unknown);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.starts_with(&format!("pollux: --addr {unknown}: ")), "{said}");
+}
+
+#[test]
+fn a_pipe_that_nobody_reads_changes_no_code_and_is_no_complaint() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = ["config", "check", "--set", "tick.hertz=5"];
+    let cases: [(&[&str], i32); 6] = [
+        (&["config", "show"], 0),
+        (&["config", "init"], 0),
+        (&["certs", "init"], 0),
+        (&["certs", "show"], 0),
+        (&["doctor", "--root", "nothing"], 0),
+        (&wrong, 78),
+    ];
+    for (args, code) in cases {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let also = writer.try_clone().unwrap();
+        let status = command(folder.path(), args).stdout(writer).stderr(also).status().unwrap();
+        assert_eq!(status.code(), Some(code), "{args:?}");
+    }
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_a_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = command(folder.path(), &["config", "show"]).stdout(full).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(said.starts_with("pollux: stdout: ") && said.lines().count() == 1, "{said}");
 }

@@ -9,7 +9,7 @@ use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 
 use hdrhistogram::serialization::interval_log::IntervalLogIterator;
-use process::{Running, Serve, plant, pollux};
+use process::{GATEWAY, Running, Serve, into_head, plant, pollux};
 use serde_json::Value;
 use twin::interval::Latency;
 
@@ -253,4 +253,26 @@ fn the_demo_closes_its_loop_and_ends_by_itself() {
     let residuals: Vec<&str> =
         accounts.map(|line| line.split_whitespace().rev().nth(1).unwrap()).collect();
     assert_eq!(residuals, ["0"; 3], "{}", ended.stdout);
+}
+
+#[test]
+fn a_demo_whose_reader_leaves_ends_quietly() {
+    let folder = tempfile::tempdir().unwrap();
+    let ended = into_head(folder.path(), 3, &["demo", "--devices", "5"]);
+    assert_eq!((ended.code, ended.stdout.lines().count()), (Some(0), 3), "{}", ended.stdout);
+    assert_eq!(ended.stderr, "");
+}
+
+#[test]
+fn a_load_whose_reader_leaves_closes_its_sessions_with_their_totals() {
+    let plant = plant();
+    let twin = Serve::start(plant.path());
+    let addr = twin.quic.to_string();
+    let args = ["simulate", "--addr", &addr, "--ca", "certs/ca.pem", "--verbose"];
+    let ended = into_head(plant.path(), 1, &[&args[..], &GATEWAY, &FLEET].concat());
+    assert_eq!(ended.code, Some(0), "{}", ended.stdout);
+    assert!(ended.stdout.starts_with("4 sessions, ") && ended.stderr.is_empty());
+    let account = &twin.end()["tiers"]["t1"];
+    assert!(account["offered"].as_u64() > Some(0), "{account:#}");
+    assert_eq!(account["residual"], 0, "{account:#}");
 }

@@ -1,6 +1,7 @@
-//! `pollux replay` and `pollux inspect` as a user drives them: the verdict, its exit code, and the records as CSV.
+//! `pollux replay` and `pollux inspect` as a user drives them: the verdict, its exit code, and the records as lines.
 #![allow(clippy::unwrap_used, reason = "a test panics where its set-up fails")]
 
+mod process;
 mod rig;
 
 use std::path::{Path, PathBuf};
@@ -93,6 +94,9 @@ fn a_check_that_fails_ends_with_3_and_names_the_first_tick_that_differs() {
     assert_eq!(told.status.code(), Some(3));
     let first = format!("DIFFERS: tick {CROSSING} is the first whose world is another one");
     assert!(text(&told).contains(&first), "{}", text(&told));
+    let unread =
+        process::into_head(folder.path(), 0, &["replay", "--check", path.to_str().unwrap()]);
+    assert_eq!(unread.code, Some(3), "whether anybody reads the verdict or not");
     // Without --check it tells the same, and succeeds.
     assert_eq!(pollux(&["replay"], &path).status.code(), Some(0));
 }
@@ -137,6 +141,33 @@ fn what_is_in_a_capture_is_told_and_its_records_are_csv() {
     let crossing = &lines[CROSSING as usize * usize::from(SENSORS)];
     assert_eq!((crossing[0], crossing[1], crossing[10]), ("60", "t1", "1000000.0"));
     assert_eq!(crossing[5], "0");
+}
+
+#[test]
+fn records_are_lines_of_json_for_programs_and_a_reader_may_leave() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = capture(folder.path(), "");
+    let csv = text(&pollux(&["inspect", "--records"], &path));
+    let told = text(&pollux(&["inspect", "--records", "-o", "json"], &path));
+    let names: Vec<&str> = csv.lines().next().unwrap().split(',').collect();
+    let lines: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len() + 1, csv.lines().count());
+    for (line, row) in lines.iter().zip(csv.lines().skip(1)) {
+        let cells = names.iter().map(|&name| match &line[name] {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        });
+        assert_eq!(cells.collect::<Vec<_>>().join(","), row);
+        assert_eq!(line.as_object().unwrap().len(), names.len());
+    }
+    // More than a pipe holds, so that the command meets its end.
+    assert!(told.len() > 100_000, "{} bytes", told.len());
+    let ended = process::into_head(
+        folder.path(),
+        1,
+        &["inspect", path.to_str().unwrap(), "--records", "-o", "json"],
+    );
+    assert_eq!((ended.code, ended.stdout.lines().count()), (Some(0), 1), "{}", ended.stdout);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A signal that comes before the cold thread listens. It is raised in this process, which is why the test is alone here.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::UNIX_EPOCH;
@@ -20,5 +21,5 @@ fn signal_before_the_run_ends_it_in_order() {
     let mut cold = Cold::new(surface, vec![consumer], stop, Usage::default);
     cold.heed_signals().unwrap();
     raise(SIGTERM).unwrap();
-    assert_eq!(cold.run(None, None, &mut |_| {}).unwrap(), Ended::Signal);
+    assert_eq!(cold.run(None, None, &mut |_| ControlFlow::Continue(())).unwrap(), Ended::Signal);
 }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -75,7 +76,8 @@ impl Served {
         let addr = listener.local_addr().unwrap();
         let mut cold = Cold::new(surface, vec![consumer], Arc::clone(&stop), Usage::default);
         let cold = std::thread::spawn(move || {
-            cold.run(Some(Door::new(listener, None)), None, &mut |_| {}).unwrap()
+            cold.run(Some(Door::new(listener, None)), None, &mut |_| ControlFlow::Continue(()))
+                .unwrap()
         });
         Self { addr, stats, stop, producer: Some((producer, first)), cold: Some(cold) }
     }
@@ -306,6 +308,7 @@ fn seconds_that_were_missed_are_not_made_up_for_one_upon_the_other() {
             3 => stop.store(true, Ordering::Release),
             _ => {}
         }
+        ControlFlow::Continue(())
     });
     assert_eq!(ended.unwrap(), Ended::Stopped);
     let after = seconds[2] - seconds[1];
@@ -320,7 +323,8 @@ fn a_limit_ends_the_run_and_a_last_collection_leaves_nothing() {
     let (producer, consumer, mut current) = exchange(0);
     let stop = Arc::new(AtomicBool::new(false));
     let mut cold = Cold::new(Arc::clone(&surface), vec![consumer], stop, Usage::default);
-    let ended = cold.run(None, Some(Duration::from_millis(1)), &mut |_| {}).unwrap();
+    let limit = Some(Duration::from_millis(1));
+    let ended = cold.run(None, limit, &mut |_| ControlFlow::Continue(())).unwrap();
     assert_eq!(ended, Ended::Elapsed);
     current.record_n(Latency::CommandRtt, 5, 6);
     producer.finish(current, 1);

@@ -8,6 +8,7 @@ use anyhow::Context;
 
 use crate::args::{ConfigArgs, ConfigCommand, LayerArgs};
 use crate::config::{Effective, Layers};
+use crate::say;
 
 /// Runs the command.
 ///
@@ -22,12 +23,11 @@ pub fn run(args: ConfigArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "without a file, the text is the result")]
 fn init(args: LayerArgs) -> anyhow::Result<ExitCode> {
     // The file is what is being made, so it is no layer here.
     let text = Effective::load(&Layers::of_process(None, args.set))?.to_toml();
     let Some(path) = args.config else {
-        print!("{text}");
+        say::print(text)?;
         return Ok(ExitCode::SUCCESS);
     };
     OpenOptions::new()
@@ -36,20 +36,20 @@ fn init(args: LayerArgs) -> anyhow::Result<ExitCode> {
         .open(&path)
         .and_then(|mut file| file.write_all(text.as_bytes()))
         .with_context(|| format!("{}: cannot be written", path.display()))?;
-    println!("{}", path.display());
+    say::print_line(path.display())?;
     Ok(ExitCode::SUCCESS)
 }
 
-#[expect(clippy::print_stdout, reason = "the verdict is the result")]
 fn check(args: LayerArgs) -> anyhow::Result<ExitCode> {
     let effective = Effective::load(&args.layers())?;
     let (keys, set) = effective.counts();
-    println!("the configuration is right: {set} of {keys} keys set, the others at their defaults");
+    say::print_line(format_args!(
+        "the configuration is right: {set} of {keys} keys set, the others at their defaults"
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 
-#[expect(clippy::print_stdout, reason = "the values are the result")]
 fn show(args: LayerArgs) -> anyhow::Result<ExitCode> {
-    print!("{}", Effective::load(&args.layers())?.show());
+    say::print(Effective::load(&args.layers())?.show())?;
     Ok(ExitCode::SUCCESS)
 }

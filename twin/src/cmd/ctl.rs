@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::args::{CtlArgs, CtlCommand, EXIT_FAILED, Listing};
 use crate::client::{Client, ClientError};
 use crate::listing::{Column, csv, table};
+use crate::say;
 
 const DEVICES: &[Column] = &[
     ("DEVICE", "device"),
@@ -80,11 +81,11 @@ pub fn run(args: &CtlArgs) -> anyhow::Result<ExitCode> {
         Some(Value::Array(items)) => items.clone(),
         _ => vec![said.clone()],
     };
-    print(&match args.output {
+    say::print(match args.output {
         Listing::Table => table(columns, &items),
         Listing::Json => format!("{said:#}\n"),
         Listing::Csv => csv(columns, &items),
-    });
+    })?;
     Ok(if is_done(&args.command, &said) { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) })
 }
 
@@ -163,11 +164,6 @@ fn is_told(said: &Value, stopped: bool) -> bool {
         && said["taken"] == true
         && said["acknowledged"].is_u64()
         && said["acknowledged"] == said["concerned"]
-}
-
-#[expect(clippy::print_stdout, reason = "what the twin says is the result")]
-fn print(text: &str) {
-    print!("{text}");
 }
 
 #[cfg(test)]

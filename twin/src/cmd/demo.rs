@@ -3,6 +3,7 @@
 //! Certificates are made in memory, for both sides. A fleet of industrial devices streams; a rule of the twin cools each device whose
 //! temperature passes the threshold; the device acknowledges, and its temperature falls.
 
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::config::{Config, Effective, Layers};
 use crate::credentials::Credentials;
 use crate::http::Surface;
 use crate::runtime::Twin;
+use crate::say::{note, print_line};
 use crate::simulate::{Generator, LoadTls, Plan};
 use crate::stats::Direction;
 
@@ -33,7 +35,7 @@ const COOL_TO_C: f64 = 60.0;
 /// Reproduces the fleets; each has its own, counted from here.
 const SEED: u64 = 1;
 
-/// Runs until a signal or the end of `--duration-s`, with one line a second.
+/// Runs until a signal, the end of `--duration-s`, or until nobody reads its line of each second.
 ///
 /// # Errors
 /// A certificate cannot be made, no socket can be bound, or a thread dies.
@@ -53,10 +55,10 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     for group in &groups {
         let Group { devices, rate_hz, .. } = group;
         let quic = twin.quic_addr();
-        eprintln!("twin on {quic}, {devices} devices of five sensors at {rate_hz} Hz");
+        note(format_args!("twin on {quic}, {devices} devices of five sensors at {rate_hz} Hz"));
     }
     if let Some(addr) = twin.http_addr() {
-        eprintln!("dashboard on http://{addr}/, metrics on http://{addr}/metrics");
+        note(format_args!("dashboard on http://{addr}/, metrics on http://{addr}/metrics"));
     }
     let mut fleets = Vec::new();
     for (seed, group) in (SEED..).zip(&groups) {
@@ -67,7 +69,11 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
     }
     let mut line = Line { applied: 0 };
     let limit = args.duration_s.map(Duration::from_secs);
-    let ended = twin.run(limit, &mut |surface| line.show(surface))?;
+    let ended = twin.run(limit, &mut |surface| match line.show(surface) {
+        Ok(true) => ControlFlow::Continue(()),
+        // Why it cannot be printed is said at the end, where the account meets the same.
+        Ok(false) | Err(_) => ControlFlow::Break(()),
+    })?;
     twin.note_full();
     // The devices leave in order, so that the account of what they offered is exact.
     fleets.iter().for_each(Generator::stop);
@@ -147,15 +153,15 @@ struct Line {
 }
 
 impl Line {
-    #[expect(clippy::print_stdout, reason = "the live line is what the demo is for")]
-    fn show(&mut self, surface: &Surface) {
+    /// Prints it. True while somebody reads.
+    fn show(&mut self, surface: &Surface) -> std::io::Result<bool> {
         let stats = surface.stats();
         let tiers = [0, 1, 2].map(|tier| stats.tiers[tier].totals());
         let applied: u64 = tiers.iter().map(|tier| tier.applied).sum();
         let (shed, lost) = (tiers[0].shed, tiers[0].lost);
         let temperature = &stats.aggregates[wire::SensorType::Temperature.index()];
         let commands = stats.commands(Direction::ToDevice).acknowledged.value();
-        println!(
+        print_line(format_args!(
             "{:5} sessions {:8} entities {:9} records/s  tick {:6.1} Hz  overruns {:4}  missed {:4}  shed {shed}  lost {lost}  \
              temperature {:5.2} C mean {:5.2} max  setpoints {commands}",
             stats.worker().sessions_open(),
@@ -166,6 +172,6 @@ impl Line {
             stats.tick.missed.value(),
             temperature.mean.value(),
             temperature.max.value(),
-        );
+        ))
     }
 }

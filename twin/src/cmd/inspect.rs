@@ -12,6 +12,7 @@ use wire::{DeviceId, Record, SensorType, Tier};
 
 use crate::args::{InspectArgs, Output};
 use crate::capture::{Frame, Header, Replay, Step};
+use crate::say;
 
 use super::replay::{open, tail_name};
 
@@ -72,16 +73,15 @@ pub struct Contents {
 ///
 /// # Errors
 /// The file is no capture, or its cells make no sense, or this build does not know its configuration.
-#[expect(clippy::print_stdout, reason = "the contents are the result")]
 pub fn run(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     if args.records {
         return records(args);
     }
     let contents = contents(args)?;
     match args.output {
-        Output::Text => print!("{contents}"),
-        Output::Json => println!("{}", serde_json::to_string(&contents)?),
-    }
+        Output::Text => say::print(&contents)?,
+        Output::Json => say::print_line(serde_json::to_string(&contents)?)?,
+    };
     Ok(ExitCode::SUCCESS)
 }
 
@@ -268,37 +268,85 @@ impl fmt::Display for Contents {
     }
 }
 
-/// Prints every record as a line of CSV.
-fn records(args: &InspectArgs) -> anyhow::Result<ExitCode> {
-    let mut reader = open(&args.file)?;
-    let mut out = BufWriter::new(std::io::stdout().lock());
-    writeln!(out, "tick,tier,session,epoch,device,sensor,type,seq,ts_us,recv_ns,value")?;
-    while let Some(step) = reader.next_step()? {
-        let Step::Tick(frame) = step else { continue };
-        for tier in Tier::ALL {
-            for slot in frame.runs(tier).flat_map(Run::slots) {
-                write_record(&mut out, frame.tick, tier, &slot)?;
+/// A record as a line; the names of its fields are the head of the CSV.
+#[derive(Debug, Serialize)]
+struct Row {
+    tick: u64,
+    tier: &'static str,
+    session: u32,
+    epoch: u32,
+    device: String,
+    sensor: u16,
+    r#type: u8,
+    seq: u32,
+    ts_us: u64,
+    recv_ns: u64,
+    value: f64,
+}
+
+const HEAD: &str = "tick,tier,session,epoch,device,sensor,type,seq,ts_us,recv_ns,value";
+
+impl Row {
+    fn of(tick: u64, tier: Tier, slot: &Slot) -> Self {
+        let record = Record::from_bytes(slot.record);
+        Self {
+            tick,
+            tier: tier.name(),
+            session: slot.session,
+            epoch: slot.epoch,
+            device: Uuid::from_bytes(record.device().0).to_string(),
+            sensor: record.sensor_id(),
+            r#type: record.kind(),
+            seq: record.seq(),
+            ts_us: record.ts_us(),
+            recv_ns: slot.recv_ns,
+            value: record.value(),
+        }
+    }
+
+    fn write(&self, out: &mut impl Write, output: Output) -> std::io::Result<()> {
+        match output {
+            Output::Text => writeln!(out, "{self}"),
+            Output::Json => {
+                serde_json::to_writer(&mut *out, self)?;
+                writeln!(out)
             }
         }
     }
-    out.flush()?;
+}
+
+/// A line of CSV.
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tick, tier, session, epoch, device, sensor, r#type, .. } = self;
+        let Self { seq, ts_us, recv_ns, value, .. } = self;
+        write!(f, "{tick},{tier},{session},{epoch},{device},{sensor},{type},{seq},{ts_us},")?;
+        write!(f, "{recv_ns},{value:?}")
+    }
+}
+
+/// Prints every record as a line, as long as somebody reads.
+fn records(args: &InspectArgs) -> anyhow::Result<ExitCode> {
+    let mut reader = open(&args.file)?;
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    let mut read = match args.output {
+        Output::Text => say::is_read(writeln!(out, "{HEAD}"))?,
+        Output::Json => true,
+    };
+    while read && let Some(step) = reader.next_step()? {
+        if let Step::Tick(frame) = step {
+            read = say::is_read(write_frame(&mut out, &frame, args.output))?;
+        }
+    }
+    say::is_read(out.flush())?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn write_record(out: &mut impl Write, tick: u64, tier: Tier, slot: &Slot) -> std::io::Result<()> {
-    let record = Record::from_bytes(slot.record);
-    writeln!(
-        out,
-        "{tick},{},{},{},{},{},{},{},{},{},{:?}",
-        tier.name(),
-        slot.session,
-        slot.epoch,
-        Uuid::from_bytes(record.device().0),
-        record.sensor_id(),
-        record.kind(),
-        record.seq(),
-        record.ts_us(),
-        slot.recv_ns,
-        record.value(),
-    )
+fn write_frame(out: &mut impl Write, frame: &Frame<'_>, output: Output) -> std::io::Result<()> {
+    for tier in Tier::ALL {
+        for slot in frame.runs(tier).flat_map(Run::slots) {
+            Row::of(frame.tick, tier, &slot).write(out, output)?;
+        }
+    }
+    Ok(())
 }

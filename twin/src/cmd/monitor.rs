@@ -14,6 +14,7 @@ use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, Ke
 use crate::args::{MonitorArgs, Output};
 use crate::client::Client;
 use crate::monitor::{Look, Page, Screen};
+use crate::say::print_line;
 
 /// How often the twin is asked.
 const LOOK: Duration = Duration::from_millis(500);
@@ -91,10 +92,9 @@ fn handle_key(screen: &mut Screen, key: KeyEvent) -> bool {
     true
 }
 
-#[expect(clippy::print_stdout, reason = "what the twin says is the result")]
 fn print(look: &Look, output: Output) -> anyhow::Result<()> {
     if output == Output::Json {
-        println!("{}", look.to_json());
+        print_line(look.to_json())?;
         return Ok(());
     }
     let mut terminal = ratatui::Terminal::new(ratatui::backend::TestBackend::new(120, 48))?;
@@ -104,7 +104,7 @@ fn print(look: &Look, output: Output) -> anyhow::Result<()> {
     let cells = terminal.backend().buffer();
     for row in cells.content().chunks(usize::from(cells.area().width)) {
         let line: String = row.iter().map(ratatui::buffer::Cell::symbol).collect();
-        println!("{}", line.trim_end());
+        print_line(line.trim_end())?;
     }
     Ok(())
 }

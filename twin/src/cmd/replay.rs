@@ -1,5 +1,6 @@
 //! `pollux replay`: the world of a capture again, tick by tick, as fast as it goes or in the time of the run.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{Read, Seek};
 use std::path::Path;
@@ -13,6 +14,7 @@ use wire::SensorType;
 
 use crate::args::{EXIT_GOAL, Output, ReplayArgs, Speed};
 use crate::capture::{Difference, Reader, Replay, Step, Tail};
+use crate::say;
 
 /// What a replay came to.
 #[derive(Debug, Default, Serialize)]
@@ -59,7 +61,10 @@ pub struct Outcome {
 /// The file is no capture, or its cells make no sense, or this build does not know its configuration.
 pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let outcome = replay(args)?;
-    print(&outcome, args)?;
+    match args.output {
+        Output::Text => say::print(&outcome)?,
+        Output::Json => say::print_line(serde_json::to_string(&outcome)?)?,
+    };
     let failed = args.check && !outcome.exact;
     Ok(if failed { ExitCode::from(EXIT_GOAL) } else { ExitCode::SUCCESS })
 }
@@ -177,47 +182,44 @@ impl Pacer {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the verdict is the result")]
-fn print(outcome: &Outcome, args: &ReplayArgs) -> anyhow::Result<()> {
-    if args.output == Output::Json {
-        println!("{}", serde_json::to_string(outcome)?);
-        return Ok(());
-    }
-    println!(
-        "{} ticks, {} records, {} entities, {} crossings in {:.3} s: {:.2} million records/s",
-        outcome.ticks,
-        outcome.records,
-        outcome.entities,
-        outcome.crossings,
-        outcome.elapsed_s,
-        outcome.records_per_s / 1e6,
-    );
-    if let Some(tick) = outcome.state_tick {
-        let skipped = outcome.skipped_ticks;
-        println!(
-            "began with the state after tick {tick}; {skipped} ticks before it are in the file"
-        );
-    }
-    println!("world {} after tick {}", outcome.state_hash, outcome.last_tick.unwrap_or(0));
-    match outcome.first_difference {
-        Some(tick) => println!("DIFFERS: tick {tick} is the first whose world is another one"),
-        None if outcome.lost_segments > 0 => {
-            println!("{} segments are damaged: exact only before them", outcome.lost_segments);
+/// The form of `-o text`.
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} ticks, {} records, {} entities, {} crossings in {:.3} s: {:.2} million records/s",
+            self.ticks,
+            self.records,
+            self.entities,
+            self.crossings,
+            self.elapsed_s,
+            self.records_per_s / 1e6,
+        )?;
+        if let Some(tick) = self.state_tick {
+            let skipped = self.skipped_ticks;
+            writeln!(
+                f,
+                "began with the state after tick {tick}; {skipped} ticks before it are in the file"
+            )?;
         }
-        None if outcome.shed_ticks > 0 => {
-            println!(
-                "{} ticks were shed by the capture: exact only before them",
-                outcome.shed_ticks
-            );
+        writeln!(f, "world {} after tick {}", self.state_hash, self.last_tick.unwrap_or(0))?;
+        let (lost, shed) = (self.lost_segments, self.shed_ticks);
+        match self.first_difference {
+            Some(tick) => {
+                writeln!(f, "DIFFERS: tick {tick} is the first whose world is another one")
+            }
+            None if lost > 0 => writeln!(f, "{lost} segments are damaged: exact only before them"),
+            None if shed > 0 => {
+                writeln!(f, "{shed} ticks were shed by the capture: exact only before them")
+            }
+            None => writeln!(f, "the same after every tick"),
+        }?;
+        match (self.tail, self.same_end) {
+            (_, Some(true)) => writeln!(f, "the end is the same"),
+            (_, Some(false)) => writeln!(f, "DIFFERS: the end is another one"),
+            ("torn", _) => writeln!(f, "the last segment is torn: {} bytes lost", self.torn_bytes),
+            ("open", _) => writeln!(f, "the capture has no orderly end"),
+            _ => Ok(()),
         }
-        None => println!("the same after every tick"),
     }
-    match (outcome.tail, outcome.same_end) {
-        (_, Some(true)) => println!("the end is the same"),
-        (_, Some(false)) => println!("DIFFERS: the end is another one"),
-        ("torn", _) => println!("the last segment is torn: {} bytes lost", outcome.torn_bytes),
-        ("open", _) => println!("the capture has no orderly end"),
-        _ => {}
-    }
-    Ok(())
 }

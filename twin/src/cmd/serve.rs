@@ -1,5 +1,6 @@
 //! `pollux serve`: the twin as a service.
 
+use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::logging;
 use crate::notify::Notifier;
 use crate::report::Summary;
 use crate::runtime::Twin;
+use crate::say::{note, print_line};
 
 /// Serves until a signal, the end of `--duration-s`, or the death of a hot thread.
 ///
@@ -36,6 +38,7 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     notifier.ready();
     let ended = twin.run(limit, &mut |surface| {
         notifier.handle_second(surface.stats().tick.ticks.value());
+        ControlFlow::Continue(())
     })?;
     notifier.stopping();
     print(&twin.finish()?, args.report.output)?;
@@ -44,36 +47,41 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
 
 /// Says where the twin listens, whom it trusts and how it idles, once everything is bound.
 fn announce(twin: &Twin, config: &Config, credentials: &Credentials) {
-    eprintln!("listening quic {}", twin.quic_addr());
+    note(format_args!("listening quic {}", twin.quic_addr()));
     if let Some(addr) = twin.http_addr() {
-        eprintln!("listening http {addr}");
+        note(format_args!("listening http {addr}"));
     }
     let trust = &credentials.renewal().trust;
     let (mode, revoked, tokens) = (trust.auth().name(), trust.revoked(), trust.tokens());
     match trust.auth() {
         ClientAuth::Required => {}
-        ClientAuth::Optional => eprintln!(
-            "WARNING: tls.client_auth = optional: whoever shows no certificate writes for every device"
-        ),
-        ClientAuth::Off => eprintln!(
-            "WARNING: tls.client_auth = off: whoever reaches the port writes for every device"
-        ),
+        ClientAuth::Optional => {
+            note(
+                "WARNING: tls.client_auth = optional: whoever shows no certificate writes for every device",
+            );
+        }
+        ClientAuth::Off => {
+            note(
+                "WARNING: tls.client_auth = off: whoever reaches the port writes for every device",
+            );
+        }
     }
-    eprintln!("devices: client_auth {mode}, {revoked} certificates revoked, {tokens} tokens");
+    note(format_args!(
+        "devices: client_auth {mode}, {revoked} certificates revoked, {tokens} tokens"
+    ));
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let (idle, hz) = (twin.idle_strategy(), config.tick.hz);
-    eprintln!("ready: tick {hz} Hz, idle {idle} ({cores} cores)");
+    note(format_args!("ready: tick {hz} Hz, idle {idle} ({cores} cores)"));
 }
 
 /// Prints the summary in the form that was asked for.
 ///
 /// # Errors
-/// It has a number that JSON cannot carry.
-#[expect(clippy::print_stdout, reason = "the summary is the result")]
+/// It has a number that JSON cannot carry, or stdout takes nothing.
 pub fn print(summary: &Summary, output: Output) -> anyhow::Result<()> {
     match output {
-        Output::Text => println!("{summary}"),
-        Output::Json => println!("{}", serde_json::to_string(summary)?),
-    }
+        Output::Text => print_line(summary)?,
+        Output::Json => print_line(serde_json::to_string(summary)?)?,
+    };
     Ok(())
 }

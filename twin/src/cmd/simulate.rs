@@ -1,5 +1,4 @@
 //! `pollux simulate`: offers the load of a plant to a twin and says what became of it.
-#![expect(clippy::print_stdout, reason = "the summary is the result of the command")]
 
 use std::{
     io::IsTerminal,
@@ -19,6 +18,7 @@ use signal_hook::{consts::TERM_SIGNALS, flag};
 use crate::{
     args::{Output, SimulateArgs},
     report::Usage,
+    say::{note, print_line},
     simulate::{Generator, LoadTls, Plan, Summary},
 };
 
@@ -27,7 +27,7 @@ const POLL: Duration = Duration::from_millis(50);
 /// Polls between two lines of progress.
 const POLLS_PER_LINE: u32 = 20;
 
-/// Runs until the plan is fulfilled or a signal asks for the end.
+/// Runs until the plan is fulfilled, a signal asks for the end, or nobody reads the lines of progress.
 ///
 /// # Errors
 /// The arguments fit no plan, nothing could connect, or the report cannot be written.
@@ -46,11 +46,11 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
     let mut line = Line { polls: 0, sent: 0, shows };
     let mut stopping = false;
     while !generator.wait(POLL)? {
-        if !stopping && signalled.load(Ordering::Relaxed) {
+        let read = line.poll(&generator);
+        if !stopping && (!read || signalled.load(Ordering::Relaxed)) {
             stopping = true;
             generator.stop();
         }
-        line.poll(&generator);
     }
     let summary = generator.finish(usage)?;
     print(&summary, args.report.output)?;
@@ -65,16 +65,18 @@ struct Line {
 }
 
 impl Line {
-    fn poll(&mut self, generator: &Generator) {
+    /// Says it when it is time. False when whoever asked for it has left.
+    fn poll(&mut self, generator: &Generator) -> bool {
         self.polls += 1;
         if !self.shows || self.polls < POLLS_PER_LINE {
-            return;
+            return true;
         }
         let progress = generator.progress();
         let seconds = (POLL * POLLS_PER_LINE).as_secs_f64();
-        eprintln!("{}", progress.line(self.sent, seconds));
+        let read = note(progress.line(self.sent, seconds));
         self.polls = 0;
         self.sent = progress.sent();
+        read
     }
 }
 
@@ -82,12 +84,13 @@ fn print(summary: &Summary, output: Output) -> anyhow::Result<()> {
     let sessions = &summary.sessions;
     let unfinished = sessions.planned.saturating_sub(sessions.finished);
     if unfinished > 0 {
-        eprintln!("pollux: {unfinished} of {} sessions did not close in order", sessions.planned);
+        let planned = sessions.planned;
+        note(format_args!("pollux: {unfinished} of {planned} sessions did not close in order"));
     }
     match output {
-        Output::Text => println!("{summary}"),
-        Output::Json => println!("{}", serde_json::to_string(summary)?),
-    }
+        Output::Text => print_line(summary)?,
+        Output::Json => print_line(serde_json::to_string(summary)?)?,
+    };
     Ok(())
 }
 

@@ -4,6 +4,7 @@
 //! child.
 #![allow(dead_code, reason = "each test uses its own part of the processes")]
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -63,15 +64,18 @@ impl Running {
     /// Starts the binary in a folder, with an environment that holds no key. `UNDER_TEST_POLLUX` names another binary, such
     /// as that of another architecture below its emulator.
     pub(crate) fn start(folder: &Path, args: &[&str]) -> Self {
-        let other = std::env::var_os("UNDER_TEST_POLLUX");
-        let mut command =
-            Command::new(other.as_deref().unwrap_or(env!("CARGO_BIN_EXE_pollux").as_ref()));
+        let mut command = Command::new(binary());
+        command.args(args);
+        Self::spawn(folder, command)
+    }
+
+    fn spawn(folder: &Path, mut command: Command) -> Self {
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("POLLUX_") {
                 command.env_remove(name);
             }
         }
-        let command = command.current_dir(folder).args(args).stdin(Stdio::null());
+        let command = command.current_dir(folder).stdin(Stdio::null());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (said, lines) = channel();
         let stderr = child.stderr.take().unwrap();
@@ -133,6 +137,19 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn binary() -> OsString {
+    let other = std::env::var_os("UNDER_TEST_POLLUX");
+    other.unwrap_or_else(|| env!("CARGO_BIN_EXE_pollux").into())
+}
+
+/// Runs the binary with both outputs in a pipe whose reader leaves after so many lines. The code is that of the binary.
+pub(crate) fn into_head(folder: &Path, lines: usize, args: &[&str]) -> Ended {
+    let mut command = Command::new("bash");
+    command.args(["-c", "set -o pipefail; \"$@\" 2>&1 | head -n \"$0\"", &lines.to_string()]);
+    command.arg(binary()).args(args);
+    Running::spawn(folder, command).end()
 }
 
 /// Runs the binary to its end.
