@@ -7,6 +7,7 @@
 mod cpu;
 mod isolation;
 mod kernel;
+mod machine;
 mod memory;
 mod network;
 mod reading;

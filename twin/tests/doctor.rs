@@ -197,6 +197,38 @@ fn a_virtual_machine_is_known_by_the_flag_of_its_cores() {
     assert_eq!(verdict.disqualified_by, ["cpu.bare_metal"]);
 }
 
+/// What a board says of itself, which a guest does not have.
+const TREE: [&str; 2] = ["proc/device-tree/model", "proc/device-tree/compatible"];
+
+#[test]
+fn a_guest_whose_cores_say_nothing_is_known_by_its_board() {
+    let vendor = "sys/class/dmi/id/sys_vendor";
+    let product = "sys/class/dmi/id/product_name";
+    let arm: [(&[(&str, &str)], &str); 9] = [
+        (&[("proc/device-tree/compatible", "linux,dummy-virt\0")], "unmet"),
+        (&[("proc/device-tree/compatible", "xen,xenvm-4.17\0xen,xenvm\0")], "unmet"),
+        (&[("proc/device-tree/model", "QEMU ARM Virtual Machine\0")], "unmet"),
+        (&[(vendor, "QEMU"), (product, "KVM Virtual Machine")], "unmet"),
+        (&[(vendor, "Google"), (product, "Google Compute Engine")], "unmet"),
+        (&[(vendor, "Amazon EC2"), (product, "c7g.large")], "unmet"),
+        (&[(vendor, "Amazon EC2"), (product, "c7g.metal")], "met"),
+        (&[(vendor, "Somebody"), (product, "Something")], "unknown"),
+        (&[], "unknown"),
+    ];
+    for (files, expected) in arm {
+        let (found, said) = outcome("cpu.bare_metal", &TREE, files);
+        assert_eq!(found, expected, "{files:?}: {said}");
+    }
+}
+
+#[test]
+fn cores_that_would_name_a_hypervisor_and_do_not_are_evidence() {
+    let cpus = ("proc/cpuinfo", "flags\t\t: fpu aes lahf_lm\n");
+    assert_eq!(outcome("cpu.bare_metal", &TREE, &[cpus]).0, "met");
+    let hidden = ("sys/class/dmi/id/sys_vendor", "VMware, Inc.");
+    assert_eq!(outcome("cpu.bare_metal", &TREE, &[cpus, hidden]).0, "unmet");
+}
+
 #[test]
 fn throttling_is_found_wherever_the_firmware_tells_of_it() {
     let newer = "sys/devices/platform/soc@107c000000/soc@107c000000:firmware/get_throttled";

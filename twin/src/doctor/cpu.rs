@@ -1,4 +1,4 @@
-//! Cores: how many, how fast, how steadily, and who else has a share of them.
+//! Cores: how many, how fast, how steadily, and who else takes of them.
 
 use super::reading::{cores, judge, silent};
 use super::{Needs, Reading, Root};
@@ -79,18 +79,6 @@ pub(super) fn temperature(root: &Root, _: &Needs) -> Reading {
     match hottest.map(|milli| milli / 1000) {
         Some(degrees) => judge(degrees <= TEMPERATURE_MAX_C, format!("{degrees} degrees Celsius")),
         None => Reading::Unknown("no thermal zone".to_owned()),
-    }
-}
-
-pub(super) fn bare_metal(root: &Root, _: &Needs) -> Reading {
-    let Some(cpus) = root.text("proc/cpuinfo") else { return silent("proc/cpuinfo") };
-    let flagged = cpus.split_whitespace().any(|flag| flag == "hypervisor");
-    let kind = root.text("sys/hypervisor/type");
-    let tree = root.exists("proc/device-tree/hypervisor");
-    match kind {
-        Some(kind) => Reading::Unmet(format!("a virtual machine ({kind})")),
-        None if flagged || tree => Reading::Unmet("a virtual machine".to_owned()),
-        None => Reading::Met("no hypervisor".to_owned()),
     }
 }
 

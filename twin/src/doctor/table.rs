@@ -3,7 +3,7 @@
 //! `fix` is a command where one is enough; those that `scripts/host-tune.sh apply` runs say so.
 
 use super::Weight::{Advised, Required};
-use super::{Check, cpu, isolation, kernel, memory, network};
+use super::{Check, cpu, isolation, kernel, machine, memory, network};
 
 /// Every condition, in the order in which it is reported.
 pub const CHECKS: &[Check] = &[
@@ -21,7 +21,7 @@ pub const CHECKS: &[Check] = &[
         wanted: "no hypervisor",
         why: "a hypervisor takes cores away without a trace in any clock of the guest",
         fix: "measure on the machine itself",
-        probe: cpu::bare_metal,
+        probe: machine::bare_metal,
     },
     Check {
         id: "cpu.steal",
