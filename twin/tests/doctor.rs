@@ -249,6 +249,29 @@ fn throttling_is_found_wherever_the_firmware_tells_of_it() {
 }
 
 #[test]
+fn a_kernel_that_could_be_preemptible_is_not_taken_for_one_that_is() {
+    let dynamic = ("proc/version", "Linux version 6.12.34 #1 SMP PREEMPT_DYNAMIC Debian");
+    let mode = "sys/kernel/debug/sched/preempt";
+    let line = "proc/cmdline";
+    let cases: [(&[(&str, &str)], &str); 10] = [
+        (&[("proc/version", "Linux 6.12.34 #1 SMP PREEMPT Debian")], "met"),
+        (&[("proc/version", "Linux 6.12.34 #1 SMP PREEMPT_RT Debian")], "met"),
+        (&[("proc/version", "Linux 6.12.34 #1 SMP Debian")], "unmet"),
+        (&[dynamic], "unknown"),
+        (&[dynamic, (line, "root=/dev/sda1 quiet")], "unknown"),
+        (&[dynamic, (line, "root=/dev/sda1 preempt=full quiet")], "met"),
+        (&[dynamic, (line, "preempt=full preempt=voluntary")], "unmet"),
+        (&[dynamic, (mode, "none (voluntary) full"), (line, "preempt=full")], "unmet"),
+        (&[dynamic, (mode, "none voluntary (full)")], "met"),
+        (&[dynamic, (mode, "full (lazy)")], "unmet"),
+    ];
+    for (files, expected) in cases {
+        let (found, said) = outcome("kernel.preemption", &["sys/kernel/realtime"], files);
+        assert_eq!(found, expected, "{files:?}: {said}");
+    }
+}
+
+#[test]
 fn nothing_is_asked_of_cores_that_no_thread_is_pinned_to() {
     let board = board();
     let needs = Needs { hot_cores: Vec::new(), ranked: false, ..needs() };
