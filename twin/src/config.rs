@@ -12,6 +12,7 @@ mod table;
 pub mod variable;
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 pub use layers::Layers;
@@ -271,10 +272,20 @@ impl Config {
     /// The cores that workers and tick thread are pinned to, that of the tick last.
     #[must_use]
     pub fn hot_cores(&self) -> Vec<usize> {
-        // The first worker is pinned to `net.core`, the others take those that follow.
-        let first = self.net.core.into_iter();
-        let workers = first.flat_map(|core| core..core + self.net.workers.max(1));
-        workers.chain(self.tick.core).collect()
+        self.worker_cores().into_iter().flatten().chain(self.tick.core).collect()
+    }
+
+    /// The first worker is pinned to `net.core`, the others take those that follow.
+    fn worker_cores(&self) -> Option<Range<usize>> {
+        self.net.core.map(|first| first..first + self.net.workers.max(1))
+    }
+
+    /// The first and the last core of the workers where the tick thread is to share one of them with a worker that never
+    /// sleeps. A worker that does sleep leaves it the core, which is right where there are few.
+    fn shared_core(&self) -> Option<(usize, usize)> {
+        let restless = matches!(self.idle.strategy, IdleStrategy::Spin | IdleStrategy::Yield);
+        let workers = self.worker_cores().filter(|_| restless)?;
+        workers.contains(&self.tick.core?).then_some((workers.start, workers.end - 1))
     }
 }
 

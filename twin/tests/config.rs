@@ -269,6 +269,27 @@ fn keys_that_contradict_each_other_are_refused() {
 }
 
 #[test]
+fn a_tick_on_the_core_of_a_worker_that_never_sleeps_is_refused() {
+    fn set<'a>(tick: &'a str, strategy: &'a str) -> [&'a str; 4] {
+        ["net.core=2", "net.workers=2", tick, strategy]
+    }
+    for strategy in ["spin", "yield"] {
+        let chosen = format!("idle.strategy={strategy}");
+        let said = format!(
+            "tick.core = 3 (from --set): must be none, or no core of a worker, which have 2 to 3, as long as \
+             idle.strategy is {strategy}"
+        );
+        assert_eq!(refused(&layers(None, &[], &set("tick.core=3", &chosen))), [said]);
+    }
+    for strategy in ["idle.strategy=auto", "idle.strategy=wait", "idle.strategy=backoff"] {
+        Effective::load(&layers(None, &[], &set("tick.core=3", strategy))).unwrap();
+    }
+    for tick in ["tick.core=1", "tick.core=4", "tick.core=none"] {
+        Effective::load(&layers(None, &[], &set(tick, "idle.strategy=spin"))).unwrap();
+    }
+}
+
+#[test]
 fn sessions_beyond_the_places_of_all_workers_are_refused() {
     assert_eq!(
         refused(&layers(None, &[], &["net.workers=3", "net.max_sessions=1048576"])),

@@ -158,6 +158,13 @@ pub(super) fn relations(config: &Config, entries: &[Entry], mistakes: &mut Vec<C
         let allowed = format!("at most {most}, as long as net.workers is {workers}");
         refuse("net.max_sessions".into(), allowed);
     }
+    if let Some((first, last)) = config.shared_core() {
+        let strategy = config.idle.strategy.name();
+        let allowed = format!(
+            "none, or no core of a worker, which have {first} to {last}, as long as idle.strategy is {strategy}"
+        );
+        refuse("tick.core".into(), allowed);
+    }
     let http = &config.http;
     if http.cert.is_some() != http.key.is_some() {
         let (name, other) = if http.key.is_some() { ("key", "cert") } else { ("cert", "key") };

@@ -269,7 +269,7 @@ const TICK: &[Key] = &[
         "tick.core",
         "none",
         Kind::Core { set: |c, v| c.tick.core = v },
-        "Core that the tick thread is pinned to. Threads that are not hot keep off these cores, as far as there are others.",
+        "Core that the tick thread is pinned to; that of a worker only where it sleeps: idle.strategy neither spin nor yield. Threads that are not hot keep off these cores, as far as there are others.",
     ),
     key(
         "tick.catch_up",
