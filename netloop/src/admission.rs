@@ -6,10 +6,14 @@
 //! has to prove that it is there before anything is kept for it, so that invented sources fill no table. What passes waits
 //! for its turn at a configured rate.
 
-use std::{collections::VecDeque, sync::Arc, time::Instant};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+    time::Instant,
+};
 
 use bytes::BytesMut;
-use quinn_proto::{DatagramEvent, Incoming, ServerConfig, crypto};
+use quinn_proto::{ConnectionId, DatagramEvent, Incoming, ServerConfig, crypto};
 use wire::CloseCode;
 
 use crate::{
@@ -28,6 +32,8 @@ pub(crate) struct Admission {
     initials: VecDeque<Datagram>,
     /// Handshakes that may begin, in the order in which they came.
     waiting: VecDeque<Waiting>,
+    /// The ids by which their peers call.
+    called: HashSet<ConnectionId>,
     rate: Rate,
     limit: RateLimit,
     /// Begun, and neither done nor failed.
@@ -55,6 +61,8 @@ pub(crate) enum Route {
 
 struct Waiting {
     incoming: Incoming,
+    /// By which its peer calls.
+    id: Option<ConnectionId>,
     address: Option<AddressId>,
 }
 
@@ -66,6 +74,8 @@ const LOOKS_MAX: usize = 32;
 const WAITING_MAX: usize = 2048;
 /// QUIC keeps further packets of handshakes that wait, within this for each and for all.
 const EARLY_BYTES: (u64, u64) = (4 << 10, 1 << 20);
+/// The longest id (RFC 9000, section 17.2).
+const ID_BYTES_MAX: usize = 20;
 /// Handshakes that QUIC has to remember because nobody has decided about them.
 const UNDECIDED_MAX: usize = WAITING_MAX + LOOKS_MAX;
 
@@ -87,6 +97,7 @@ impl Admission {
             accepting: true,
             initials: VecDeque::new(),
             waiting: VecDeque::new(),
+            called: HashSet::new(),
             rate: Rate::new(now),
             limit,
             under_way: 0,
@@ -98,6 +109,21 @@ impl Admission {
     /// What an endpoint begins with.
     pub(crate) fn closed(&self) -> Option<Arc<ServerConfig>> {
         self.doors.as_ref().map(|doors| Arc::clone(&doors.closed))
+    }
+
+    /// Lets a handshake wait.
+    fn push(&mut self, waiting: Waiting) {
+        self.called.extend(waiting.id);
+        self.waiting.push_back(waiting);
+    }
+
+    /// The next handshake that waits.
+    fn pop(&mut self) -> Option<Waiting> {
+        let waiting = self.waiting.pop_front()?;
+        if let Some(id) = waiting.id {
+            self.called.remove(&id);
+        }
+        Some(waiting)
     }
 
     /// When there is something to do; in the past when it is now.
@@ -129,29 +155,40 @@ fn is_first(payload: &[u8]) -> bool {
     payload.first().is_some_and(|first| first & 0xa0 == 0x80)
 }
 
+/// The id that such a packet calls.
+fn called_id(payload: &[u8]) -> Option<ConnectionId> {
+    if !is_first(payload) {
+        return None;
+    }
+    let (&length, rest) = payload.get(5..)?.split_first()?;
+    let id = rest.get(..usize::from(length)).filter(|id| id.len() <= ID_BYTES_MAX)?;
+    Some(ConnectionId::new(id))
+}
+
 fn is_early_data(payload: &[u8]) -> bool {
     payload.first().is_some_and(|first| first & 0xb0 == 0x90)
 }
 
 impl Engine {
     /// Keeps a packet that may begin a handshake for later, unless it belongs to one that is under way: QUIC could not read
-    /// the packets behind it. Gives back every other.
+    /// the packets behind it; or to one that waits: QUIC keeps it, once. Gives back every other.
     pub(crate) fn defer_initial(&mut self, now: Now, datagram: Datagram) -> Option<Datagram> {
         if self.client.is_some() || !is_first(&datagram.payload) {
             return Some(datagram);
         }
+        let waits =
+            called_id(&datagram.payload).is_some_and(|id| self.admission.called.contains(&id));
         // A copy, so that a packet that waits pins no receive buffer.
-        let room = self.admission.initials.len() < INITIALS_MAX;
+        let room = waits || self.admission.initials.len() < INITIALS_MAX;
         let kept = room.then(|| BytesMut::from(&datagram.payload[..]));
         let Datagram { remote, local_ip, ecn, recv_ns, .. } = datagram;
-        if self.route(now, datagram) != Route::Nowhere {
+        if !waits && self.route(now, datagram) != Route::Nowhere {
             return None;
         }
+        let kept = kept.map(|payload| Datagram { remote, local_ip, ecn, payload, recv_ns });
         match kept {
-            Some(payload) => {
-                let kept = Datagram { remote, local_ip, ecn, payload, recv_ns };
-                self.admission.initials.push_back(kept);
-            }
+            Some(kept) if waits => drop(self.route(now, kept)),
+            Some(kept) => self.admission.initials.push_back(kept),
             None => self.tally.count(Limit::Initials),
         }
         None
@@ -191,7 +228,7 @@ impl Engine {
     /// Lets QUIC find whom a datagram belongs to.
     pub(crate) fn route(&mut self, now: Now, datagram: Datagram) -> Route {
         let Datagram { remote, local_ip, ecn, payload, recv_ns } = datagram;
-        let bytes = payload.len();
+        let (bytes, called) = (payload.len(), called_id(&payload));
         self.scratch.clear();
         match self.endpoint.handle(now.instant, remote, local_ip, ecn, payload, &mut self.scratch) {
             Some(DatagramEvent::ConnectionEvent(handle, event)) => {
@@ -203,7 +240,7 @@ impl Engine {
                 Route::Connection
             }
             Some(DatagramEvent::NewConnection(incoming)) => {
-                self.judge(incoming);
+                self.judge(incoming, called);
                 Route::Answered
             }
             Some(DatagramEvent::Response(transmit)) => {
@@ -216,7 +253,7 @@ impl Engine {
         }
     }
 
-    fn judge(&mut self, incoming: Incoming) {
+    fn judge(&mut self, incoming: Incoming, id: Option<ConnectionId>) {
         let address = incoming.remote_address().ip();
         let verdict = self.verdict(&incoming, self.addresses.held(address));
         let transmit = match verdict {
@@ -227,7 +264,7 @@ impl Engine {
                     self.addresses.held_mut(id).handshakes += 1;
                     id
                 });
-                return self.admission.waiting.push_back(Waiting { incoming, address });
+                return self.admission.push(Waiting { incoming, id, address });
             }
             Verdict::Retry => {
                 self.tally.count(Limit::Unproven);
@@ -278,7 +315,7 @@ impl Engine {
             if waiting.is_empty() || full || !rate.take(now.instant, 1, limit) {
                 return;
             }
-            if let Some(Waiting { incoming, address }) = waiting.pop_front() {
+            if let Some(Waiting { incoming, address, .. }) = self.admission.pop() {
                 self.begin(now, incoming, address, sink);
             }
         }
@@ -372,7 +409,7 @@ impl Engine {
     /// Refuses every further handshake, and those that wait.
     pub fn stop_accepting(&mut self) {
         self.admission.accepting = false;
-        while let Some(Waiting { incoming, address }) = self.admission.waiting.pop_front() {
+        while let Some(Waiting { incoming, address, .. }) = self.admission.pop() {
             self.forget_handshake(address);
             self.tally.count(Limit::Sessions);
             self.scratch.clear();

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use link::{Collector, numbered};
-use netloop::{Datagram, Engine, Now, ServerTls, SessionLimits, client_tls};
+use netloop::{Datagram, Engine, HandshakeLimits, Now, ServerTls, SessionLimits, client_tls};
 use peer::Peer;
 use quinn_proto::{ClientConfig, Dir, TransportConfig, VarInt};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -24,13 +24,17 @@ struct Rig {
 
 impl Rig {
     fn new() -> Self {
+        Self::with_limits(SessionLimits::default())
+    }
+
+    fn with_limits(limits: SessionLimits) -> Self {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let key: PrivateKeyDer<'static> =
             PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()).into();
         let certificate: CertificateDer<'static> = made.cert.der().clone();
         let tls = ServerTls::from_der(vec![certificate.clone()], key).into_quic().unwrap();
         let now = Now::simulated();
-        let server = Engine::server(tls, SessionLimits::default(), now, [1; 32]);
+        let server = Engine::server(tls, limits, now, [1; 32]);
         let mut client = ClientConfig::new(client_tls([certificate], wire::ALPN).unwrap());
         let mut transport = TransportConfig::default();
         transport.max_idle_timeout(None);
@@ -39,7 +43,11 @@ impl Rig {
     }
 
     fn call(&self) -> Peer {
-        Peer::call(self.now, 50_000, self.client.clone())
+        self.call_from(50_000)
+    }
+
+    fn call_from(&self, port: u16) -> Peer {
+        Peer::call(self.now, port, self.client.clone())
     }
 
     fn turn(&mut self, passed: Duration) {
@@ -116,6 +124,32 @@ fn a_handshake_that_is_kept_alive_and_never_finished_ends_in_time() {
     }
     let tally = rig.server.tally();
     assert_eq!((tally.handshakes_failed, tally.handshakes_timeout, tally.opened), (1, 1, 0));
+}
+
+/// Three datagrams of 1,200 bytes fit into what is kept of a handshake that waits, when each is kept once.
+#[test]
+fn early_data_of_a_handshake_that_waits_is_kept_once() {
+    let handshakes = HandshakeLimits { per_s: 1, ..HandshakeLimits::default() };
+    let mut rig = Rig::with_limits(SessionLimits { handshakes, ..SessionLimits::default() });
+    let mut first = rig.call();
+    rig.exchange(&mut first, 20);
+    assert!(first.connected);
+
+    let mut peer = rig.call_from(50_001);
+    assert!(peer.connection.has_0rtt(), "the server remembers it");
+    peer.send(rig.now, &mut rig.server);
+    rig.turn(Duration::from_millis(1));
+    for seq in 0..3 {
+        let batch = link::payload(&[numbered(seq); 28]);
+        peer.connection.datagrams().send(batch.into(), false).unwrap();
+        peer.send(rig.now, &mut rig.server);
+        rig.turn(Duration::from_millis(1));
+    }
+    assert!(rig.sink.t1.is_empty(), "the rate lets one begin in a second");
+    rig.turn(Duration::from_secs(1));
+    rig.turn(Duration::from_millis(1));
+    let taken = link::values(&rig.sink.t1);
+    assert_eq!(taken, [[0; 28], [1; 28], [2; 28]].concat());
 }
 
 #[test]
