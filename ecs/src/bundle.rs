@@ -50,7 +50,7 @@ pub trait Bundle: Sized + 'static {
     #[doc(hidden)]
     fn decode(bytes: &[u8]) -> Self;
 
-    /// Writes over the values of an existing row.
+    /// Writes over the values of an existing row. The world has found that the ids belong to these types.
     #[doc(hidden)]
     fn write(self, archetype: &mut Archetype, row: usize);
 
@@ -112,7 +112,9 @@ macro_rules! bundle {
 
             fn write(self, archetype: &mut Archetype, row: usize) {
                 let ($($v,)+) = self;
-                $(archetype.column_mut($T::ID).expect(CARRIED).set(row, $v);)+
+                $(if let Some(value) = archetype.column_mut($T::ID).expect(CARRIED).row_mut(row) {
+                    *value = $v;
+                })+
             }
 
             fn spare<'a>(archetype: &'a mut Archetype, rows: usize) -> Self::Spare<'a> {

@@ -142,16 +142,14 @@ impl Column {
         self.len += rows;
     }
 
-    /// Writes one row and marks it.
+    /// One row to write, which counts as written; `None` for a tag. The caller knows that the column holds `T`.
     #[inline]
-    pub(crate) fn set<T: Component>(&mut self, row: usize, value: T) {
-        let (values, mut dirty) = self.values_mut::<T>();
-        if size_of::<T>() != 0 {
-            values[row] = value;
-        }
+    pub(crate) fn row_mut<T: Component>(&mut self, row: usize) -> Option<&mut T> {
+        let (values, mut dirty) = self.known_values_mut::<T>(self.len as u32);
         if matches!(T::TRACK, Track::Rows) {
             dirty.set(row);
         }
+        values.get_mut(row)
     }
 
     /// Appends a copy of a row of `source`, with its bits. Both columns hold the same component.

@@ -76,6 +76,8 @@ pub struct World {
     kinds: BTreeMap<u16, (ComponentKind, u8)>,
     /// The last bundle spawned and its archetype: spawns come in runs.
     last_bundle: Option<(TypeId, u32)>,
+    /// The last bundle inserted, whose components are known.
+    last_inserted: Option<TypeId>,
     relocations: u64,
     /// Names that were given out or taken back without a move.
     spawns: u64,
@@ -109,6 +111,7 @@ impl World {
             archetype_by_signature: BTreeMap::new(),
             kinds: BTreeMap::new(),
             last_bundle: None,
+            last_inserted: None,
             relocations: 0,
             spawns: 0,
             resources: Resources::default(),
@@ -250,9 +253,12 @@ impl World {
         let mut location = self.entities.location(entity).ok_or(NoSuchEntity)?;
         let signature = self.archetypes[location.archetype as usize].signature();
         let added = B::SIGNATURE.difference(signature);
+        if self.last_inserted != Some(TypeId::of::<B>()) {
+            self.register_kinds(B::KINDS);
+            self.last_inserted = Some(TypeId::of::<B>());
+        }
         if !added.is_empty() {
-            let whole = signature.union(added);
-            let target = self.neighbour(location.archetype, added, whole, B::KINDS);
+            let target = self.neighbour(location.archetype, added, signature.union(added));
             location = self.move_row(entity, location, target);
         }
         bundle.write(&mut self.archetypes[location.archetype as usize], location.row as usize);
@@ -268,12 +274,8 @@ impl World {
             [] => T::zeroed(),
             values => values[location.row as usize],
         };
-        let target = self.neighbour(
-            location.archetype,
-            removed,
-            archetype.signature().difference(removed),
-            &[],
-        );
+        let rest = archetype.signature().difference(removed);
+        let target = self.neighbour(location.archetype, removed, rest);
         self.move_row(entity, location, target);
         Some(value)
     }
@@ -308,11 +310,8 @@ impl World {
         const { assert!(size_of::<T>() != 0, "a tag has no value: ask World::has") };
         let location = self.entities.location(entity)?;
         let column = self.archetypes[location.archetype as usize].column_mut(T::ID)?;
-        let (values, mut dirty) = column.values_mut();
-        if matches!(T::TRACK, Track::Rows) {
-            dirty.set(location.row as usize);
-        }
-        Some(&mut values[location.row as usize])
+        column.assert_holds(ComponentKind::of::<T>());
+        column.row_mut(location.row as usize)
     }
 
     /// Where `entity` stands at the moment.
@@ -682,29 +681,15 @@ impl World {
     }
 
     /// The archetype of `signature`, which differs from that of `from` by `changed`. One component is one edge.
-    /// `kinds` are what it may have to learn for that.
     #[inline]
-    fn neighbour(
-        &mut self,
-        from: u32,
-        changed: Signature,
-        signature: Signature,
-        kinds: &[ComponentKind],
-    ) -> u32 {
+    fn neighbour(&mut self, from: u32, changed: Signature, signature: Signature) -> u32 {
         let edge = changed.only_id();
         let known = edge.and_then(|id| self.archetypes[from as usize].edge(id));
-        known.unwrap_or_else(|| self.add_edge(from, edge, signature, kinds))
+        known.unwrap_or_else(|| self.add_edge(from, edge, signature))
     }
 
     #[cold]
-    fn add_edge(
-        &mut self,
-        from: u32,
-        edge: Option<u16>,
-        signature: Signature,
-        kinds: &[ComponentKind],
-    ) -> u32 {
-        self.register_kinds(kinds);
+    fn add_edge(&mut self, from: u32, edge: Option<u16>, signature: Signature) -> u32 {
         let target = self.archetype_of(signature);
         if let Some(id) = edge {
             self.archetypes[from as usize].set_edge(id, target);

@@ -349,6 +349,25 @@ fn two_types_with_one_id_are_refused() {
 }
 
 #[test]
+fn insert_of_a_type_that_is_refused_changes_nothing() {
+    let mut world = World::new();
+    let pump = world.spawn((Level(1.0), Mean(2.0)));
+    world.insert(pump, (Pump,)).unwrap();
+    let tank = world.spawn((Level(3.0), Mean(4.0)));
+    for entity in [pump, tank] {
+        let (before, relocations) = (world.location(entity), world.relocations());
+        let mean = world.component::<Mean>(entity).copied();
+        let insert = || world.insert(entity, (Mean(9.0), Valve));
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(insert)).is_err());
+        let insert = || world.insert(entity, (Valve,));
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(insert)).is_err());
+        assert_eq!((world.location(entity), world.relocations()), (before, relocations));
+        assert_eq!(world.component::<Mean>(entity).copied(), mean);
+    }
+    assert!(!world.has::<Pump>(tank));
+}
+
+#[test]
 #[should_panic(expected = "no row Location { archetype: 0, row: 1 }")]
 fn marking_a_missing_row_is_refused() {
     let mut world = World::new();
