@@ -212,6 +212,7 @@ impl<T> TrackedSlice<'_, T> {
     #[must_use]
     #[inline]
     pub fn is_dirty(&self, row: usize) -> bool {
+        assert!(row < self.values.len(), "row {row} of {}", self.values.len());
         self.dirty.contains(row)
     }
 }

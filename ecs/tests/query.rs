@@ -367,3 +367,13 @@ fn query_by_another_type_of_the_same_id_is_refused() {
     let (mut world, _) = fleet();
     Query::<(&Impostor,)>::new().each(&mut world, |_| {});
 }
+
+#[test]
+#[should_panic(expected = "row 100 of 100")]
+fn asking_whether_a_missing_row_is_dirty_is_refused() {
+    let mut world = World::new();
+    world.spawn_batch((0..100).map(|n| (Heat(n),)));
+    Query::<(Tracked<Heat>,)>::new().chunks(&mut world, |chunk| {
+        let _ = chunk.slices.0.is_dirty(100);
+    });
+}
