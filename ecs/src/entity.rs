@@ -99,8 +99,7 @@ impl Entities {
             place.location = location;
             return Entity { index, generation: place.generation };
         }
-        let index = u32::try_from(self.places.len())
-            .expect("fewer than 2^32 indices because a place takes 12 bytes of memory");
+        let index = index_of(self.places.len());
         self.make_room(1);
         self.places.push(Place { generation: 0, location });
         Entity { index, generation: 0 }
@@ -111,10 +110,7 @@ impl Entities {
         let at = |row: usize| Location { row: first.row + row as u32, ..first };
         let reused = rows.min(self.free.len());
         names.extend((0..reused).map(|row| self.allocate(at(row))));
-        let [fresh, end] = [0, rows - reused].map(|more| {
-            u32::try_from(self.places.len() + more)
-                .expect("fewer than 2^32 indices because a place takes 12 bytes of memory")
-        });
+        let [fresh, end] = [0, rows - reused].map(|more| index_of(self.places.len() + more));
         self.make_room(rows - reused);
         self.places.extend((reused..rows).map(|row| Place { generation: 0, location: at(row) }));
         names.extend((fresh..end).map(|index| Entity { index, generation: 0 }));
@@ -162,9 +158,7 @@ impl Entities {
             let index = self.free[at];
             return Entity { index, generation: self.places[index as usize].generation };
         }
-        let index = u32::try_from(self.places.len() + calls - self.free.len())
-            .expect("fewer than 2^32 indices because a place takes 12 bytes of memory");
-        Entity { index, generation: 0 }
+        Entity { index: index_of(self.places.len() + calls - self.free.len()), generation: 0 }
     }
 
     /// Reserves those of the next `count` upcoming names that `used` picks; the others stay free.
@@ -183,7 +177,7 @@ impl Entities {
         }
         self.free.truncate(kept);
         let fresh = self.places.len() - freed;
-        self.make_room(count - freed);
+        self.make_places(count - freed);
         for position in freed..count {
             let location = if used(position) { Location::RESERVED } else { Location::NOWHERE };
             self.places.push(Place { generation: 0, location });
@@ -229,7 +223,12 @@ impl Entities {
     /// Makes room for `additional` names, and for some beyond when it grows.
     #[inline]
     pub(crate) fn make_room(&mut self, additional: usize) {
-        let fresh = additional.saturating_sub(self.free.len());
+        self.make_places(additional.saturating_sub(self.free.len()));
+    }
+
+    /// Makes room for `fresh` indices that were never given out.
+    #[inline]
+    fn make_places(&mut self, fresh: usize) {
         if fresh > self.places.capacity() - self.places.len() {
             let len = self.places.len();
             self.places.reserve_exact(fresh.max(grown(len) - len));
@@ -279,6 +278,12 @@ impl Entities {
     }
 }
 
+/// The index of a place.
+#[inline]
+fn index_of(place: usize) -> u32 {
+    u32::try_from(place).expect("fewer than 2^32 indices because a place takes 12 bytes of memory")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -309,6 +314,18 @@ mod tests {
         let next = entities.allocate(HERE);
         assert_eq!((next.index(), next.generation()), (1, 0));
         assert_eq!(entities.len(), 1);
+    }
+
+    #[test]
+    fn free_names_that_are_kept_make_no_room_for_fresh_ones() {
+        const PLACES: usize = 20_000;
+        let mut entities = Entities::default();
+        entities.reserve(PLACES);
+        let names: Vec<Entity> = (0..PLACES).map(|_| entities.allocate(HERE)).collect();
+        names[..100].iter().for_each(|&name| assert_eq!(entities.free(name), Some(HERE)));
+        entities.reserve_upcoming(200, |position| position >= 100);
+        assert_eq!((entities.places(), entities.free_indices().len()), (PLACES + 100, 100));
+        assert_eq!(entities.places.capacity(), PLACES + PLACES / 16);
     }
 
     #[test]
