@@ -1,4 +1,5 @@
-//! A small archetype ECS without `unsafe`, for worlds that are fed by streams.
+//! A small archetype ECS for worlds that are fed by streams. It is safe Rust but for two hints about memory, which change no
+//! value.
 //!
 //! Entities with the same set of components share an archetype; each component is one contiguous column there, on cache
 //! lines. Components are plain old data with a constant number, so a column is also its own wire and snapshot form,
