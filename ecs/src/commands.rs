@@ -3,7 +3,7 @@
 //! Commands of a stage are applied system by system in the order of registration, and each system's in the order in which
 //! it gave them; which thread was done first plays no part. A spawned entity has its name at once: the names that the world
 //! would give out next are dealt to the systems of a stage in turn. A command for an entity that is gone by then is
-//! skipped and counted.
+//! skipped and counted, in [`World::skipped_commands`].
 
 use crate::bundle::Bundle;
 use crate::component::Component;
@@ -111,15 +111,13 @@ impl CommandBuffer {
         self.commands.push(Command { entity, start: self.bytes.len(), apply });
     }
 
-    /// Applies and empties it, after its names were reserved. Returns how many commands found nobody.
-    fn apply(&mut self, world: &mut World) -> u64 {
-        let mut skipped = 0;
+    /// Applies and empties it, after its names were reserved.
+    fn apply(&mut self, world: &mut World) {
         for command in &self.commands {
             let done = (command.apply)(world, command.entity, &self.bytes[command.start..]);
-            skipped += u64::from(done.is_err());
+            world.skipped_commands += u64::from(done.is_err());
         }
         self.clear();
-        skipped
     }
 
     /// Forgets all commands. The memory stays.
@@ -137,13 +135,13 @@ impl AsMut<Self> for CommandBuffer {
     }
 }
 
-/// Applies the buffers of one stage in the order of their turns. Returns how many commands found nobody.
+/// Applies the buffers of one stage in the order of their turns.
 #[cold]
-pub(crate) fn apply_stage(world: &mut World, stage: &mut [impl AsMut<CommandBuffer>]) -> u64 {
+pub(crate) fn apply_stage(world: &mut World, stage: &mut [impl AsMut<CommandBuffer>]) {
     let turns = stage.len();
     let names = stage.iter_mut().map(|buffer| buffer.as_mut().spawned).max().unwrap_or(0) * turns;
     world.reserve_upcoming(names, |position| {
         position / turns < stage[position % turns].as_mut().spawned
     });
-    stage.iter_mut().map(|buffer| buffer.as_mut().apply(world)).sum()
+    stage.iter_mut().for_each(|buffer| buffer.as_mut().apply(world));
 }

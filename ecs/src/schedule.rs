@@ -98,7 +98,6 @@ pub struct Schedule<C: Context = ()> {
     systems: Vec<System<C>>,
     /// Of the commands: a run for each stage that has given some.
     command_times: Times,
-    skipped_commands: u64,
     /// Whether a run has begun and not ended.
     running: bool,
 }
@@ -157,12 +156,7 @@ impl<C: Context> ScheduleBuilder<C> {
                 system.buffer = CommandBuffer::of_turn(turn, turns);
             }
         }
-        Ok(Schedule {
-            systems,
-            command_times: Times::default(),
-            skipped_commands: 0,
-            running: false,
-        })
+        Ok(Schedule { systems, command_times: Times::default(), running: false })
     }
 
     /// The stage of each system: behind everything that it has to wait for.
@@ -257,7 +251,7 @@ impl<C: Context> Schedule<C> {
     #[cold]
     fn apply_stage_of(&mut self, world: &mut World, last: usize) {
         let first = last - self.systems[last].buffer.turn();
-        self.skipped_commands += apply_stage(world, &mut self.systems[first..=last]);
+        apply_stage(world, &mut self.systems[first..=last]);
     }
 
     /// Runs each system that is due at `tick`; those of a stage run side by side on up to `threads` threads, of which the
@@ -285,7 +279,7 @@ impl<C: Context> Schedule<C> {
             }
             if stage.iter().any(|system| !system.buffer.is_empty()) {
                 let start_ns = clock();
-                self.skipped_commands += apply_stage(world, stage);
+                apply_stage(world, stage);
                 self.command_times.account(clock().saturating_sub(start_ns));
             }
         }
@@ -311,12 +305,6 @@ impl<C: Context> Schedule<C> {
     #[must_use]
     pub const fn command_times(&self) -> Times {
         self.command_times
-    }
-
-    /// Commands whose entity was gone when they were applied.
-    #[must_use]
-    pub const fn skipped_commands(&self) -> u64 {
-        self.skipped_commands
     }
 
     /// Forgets the times and the run counts: what a measurement does after its warm-up.

@@ -81,6 +81,7 @@ pub struct World {
     relocations: u64,
     /// Names that were given out or taken back without a move.
     spawns: u64,
+    pub(crate) skipped_commands: u64,
     resources: Resources,
     /// The buffer of [`World::defer`], kept for its memory.
     deferred: CommandBuffer,
@@ -114,6 +115,7 @@ impl World {
             last_inserted: None,
             relocations: 0,
             spawns: 0,
+            skipped_commands: 0,
             resources: Resources::default(),
             deferred: CommandBuffer::default(),
         }
@@ -508,6 +510,12 @@ impl World {
     #[must_use]
     pub fn relocations(&self) -> u64 {
         self.relocations
+    }
+
+    /// Commands whose entity was gone when they were applied, those of schedules and of [`World::defer`].
+    #[must_use]
+    pub fn skipped_commands(&self) -> u64 {
+        self.skipped_commands
     }
 
     /// Memory held by entities and columns, in bytes; resources are not counted.

@@ -506,3 +506,14 @@ fn deferred_changes_follow_the_walk() {
     assert_eq!(world.component::<Level>(second), Some(&Level(12.0)));
     assert_eq!(world.component::<Mean>(parents[2]), Some(&Mean(3.0)));
 }
+
+#[test]
+fn deferred_command_for_nobody_is_counted() {
+    let mut world = World::new();
+    let gone = world.spawn((Level(0.0),));
+    world.despawn(gone).unwrap();
+    for skipped in 1..3 {
+        world.defer(|part| part.commands.despawn(gone));
+        assert_eq!(world.skipped_commands(), skipped);
+    }
+}
