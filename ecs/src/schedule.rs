@@ -117,10 +117,7 @@ impl<C: Context> ScheduleBuilder<C> {
 
     /// Adds a system that runs at every tick.
     pub fn add<P>(&mut self, name: &'static str, system: impl SystemFn<P>) -> &mut System<C> {
-        fn accesses<P, S: SystemFn<P>>(_: &S) -> Vec<crate::system::Access> {
-            S::accesses()
-        }
-        let accesses = accesses(&system);
+        let accesses = system.accesses();
         self.systems.push_mut(System::new(name, Body::Part(system.into_body()), &accesses))
     }
 

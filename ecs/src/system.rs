@@ -71,10 +71,10 @@ impl<Q: Terms + 'static, F: Filter> Param for Query<Q, F> {
 /// A function that can be a system: `FnMut(&mut Part, &mut Query<…>, …)` with up to twelve queries.
 pub trait SystemFn<P>: Send + 'static {
     #[doc(hidden)]
-    fn accesses() -> Vec<Access>;
+    fn accesses(&self) -> Vec<Access>;
 
     #[doc(hidden)]
-    fn into_body(self) -> Box<dyn FnMut(&mut Part<'_>) + Send>;
+    fn into_body(self) -> PartBody;
 }
 
 /// A system's function with the queries that it keeps.
@@ -86,11 +86,11 @@ macro_rules! system_fn {
         where
             Func: FnMut(&mut Part<'_>, $(&mut $P),*) + Send + 'static,
         {
-            fn accesses() -> Vec<Access> {
+            fn accesses(&self) -> Vec<Access> {
                 vec![$($P::ACCESS),*]
             }
 
-            fn into_body(mut self) -> Box<dyn FnMut(&mut Part<'_>) + Send> {
+            fn into_body(mut self) -> PartBody {
                 $(let mut $p = $P::prepare();)*
                 Box::new(move |part| self(part, $(&mut $p),*))
             }
