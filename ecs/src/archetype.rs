@@ -138,10 +138,12 @@ impl Archetype {
     #[inline]
     pub(crate) fn lend<const N: usize>(&mut self, plan: &LendPlan) -> Lent<'_, N> {
         let positions: [usize; N] = std::array::from_fn(|place| usize::from(plan.0[place]));
-        // A place without a column is no position of any, and a query names no column twice.
-        let columns = match self.columns.get_disjoint_mut(positions) {
-            Ok(_) => self.columns.get_disjoint_mut(positions).expect("as a line before").map(Some),
-            Err(_) => some_of(&mut self.columns, positions),
+        const ONCE: &str = "each column once because a query names none twice";
+        // A place without a column is no position of any.
+        let columns = if positions.iter().all(|&position| position < self.columns.len()) {
+            self.columns.get_disjoint_mut(positions).expect(ONCE).map(Some)
+        } else {
+            some_of(&mut self.columns, positions)
         };
         Lent { rows: self.rows, entities: &self.entities, columns }
     }
