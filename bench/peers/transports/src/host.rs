@@ -1,5 +1,6 @@
 //! The receiving side without its transport: Pollux' own world, tick thread and report, on their own threads.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -87,7 +88,7 @@ impl Host {
     /// The report cannot be written, or the tick thread has panicked.
     pub fn run(mut self, limit: Option<Duration>) -> anyhow::Result<Summary> {
         set_niceness(COLD_NICENESS);
-        self.cold.run(None, limit, &mut |_| {})?;
+        self.cold.run(None, limit, &mut |_| ControlFlow::Continue(()))?;
         let resident = usage();
         self.stop.drain();
         self.tick.join().map_err(|_| anyhow!("the tick thread has panicked"))?;
