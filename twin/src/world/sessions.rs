@@ -255,7 +255,8 @@ impl Sessions {
     #[must_use]
     pub fn open_from(&self, place: usize, (worker, workers): (usize, usize)) -> Option<SessionId> {
         let places = self.places[..self.used].iter().skip(place);
-        let mut open = places.filter(|place| place.closed.is_none()).filter_map(|place| place.session);
+        let mut open =
+            places.filter(|place| place.closed.is_none()).filter_map(|place| place.session);
         open.find(|session| session.worker(workers) == worker)
     }
 
