@@ -178,6 +178,19 @@ fn open_commands_fail_when_the_session_ends() {
     pair.run_until("the command", LIMIT, |pair| pair.client.sink.t3.len() == 1);
     pair.client.engine.close_all(pair.now, wire::CloseCode::Shutdown);
     pair.run_until("its failure", LIMIT, |pair| pair.server.sink.acks.len() == 1);
+    assert_eq!(pair.server.sink.acks[0].flags, netloop::slot::FAILED);
+}
+
+#[test]
+fn commands_of_a_session_that_falls_silent_end_at_the_time_of_its_end() {
+    let mut pair = Pair::new(1, Weather::CALM);
+    pair.connect();
+    let at_server = pair.server_session();
+    // Nothing passes any more, so no datagram has a time to lend.
+    pair.carries_bytes = 0;
+    let setpoint = Command::request(numbered(5), Operation::Setpoint);
+    pair.server.engine.open_command(at_server, setpoint, 4).unwrap();
+    pair.run_until("its failure", LIMIT, |pair| pair.server.sink.acks.len() == 1);
     let end = &pair.server.sink.acks[0];
     assert_eq!((end.flags, end.recv_ns), (netloop::slot::FAILED, pair.now.unix_ns));
 }
