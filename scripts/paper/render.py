@@ -82,8 +82,9 @@ def cell(value, form):
     return ABSENT if value is None else form.format(value)
 
 
-def peer_tables(summary, folder):
-    """Rows of the two tables of the peers."""
+def peer_tables(summary, folder, unplaced):
+    """Rows of the two tables of the peers; of the cost, what it is where a peer has the place of Pollux on the host and where it
+    has none."""
 
     def rows(case, columns):
         for side, figures in summary["peers"].get(case, {}).items():
@@ -92,9 +93,13 @@ def peer_tables(summary, folder):
 
     rate, cpu = ("applied_per_s", "{:,.0f}"), ("cpu_ns_per_record", "{:,.0f}")
     latency = [(key, "{:,.0f}") for key in ("p50_us", "p99_us", "p999_us")]
+    batched = list(rows("max-batched", [rate, ("undelivered_percent", "{:.2f}"), cpu, ("rss_mb", "{:,.0f}")]))
+    for row in batched:
+        started = unplaced["peers"]["max-batched"].get(row[0], {}).get("median", {}).get("cpu_ns_per_record")
+        row.insert(-1, cell(started, "{:,.0f}"))
     return {
         "url": url(folder),
-        "batched": list(rows("max-batched", [rate, ("undelivered_percent", "{:.2f}"), cpu, ("rss_mb", "{:,.0f}")])),
+        "batched": batched,
         "paced": list(rows("paced-percall", [rate, cpu, *latency])),
     }
 
@@ -204,7 +209,7 @@ def main(arguments):
         shutil.copy(PAPER / name, OUT / name)
     write("claims.json", resolved)
     write("host.json", host_table(folders))
-    write("peers.json", peer_tables(summaries["peers"], folders["peers"]))
+    write("peers.json", peer_tables(summaries["peers"], folders["peers"], summaries["unplaced"]))
     write("loss.json", loss_table(summaries["peers"]))
     write("sweep.json", sweep_table(summaries["sweep"], folders["sweep"]))
     plots(summaries["sweep"], folders["sweep"])

@@ -2,9 +2,10 @@
 //! setpoint.
 //!
 //! A rule looks only at rows that a record has touched, so its cost grows with ingress and not with the fleet. Of those for
-//! which one fires, a tick looks after some thousand; the others wait, in rounds, for the ticks behind it. It states what shall hold, not what shall happen: an actuator that holds the setpoint already, or has been
-//! asked for it, is left alone, and one whose command failed is asked again by a later record. Of several rules for a
-//! type the first that fires is the one that counts.
+//! which one fires, a tick looks after some thousand; the others wait, in rounds, for the ticks behind it. It states what
+//! shall hold, not what shall happen: an actuator that holds the setpoint already, or has been asked for it, is left alone,
+//! and one whose command failed is asked again by a later record. Of several rules for a type the first that fires is the
+//! one that counts.
 
 use serde::{Deserialize, Serialize};
 use wire::SensorType;
