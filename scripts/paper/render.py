@@ -124,9 +124,9 @@ def loss_row(side, round_trip_ms, clean, lossy):
     ratio = after / before if before and after else None
     undelivered = lossy["median"]["undelivered_percent"]
     least, most = lossy["range"]["p99_us"] or (None, None)
-    late = f"{after:,.0f} ({least:,.0f}–{most:,.0f})" if after else ABSENT
-    return [side, lossy["encrypted"] or "no", str(round_trip_ms), cell(before, "{:,.0f}"), late, cell(ratio, "{:.2f}"),
-            cell(undelivered, "{:.2f}")]  # fmt: skip
+    extent = f"{least:,.0f}–{most:,.0f}" if after else ABSENT
+    return [side, lossy["encrypted"] or "no", str(round_trip_ms), cell(before, "{:,.0f}"), cell(after, "{:,.0f}"), extent,
+            cell(ratio, "{:.2f}"), cell(undelivered, "{:.2f}")]  # fmt: skip
 
 
 def sweep_table(summary, folder):
