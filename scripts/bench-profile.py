@@ -20,6 +20,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE / "peers"), str(HERE / "sweep")]
 
 import result  # noqa: E402 - found by the line above
+import run as peers  # noqa: E402
 import sides  # noqa: E402
 import verdict  # noqa: E402
 
@@ -101,7 +102,7 @@ def named(command):
 def run(side, folder, certs, seconds):
     """One server under perf, one load."""
     folder.mkdir(parents=True)
-    address = f"127.0.0.1:{free_port()}"
+    address = f"127.0.0.1:{peers.free_port()}"
     life_s = seconds + 60
     log = open(folder / "run.log", "w", encoding="utf-8")
     server = subprocess.Popen(named(side.serve(address, folder / "serve", certs, life_s)), stdout=log, stderr=log)
@@ -171,13 +172,6 @@ def part_of(row):
     return next(name for name, pattern in PARTS if re.search(pattern, line))
 
 
-def free_port():
-    """A port that nobody has now, for UDP and TCP."""
-    import run as peers
-
-    return peers.free_port()
-
-
 def await_listening(log, server):
     """Until the server says that it listens."""
     deadline = time.monotonic() + 30
@@ -226,9 +220,7 @@ def main():
     pollux = target() / "profiling/pollux"
     result.write_host(out, result.host_of(pollux))
     (out / "command.txt").write_text(" ".join(["scripts/bench-profile.py", *sys.argv[1:]]) + "\n", encoding="utf-8")
-    certs = ROOT / "target/bench-profile-certs"
-    shutil.rmtree(certs, ignore_errors=True)
-    subprocess.run([pollux, "certs", "init", "--dir", certs], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    certs = result.Certificates.made(pollux, ROOT / "target/bench-profile-certs").folder
     both = [side for side in sides.SIDES if side.name in ("pollux", "tls")]
     for number in range(1, chosen.runs + 1):
         for side in both if number % 2 else reversed(both):

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import time
 
 # What a slice takes to its end at most: a twin that reports, and a link that is taken down.
@@ -17,6 +18,17 @@ def heed():
     """Whatever asks the process to end is an interrupt to it, as from the keyboard, also in the background of a script."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
+
+
+def end_in_order(main, fail):
+    """Runs a script: an interrupt ends it with code 130, a child that failed by `fail`, with one line."""
+    heed()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except subprocess.SubprocessError as failure:
+        fail(failure)
 
 
 def interrupt(*_):

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use link::{Pair, Weather, numbered, payload, values};
-use netloop::{Answer, Phase, SendError, SessionEvent, SessionId, SessionLimits, StreamPriority};
+use netloop::{
+    Answer, Phase, SendError, SendStream, SessionEvent, SessionId, SessionLimits, StreamPriority,
+};
 use wire::{CloseCode, Command, Operation, Record, Tier};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -89,11 +91,7 @@ fn records_that_waited_are_taken_out_of_the_room_for_the_next() {
 fn acknowledged_records_are_taken_after_the_end_of_their_session() {
     for (ends, passes) in [("in order", 1), ("in order", 30), ("in silence", 60)] {
         let mut pair = Pair::new(9, Weather::CALM);
-        let session = pair.connect();
-        pair.server.sink.room_t2 = 10;
-        let stream = pair.client.engine.open_stream(session, StreamPriority::Normal).unwrap();
-        let bytes = payload(&(0..2000).map(numbered).collect::<Vec<_>>());
-        assert_eq!(pair.client.engine.write_stream(session, stream, &bytes), Ok(bytes.len()));
+        let (session, stream) = backlogged(&mut pair);
         pair.client.engine.finish_stream(session, stream);
         pair.run_for(Duration::from_secs(1));
         match ends {
@@ -125,11 +123,7 @@ fn acknowledged_records_are_taken_after_the_end_of_their_session() {
 #[test]
 fn nothing_of_a_session_is_taken_after_this_side_has_closed_it() {
     let mut pair = Pair::new(9, Weather::CALM);
-    let session = pair.connect();
-    pair.server.sink.room_t2 = 10;
-    let stream = pair.client.engine.open_stream(session, StreamPriority::Normal).unwrap();
-    let bytes = payload(&(0..2000).map(numbered).collect::<Vec<_>>());
-    assert_eq!(pair.client.engine.write_stream(session, stream, &bytes), Ok(bytes.len()));
+    let (session, _) = backlogged(&mut pair);
     pair.run_for(Duration::from_secs(1));
     assert!(pair.server.engine.is_backlogged());
     let at_server = pair.server_session();
@@ -146,6 +140,16 @@ fn nothing_of_a_session_is_taken_after_this_side_has_closed_it() {
     assert_eq!(pair.server.engine.tally().tiers[Tier::T2.index()].received, 10);
     assert!(!pair.server.engine.is_backlogged());
     assert_eq!(pair.server.engine.ids().count(), 0);
+}
+
+/// A session that has written 2,000 records of T2, for 10 of which the server has room, and the stream that carries them.
+fn backlogged(pair: &mut Pair) -> (SessionId, SendStream) {
+    let session = pair.connect();
+    pair.server.sink.room_t2 = 10;
+    let stream = pair.client.engine.open_stream(session, StreamPriority::Normal).unwrap();
+    let bytes = payload(&(0..2000).map(numbered).collect::<Vec<_>>());
+    assert_eq!(pair.client.engine.write_stream(session, stream, &bytes), Ok(bytes.len()));
+    (session, stream)
 }
 
 /// The T2 records that the server had received of the session that is closed.

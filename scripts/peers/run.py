@@ -30,12 +30,11 @@ import interrupts  # noqa: E402 - found by the line above
 import places  # noqa: E402
 import result  # noqa: E402
 import sides  # noqa: E402
+import slices  # noqa: E402
 import tables  # noqa: E402
 
 ROOT = sides.ROOT
 READY_S = 30
-# Taken out of the environment: the twin reads what begins with POLLUX_ as its configuration.
-LANE, HOLD_S = os.environ.pop("POLLUX_TIMED_LANE", ""), os.environ.pop("POLLUX_TIMED_HOLD_S", "0")
 # From the end of the load to the end of the receiver: what is under way arrives or never does.
 SETTLE_S = 1
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
@@ -313,16 +312,10 @@ def main():
         if not chosen.quick:
             refuse_other_commits(out, ready)
         prepare(out)
-    lane, began, all_missing = shlex.split(LANE), time.monotonic(), len(runs.missing())
-    while runs.missing():
-        again = [sys.executable, __file__, *sys.argv[1:], "--slice", HOLD_S, "--out", str(out)]
-        before = len(runs.missing())
-        interrupts.run([*lane, *again])
-        left = len(runs.missing())
-        if left == before:
-            fail("a run leaves nothing behind, not even that it failed")
-        spent_s = time.monotonic() - began
-        print(f"{all_missing - left} of {all_missing}, about {spent_s / (all_missing - left) * left:.0f} s left", file=sys.stderr)
+    try:
+        slices.run(__file__, out, runs.missing)
+    except slices.Stuck:
+        fail("a run leaves nothing behind, not even that it failed")
     # Everything that is there, so that further cases and sides can be added by another command.
     tables.write(out, [name for name in known if (out / "raw" / name).exists()], sides.SIDES)
     print(out)
@@ -384,10 +377,4 @@ class Runs:
 
 
 if __name__ == "__main__":
-    interrupts.heed()
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except subprocess.SubprocessError as failure:
-        fail(failure)
+    interrupts.end_in_order(main, fail)

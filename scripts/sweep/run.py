@@ -29,6 +29,7 @@ import cases  # noqa: E402 - found by the line above
 import interrupts  # noqa: E402
 import places  # noqa: E402
 import result  # noqa: E402
+import slices  # noqa: E402
 import summarize  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -37,8 +38,6 @@ WARM_UP_TICKS, MEASURED_TICKS = 2000, 5000
 # Beyond what is measured, so that the last interval is whole.
 TAIL_S = 2
 READY_S = 60
-# Taken out of the environment: the twin reads what begins with POLLUX_ as its configuration.
-LANE, HOLD_S = os.environ.pop("POLLUX_TIMED_LANE", ""), os.environ.pop("POLLUX_TIMED_HOLD_S", "0")
 
 
 def fail(message):
@@ -256,15 +255,10 @@ def main():
     # A folder that has every case is summed up anew, from any commit and without a build.
     if missing(plan, out):
         prepare(out, chosen.quick)
-    lane, began, all_missing = shlex.split(LANE), time.monotonic(), len(missing(plan, out))
-    while missing(plan, out):
-        before = len(missing(plan, out))
-        interrupts.run([*lane, sys.executable, __file__, *sys.argv[1:], "--slice", HOLD_S, "--out", str(out)])
-        left = len(missing(plan, out))
-        if left == before:
-            fail("a case leaves nothing behind, not even that it failed")
-        spent_s = time.monotonic() - began
-        print(f"{all_missing - left} of {all_missing}, about {spent_s / (all_missing - left) * left:.0f} s left", file=sys.stderr)
+    try:
+        slices.run(__file__, out, lambda: missing(plan, out))
+    except slices.Stuck:
+        fail("a case leaves nothing behind, not even that it failed")
     ran = [case for case in plan if (out / "raw" / case.name / "window.json").exists()]
     if ran:
         summarize.write(out, ran, WARM_UP_TICKS / TICK_HZ, MEASURED_TICKS / TICK_HZ, TICK_HZ)
@@ -275,10 +269,4 @@ def main():
 
 
 if __name__ == "__main__":
-    interrupts.heed()
-    try:
-        main()
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except subprocess.SubprocessError as failure:
-        fail(failure)
+    interrupts.end_in_order(main, fail)
