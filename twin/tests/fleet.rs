@@ -307,6 +307,11 @@ fn flat_out_waits_for_the_search_of_paths_with_large_frames() {
     assert_eq!(outcome.form.records_max, 229, "8,960 bytes and more, less what QUIC needs");
     let mean = outcome.form.records as f64 / outcome.form.frames as f64;
     assert!(mean > 215.0, "{mean} records in a frame");
+    assert!(
+        outcome.active_ns < 10_000_000,
+        "it sends at once when it begins: {}",
+        outcome.active_ns
+    );
 }
 
 #[test]

@@ -224,18 +224,22 @@ impl Fleet {
         self.at
     }
 
-    fn poll_connecting(&mut self) {
+    /// Begins the schedule when it may. True when it did, or gave up: the next turn has something to do at once.
+    fn poll_connecting(&mut self) -> bool {
         if self.calls.untried() > 0 && self.at.ns < CONNECT_NS_MAX {
-            return;
+            return false;
         }
         if self.outcome.sessions_opened == 0 {
-            return self.end();
+            self.end();
+            return true;
         }
         let pause_ns = || self.plan.pause().as_nanos() as u64;
         let begins_ns = *self.begins_ns.get_or_insert_with(|| self.at.ns + pause_ns());
-        if self.at.ns >= begins_ns {
+        let begins = self.at.ns >= begins_ns;
+        if begins {
             self.stage = Stage::Running { since_ns: self.at.ns };
         }
+        begins
     }
 
     fn poll_running(&mut self, engine: &mut Engine, since_ns: u64) -> bool {
@@ -305,7 +309,7 @@ impl Port for Fleet {
             busy |= self.connect_some(engine, now);
         }
         match self.stage {
-            Stage::Connecting => self.poll_connecting(),
+            Stage::Connecting => busy |= self.poll_connecting(),
             Stage::Running { since_ns } => busy |= self.poll_running(engine, since_ns),
             Stage::Draining { until_ns } => busy |= self.poll_drain(engine, now, until_ns),
             Stage::Done => {}
