@@ -46,9 +46,17 @@ fn receive(args: &ServeArgs, mut inlet: Inlet) -> anyhow::Result<()> {
             tcp::serve(&listener, config, &mut inlet)
         }
         #[cfg(feature = "mqtt")]
-        Transport::Mqtt0 => mqtt::serve(args.addr, 0, &mut inlet, ready),
+        Transport::Mqtt0 => mqtt::serve(args.addr, None, 0, &mut inlet, ready),
         #[cfg(feature = "mqtt")]
-        Transport::Mqtt1 => mqtt::serve(args.addr, 1, &mut inlet, ready),
+        Transport::Mqtt1 => mqtt::serve(args.addr, None, 1, &mut inlet, ready),
+        #[cfg(feature = "mqtt")]
+        Transport::Mqtts0 => {
+            mqtt::serve(args.addr, Some(tls::client(&args.ca)?), 0, &mut inlet, ready)
+        }
+        #[cfg(feature = "mqtt")]
+        Transport::Mqtts1 => {
+            mqtt::serve(args.addr, Some(tls::client(&args.ca)?), 1, &mut inlet, ready)
+        }
         #[cfg(feature = "nats")]
         Transport::Nats => nats::serve(args.addr, &mut inlet, ready),
         #[cfg(not(all(feature = "mqtt", feature = "nats")))]
@@ -75,9 +83,13 @@ pub fn load(args: &LoadArgs) -> anyhow::Result<()> {
         Transport::Tcp => tcp::load(args.addr, None, &mut source)?,
         Transport::Tls => tcp::load(args.addr, Some(tls::client(&args.ca)?), &mut source)?,
         #[cfg(feature = "mqtt")]
-        Transport::Mqtt0 => mqtt::load(args.addr, 0, &mut source)?,
+        Transport::Mqtt0 => mqtt::load(args.addr, None, 0, &mut source)?,
         #[cfg(feature = "mqtt")]
-        Transport::Mqtt1 => mqtt::load(args.addr, 1, &mut source)?,
+        Transport::Mqtt1 => mqtt::load(args.addr, None, 1, &mut source)?,
+        #[cfg(feature = "mqtt")]
+        Transport::Mqtts0 => mqtt::load(args.addr, Some(tls::client(&args.ca)?), 0, &mut source)?,
+        #[cfg(feature = "mqtt")]
+        Transport::Mqtts1 => mqtt::load(args.addr, Some(tls::client(&args.ca)?), 1, &mut source)?,
         #[cfg(feature = "nats")]
         Transport::Nats => nats::load(args.addr, &mut source)?,
         #[cfg(not(all(feature = "mqtt", feature = "nats")))]
