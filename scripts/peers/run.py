@@ -108,7 +108,7 @@ class Run:
         if not self.side.broker:
             return None
         address = f"{self.receiver.address}:{free_port()}"
-        broker = self.start(self.receiver, sides.broker_command(self.side.broker, address, self.folder), "broker")
+        broker = self.start(self.receiver, sides.broker_command(self.side, address, self.certs, self.folder), "broker")
         port, deadline = int(address.rpartition(":")[2]), time.monotonic() + READY_S
         while not listens(broker.pid, port):
             if broker.poll() is not None or time.monotonic() > deadline:

@@ -24,9 +24,10 @@ takes every packet when it comes, as the peers do, instead of together shortly b
 each; on more than two cores no worker rests. TCP crosses the loopback in segments of up to 64 KiB, which a network would cut;
 QUIC's packets have at most the 1,452 bytes that Ethernet carries, those of the peers too. `pollux-jumbo` is what Pollux
 costs where jumbo frames of 9,000 bytes pass: its packets have 8,952. A broker is a hop more and does more: it keeps
-subscriptions, fans out, decouples. What is encrypted is in the table: NATS, MQTT, TCP and two links of Zenoh are not.
-Versions are those of the lock files and of the brokers in `versions.txt`. Cases where a peer is ahead are shown like the
-others.
+subscriptions, fans out, decouples. What is encrypted is in the table: NATS, TCP, two links of Zenoh, `mqtt0` and `mqtt1` are
+not; `mqtts0` and `mqtts1` are the same MQTT over TLS, from the sender to the broker and from the broker to the receiver, which
+is not end to end: the broker sees every record. Versions are those of the lock files and of the brokers in `versions.txt`.
+Cases where a peer is ahead are shown like the others.
 
 **Place and pace.** {place}
 
@@ -67,7 +68,7 @@ FIGURES = (
 # What a median does not say of a case with loss: how far its runs are apart.
 RANGED = ("undelivered_percent", "p99_us")
 # Those that promise to deliver: in TCP, or in streams.
-RELIABLE = ("tcp", "tls", "nats", "mqtt0", "mqtt1", "zenoh-tcp", "zenoh-quic")
+RELIABLE = ("tcp", "tls", "nats", "mqtt0", "mqtt1", "mqtts0", "mqtts1", "zenoh-tcp", "zenoh-quic")
 LATENCIES = ("p50_us", "p99_us", "p999_us")
 
 

@@ -34,6 +34,10 @@ pub enum Transport {
     Mqtt0,
     /// The same, QoS 1.
     Mqtt1,
+    /// MQTT 3.1.1 through a broker, QoS 0, both ways over TLS 1.3, AES-128-GCM.
+    Mqtts0,
+    /// The same, QoS 1.
+    Mqtts1,
     /// NATS core through its server, in plain text.
     Nats,
 }
@@ -47,12 +51,15 @@ pub struct ServeArgs {
     /// Where to listen, or where the broker is.
     #[arg(long)]
     pub addr: SocketAddr,
-    /// Certificate chain of the server, PEM; TLS only.
+    /// Certificate chain of the receiver, PEM; TLS over TCP only.
     #[arg(long, default_value = "certs/server.pem")]
     pub cert: PathBuf,
-    /// Its key, PEM; TLS only.
+    /// Its key, PEM; TLS over TCP only.
     #[arg(long, default_value = "certs/server.key")]
     pub key: PathBuf,
+    /// The authority of the broker's certificate, PEM; MQTT over TLS only.
+    #[arg(long, default_value = "certs/ca.pem")]
+    pub ca: PathBuf,
     /// Ticks a second.
     #[arg(long, default_value_t = 1000)]
     pub tick_hz: u32,
@@ -73,7 +80,7 @@ pub struct LoadArgs {
     /// The receiver, or the broker.
     #[arg(long)]
     pub addr: SocketAddr,
-    /// The authority of the receiver's certificate, PEM; TLS only.
+    /// The authority of the receiver's or the broker's certificate, PEM; TLS only.
     #[arg(long, default_value = "certs/ca.pem")]
     pub ca: PathBuf,
     /// What is offered.

@@ -11,7 +11,7 @@ use crate::mqtt;
 #[cfg(feature = "nats")]
 use crate::nats;
 use crate::source::Source;
-use crate::tcp;
+use crate::{tcp, tls};
 
 /// Receives until a signal comes or its time is over, and prints the account.
 ///
@@ -37,18 +37,26 @@ fn receive(args: &ServeArgs, mut inlet: Inlet) -> anyhow::Result<()> {
     let ready = || listening(args.addr);
     match args.transport {
         Transport::Tcp | Transport::Tls => {
-            let tls = match args.transport {
-                Transport::Tls => Some(tcp::server_tls(&args.cert, &args.key)?),
+            let config = match args.transport {
+                Transport::Tls => Some(tls::server(&args.cert, &args.key)?),
                 _ => None,
             };
             let listener = TcpListener::bind(args.addr)?;
             listening(listener.local_addr()?);
-            tcp::serve(&listener, tls, &mut inlet)
+            tcp::serve(&listener, config, &mut inlet)
         }
         #[cfg(feature = "mqtt")]
-        Transport::Mqtt0 => mqtt::serve(args.addr, 0, &mut inlet, ready),
+        Transport::Mqtt0 => mqtt::serve(args.addr, None, 0, &mut inlet, ready),
         #[cfg(feature = "mqtt")]
-        Transport::Mqtt1 => mqtt::serve(args.addr, 1, &mut inlet, ready),
+        Transport::Mqtt1 => mqtt::serve(args.addr, None, 1, &mut inlet, ready),
+        #[cfg(feature = "mqtt")]
+        Transport::Mqtts0 => {
+            mqtt::serve(args.addr, Some(tls::client(&args.ca)?), 0, &mut inlet, ready)
+        }
+        #[cfg(feature = "mqtt")]
+        Transport::Mqtts1 => {
+            mqtt::serve(args.addr, Some(tls::client(&args.ca)?), 1, &mut inlet, ready)
+        }
         #[cfg(feature = "nats")]
         Transport::Nats => nats::serve(args.addr, &mut inlet, ready),
         #[cfg(not(all(feature = "mqtt", feature = "nats")))]
@@ -73,11 +81,15 @@ pub fn load(args: &LoadArgs) -> anyhow::Result<()> {
     let mut source = Source::begin(&args.shape);
     match args.transport {
         Transport::Tcp => tcp::load(args.addr, None, &mut source)?,
-        Transport::Tls => tcp::load(args.addr, Some(tcp::client_tls(&args.ca)?), &mut source)?,
+        Transport::Tls => tcp::load(args.addr, Some(tls::client(&args.ca)?), &mut source)?,
         #[cfg(feature = "mqtt")]
-        Transport::Mqtt0 => mqtt::load(args.addr, 0, &mut source)?,
+        Transport::Mqtt0 => mqtt::load(args.addr, None, 0, &mut source)?,
         #[cfg(feature = "mqtt")]
-        Transport::Mqtt1 => mqtt::load(args.addr, 1, &mut source)?,
+        Transport::Mqtt1 => mqtt::load(args.addr, None, 1, &mut source)?,
+        #[cfg(feature = "mqtt")]
+        Transport::Mqtts0 => mqtt::load(args.addr, Some(tls::client(&args.ca)?), 0, &mut source)?,
+        #[cfg(feature = "mqtt")]
+        Transport::Mqtts1 => mqtt::load(args.addr, Some(tls::client(&args.ca)?), 1, &mut source)?,
         #[cfg(feature = "nats")]
         Transport::Nats => nats::load(args.addr, &mut source)?,
         #[cfg(not(all(feature = "mqtt", feature = "nats")))]

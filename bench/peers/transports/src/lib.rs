@@ -15,3 +15,4 @@ pub mod mqtt;
 pub mod nats;
 pub mod source;
 pub mod tcp;
+pub mod tls;

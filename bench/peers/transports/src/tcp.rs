@@ -4,17 +4,15 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
-use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
 
 use crate::inlet::Inlet;
 use crate::source::{Due, Source};
+use crate::tls::SERVER_NAME;
 
 const READ_BYTES: usize = 256 << 10;
 const WRITE_BYTES: usize = 32 << 10;
@@ -74,7 +72,7 @@ pub fn load(
     match tls {
         None => send(&stream, source)?,
         Some(config) => {
-            let mut connection = ClientConnection::new(config, ServerName::try_from("localhost")?)?;
+            let mut connection = ClientConnection::new(config, ServerName::try_from(SERVER_NAME)?)?;
             send(rustls::Stream::new(&mut connection, &mut &stream), source)?;
             connection.send_close_notify();
             while connection.wants_write() {
@@ -108,44 +106,4 @@ fn send(mut stream: impl Write, source: &mut Source) -> anyhow::Result<()> {
             Due::Over => return Ok(()),
         }
     }
-}
-
-/// The product's suites: TLS 1.3, AES-128-GCM first.
-fn provider() -> Arc<CryptoProvider> {
-    let mut provider = ring::default_provider();
-    provider.cipher_suites = vec![
-        ring::cipher_suite::TLS13_AES_128_GCM_SHA256,
-        ring::cipher_suite::TLS13_AES_256_GCM_SHA384,
-    ];
-    Arc::new(provider)
-}
-
-/// The receiver's TLS.
-///
-/// # Errors
-/// A file cannot be read, or certificate and key do not fit.
-pub fn server_tls(cert: &Path, key: &Path) -> anyhow::Result<Arc<ServerConfig>> {
-    let chain = CertificateDer::pem_file_iter(cert)?.collect::<Result<Vec<_>, _>>()?;
-    let key = PrivateKeyDer::from_pem_file(key)?;
-    let config = ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_no_client_auth()
-        .with_single_cert(chain, key)?;
-    Ok(Arc::new(config))
-}
-
-/// The sender's TLS.
-///
-/// # Errors
-/// The file cannot be read.
-pub fn client_tls(ca: &Path) -> anyhow::Result<Arc<ClientConfig>> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(ca)? {
-        roots.add(certificate?)?;
-    }
-    let config = ClientConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
 }
