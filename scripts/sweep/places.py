@@ -226,14 +226,14 @@ class Link:
 
     @staticmethod
     def lose(percent):
-        """What the twin's end drops of all that arrives, at random."""
+        """What the twin's end drops of all that arrives from the link, at random; what a broker says to itself is not on it."""
         inside = ["ip", "netns", "exec", TWIN, "nft"]
         subprocess.run([*inside, "flush", "ruleset"], check=True)
         if percent:
             rules = f"""table inet lossy {{
                 chain input {{
                     type filter hook input priority 0;
-                    meta l4proto {{ tcp, udp }} numgen random mod 1000 < {round(percent * 10)} counter drop
+                    iifname twin0 meta l4proto {{ tcp, udp }} numgen random mod 1000 < {round(percent * 10)} counter drop
                 }}
             }}"""
             subprocess.run([*inside, "-f", "-"], input=rules, text=True, check=True)
