@@ -69,12 +69,32 @@ parse_options() {
   [[ "$PREFIX" =~ ^[A-Za-z0-9/._-]*$ ]] || die_usage "--prefix takes a plain path, not '$PREFIX'"
 }
 
-# Runs a script on the host as root, its first lines the settings that both sides know.
-remote() {
+# Runs a script on the host as root, its first lines what all of them know.
+#
+# Copies of the files are kept beside them: FILE.before as long as a deployment is under way, FILE.previous of what the last one
+# replaced. Where a set lacks a file, there was none. The binary comes last into a set and is the first to leave it, so that
+# one that was cut short is no set.
+remote() { # [NAME=VALUE...]
   {
     printf 'set -eu\nprefix=%q start=%q incoming=%q\n' "$PREFIX" "$START" "$INCOMING"
-    # What belongs together; of each the one before it is FILE.previous.
-    printf 'files="%s"\n' "$(printf "$PREFIX%s " "${FILES[@]}")"
+    printf '%s\n' "$@"
+    printf 'binary=%q files="%s"\n' "$PREFIX${FILES[0]}" "$(printf "$PREFIX%s " "${FILES[@]}")"
+    cat <<'TEXT'
+replicate() { # FROM TO, suffixes; none for the files themselves. Each file changes by a rename, so that none is ever half of one.
+  for file in ${files#* } "$binary"; do
+    if [ -e "$file$1" ]; then
+      cp -p "$file$1" "$file.copy" && mv "$file.copy" "$file$2" || return 1
+    else
+      rm -f "$file$2"
+    fi
+  done
+}
+forget() { # SUFFIX
+  for file in $files; do
+    rm -f "$file$1"
+  done
+}
+TEXT
     cat
   } | ssh "${SSH_OPTIONS[@]}" -o BatchMode=yes "$HOST" \
     'if [ "$(id -u)" -eq 0 ]; then exec sh; else exec sudo -n sh; fi'
@@ -129,16 +149,14 @@ fi
 TEXT
 }
 
-# A copy becomes the previous one by a rename, so that none is ever half of a file.
-keep_previous() {
+# What a deployment that was cut short found is older than what it left, and is what was last seen to run.
+keep() {
   remote <<'TEXT' || fail "there is no room on $HOST to keep what is installed; nothing was changed"
-for file in $files; do
-  rm -f "$file.previous"
-  if [ -e "$file" ]; then
-    cp -p "$file" "$file.kept"
-    mv "$file.kept" "$file.previous"
-  fi
-done
+if [ -e "$binary.before" ]; then
+  echo "the last deployment was cut short: what was there before it is the previous version" >&2
+else
+  replicate "" .before || { forget .before; exit 1; }
+fi
 TEXT
 }
 
@@ -161,7 +179,6 @@ if [ ! -e "$prefix/etc/pollux/server.pem" ]; then
   "$bin/pollux" certs init --dir "$prefix/etc/pollux" --name "$(hostname)" --gateway plant >/dev/null 2>&1
   echo "certificates for development are in $prefix/etc/pollux, gateway-plant for the devices; take ca.key off this machine" >&2
 fi
-rm -rf "$incoming"
 TEXT
 }
 
@@ -177,35 +194,60 @@ systemctl is-active --quiet pollux
 TEXT
 }
 
-has_previous() {
-  remote <<'TEXT'
-[ -e "${files%% *}.previous" ]
+# Only what has come to its end is what the next one may go back to.
+settle() {
+  remote <<'TEXT' || fail "the new version is installed; what it replaced is beside it as FILE.before"
+replicate .before .previous
+forget .before
 TEXT
 }
 
-roll_back() {
-  remote <<'TEXT'
-for file in $files; do
-  [ ! -e "$file.previous" ] || mv "$file.previous" "$file"
-done
+has() { # SUFFIX
+  remote "suffix=$1" <<'TEXT'
+[ -e "$binary$suffix" ]
+TEXT
+}
+
+# All files as they are in a set, which is used up by that. Code 3 when there was no twin.
+put_back() { # SUFFIX
+  remote "suffix=$1" <<'TEXT'
+[ "$start" = no ] || [ -e "$binary$suffix" ] || systemctl disable --quiet --now pollux || true
+replicate "$suffix" ""
+forget "$suffix"
 if [ "$start" != no ]; then
   sysctl --quiet --system >/dev/null || echo "some kernel settings were refused" >&2
   systemctl daemon-reload
   systemctl reset-failed pollux 2>/dev/null || true
-  systemctl restart pollux
 fi
-"${files%% *}" --version
+[ -e "$binary" ] || exit 3
+[ "$start" = no ] || systemctl restart pollux
+"$binary" --version
 TEXT
 }
 
-# Ends with 1 when what was installed before is in place again, or when there was nothing.
+# The host as it was before, with what there was to roll back to; ends with 1.
 take_back() { # REASON
-  if has_previous; then
-    roll_back || fail "$1, and what was there before does not start either: see journalctl -u pollux on $HOST"
-    fail "$1; what was there before is in place again"
-  fi
-  [[ "$START" == no ]] || remote <<<'systemctl disable --quiet --now pollux' || true
-  fail "$1; there was no twin on $HOST before"
+  local code=0
+  put_back .before || code=$?
+  case "$code" in
+    0) fail "$1; what was there before is in place again" ;;
+    3) fail "$1; there was no twin on $HOST before" ;;
+    *) fail "$1, and what was there before does not start either: see journalctl -u pollux on $HOST" ;;
+  esac
+}
+
+roll_back() {
+  local suffix=.before
+  has "$suffix" || suffix=.previous
+  has "$suffix" || fail "$HOST has no previous version"
+  put_back "$suffix" || fail "the previous version is in place and does not start: see journalctl -u pollux on $HOST"
+}
+
+clear_incoming() {
+  [[ -n "$INCOMING" ]] || return 0
+  remote <<'TEXT' || true
+rm -rf "$incoming"
+TEXT
 }
 
 main() {
@@ -213,16 +255,17 @@ main() {
   cd "$ROOT"
   INCOMING=""
   if [[ "$ROLL_BACK" == yes ]]; then
-    has_previous || fail "$HOST has no previous version"
-    roll_back || fail "the previous version is in place and does not start: see journalctl -u pollux on $HOST"
+    roll_back
     return
   fi
   [[ -f "$BINARY" ]] || fail "$BINARY is not there: scripts/build-cm5.sh makes it"
   check_host
+  trap clear_incoming EXIT
   upload
-  keep_previous
+  keep
   install_files || take_back "the files could not be installed"
   start || take_back "the new twin did not start"
+  settle
   printf 'deploy-cm5: installed on %s; scripts/deploy-cm5.sh --roll-back %s takes it back\n' "$HOST" "$HOST"
 }
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Deploys to an ssh server of its own on loopback, below a folder: install, upgrade, a broken binary, a wrong configuration, a
-# step that fails, a twin that does not start, roll-back, a device at what was deployed, a sweep against it; and lets systemd
+# step that fails, a twin that does not start, a lost connection, roll-back, a device at what was deployed, a sweep against it; and lets systemd
 # judge the unit.
 # usage: scripts/test-deploy.sh [BINARY]   (default target/debug/pollux)
 # Exit codes: 0 passed, 1 failed. Needs sshd, systemd-analyze, python3.
@@ -70,14 +70,15 @@ TEXT
   fail "the ssh server does not answer"
 }
 
-# Stands in for the service manager of the host, which no container has: it notes what it is asked, and restarts nothing while
-# `refuse` is there.
+# Stands in for the service manager of the host, which no container has: it notes what it is asked, restarts nothing while
+# `refuse` is there, and ends the deployment whose number is in `cut`.
 fake_systemd() {
   mkdir "$work/fake"
   cat >"$work/fake/systemctl" <<TEXT
 #!/bin/sh
 echo "\$*" >>"$work/asked"
 [ "\$1" != restart ] || [ ! -e "$work/refuse" ] || { rm "$work/refuse"; exit 1; }
+[ "\$1" != restart ] || [ ! -e "$work/cut" ] || { kill -KILL "\$(cat "$work/cut")"; rm "$work/cut"; }
 TEXT
   printf '#!/bin/sh\n' | tee "$work/fake/sysctl" >"$work/fake/journalctl"
   chmod +x "$work"/fake/*
@@ -96,6 +97,13 @@ deploy_and_start() {
 }
 
 same() { cmp -s "$1" "$2"; }
+
+# What is installed below a folder, by content, with what `--roll-back` would put there: all but the page, and the certificates,
+# which stay.
+installed() { # FOLDER
+  (cd "$1" && find . -type f ! -path './usr/local/share/*' ! -name '*.pem' ! -name '*.key' ! -name .lock -exec sha256sum {} + |
+    sort -k 2)
+}
 
 check_deployment() {
   local bin="$work/root/usr/local/bin"
@@ -128,18 +136,22 @@ check_deployment() {
   holds "a second roll-back has nothing to put back" fails deploy --roll-back
 }
 
-# What fails half-way leaves the host as it was, whole.
+# What fails half-way leaves the host as it was, whole, and with what there was to roll back to.
 check_failures() {
-  local root="$work/root" doc="$work/root/usr/local/share/doc/pollux/README.md"
+  local root="$work/root" doc="$work/root/usr/local/share/doc/pollux/README.md" before
   local config="$root/etc/pollux/pollux.toml"
+  deploy --binary "$work/pollux"
+  deploy --binary "$BINARY"
   cp "$config" "$work/before.toml"
   printf '[tick]\nhz = 500\n' >"$work/other.toml"
+  before="$(installed "$root")"
 
   mv "$doc" "$work/README.kept"
   mkdir -p "$doc/README.md"
   holds "a file that cannot be installed is a failure" fails deploy --binary "$work/pollux" --config "$work/other.toml"
   holds "binary and configuration are back after it" \
     test "$(cat "$root/usr/local/bin/pollux" "$config" | sha256sum)" = "$(cat "$BINARY" "$work/before.toml" | sha256sum)"
+  holds "what there was to roll back to is still there" test "$(installed "$root")" = "$before"
   rm -r "$doc"
   mv "$work/README.kept" "$doc"
 
@@ -148,7 +160,9 @@ check_failures() {
   holds "it is said that the one before is back" grep -q 'what was there before is in place again' "$work/failed.log"
   holds "binary and configuration are back" \
     test "$(cat "$root/usr/local/bin/pollux" "$config" | sha256sum)" = "$(cat "$BINARY" "$work/before.toml" | sha256sum)"
+  holds "what there was to roll back to is there once more" test "$(installed "$root")" = "$before"
   holds "what was there before was started" test "$(grep -c '^restart pollux$' "$work/asked")" -eq 2
+  holds "what arrived on the host is gone" test -z "$(ls -A "$work/there")"
 
   (cd "$work" && "$OLDPWD/scripts/deploy-cm5.sh" --prefix "$work/root" --ssh "$SSH" --binary "$BINARY" --config other.toml 127.0.0.1)
   holds "a configuration is found from where the command is given" same "$work/other.toml" "$config"
@@ -161,6 +175,33 @@ check_failures() {
     fails scripts/deploy-cm5.sh --prefix "$work/first" --ssh "$SSH" --binary "$BINARY" 127.0.0.1
   holds "it is said that there was none" grep -q 'there was no twin on 127.0.0.1 before' "$work/failed.log"
   holds "a twin that never started is not enabled" asked "disable --quiet --now pollux"
+  holds "nothing of it is left: $(installed "$work/first")" test -z "$(installed "$work/first")"
+}
+
+# A deployment whose end nobody sees, as when the connection is lost, leaves what is needed to go back, and is not taken for good.
+check_cut() {
+  local root="$work/root" bin="$work/root/usr/local/bin" before
+  cut_deployment() {
+    # A shell becomes the script, so that its number is that of the deployment; the one around it hears of its end.
+    # shellcheck disable=SC2016 # for the inner shell
+    fails bash -c '(echo "$BASHPID" >"$0/cut"; exec "$@"); exit' "$work" \
+      scripts/deploy-cm5.sh --prefix "$root" --ssh "$SSH" --binary "$work/pollux" --config "$work/other.toml" 127.0.0.1
+    holds "the new binary is there when a deployment is cut" same "$work/pollux" "$bin/pollux"
+  }
+  before="$(installed "$root")"
+  cut_deployment
+  deploy --roll-back
+  holds "roll-back takes back what was cut, and nothing else" test "$(installed "$root")" = "$before"
+
+  cut_deployment
+  touch "$work/refuse"
+  holds "a twin that does not start after one that was cut is a failure" fails deploy_and_start --binary "$work/pollux"
+  holds "what is back was there before the one that was cut" test "$(installed "$root")" = "$before"
+
+  cut_deployment
+  deploy_and_start --binary "$work/pollux"
+  deploy --roll-back
+  holds "what was there before the cut is the previous one of the next" same "$BINARY" "$bin/pollux"
 }
 
 # What the unit starts, on what was deployed, with the system calls that the unit leaves: a gateway's records are acknowledged.
@@ -240,6 +281,7 @@ fake_systemd
 start_sshd
 check_deployment
 check_failures
+check_cut
 check_service
 check_unit
 check_sweep
