@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Puts a twin on an edge computer over ssh: copy, verify, install, start, wait until it is ready, else take it back.
-# Binary, configuration, unit and kernel settings change together and go back together. Exit codes: 0 done, 1 a step failed (what
-# was installed before is in place again), 2 wrong usage.
+# Binary, configuration, unit, its cores and kernel settings change together and go back together. Exit codes: 0 done, 1 a step
+# failed (what was installed before is in place again), 2 wrong usage.
 set -euo pipefail
 ROOT="$(cd "$(dirname "$0")/.." && pwd)"
 readonly ROOT
@@ -10,6 +10,7 @@ readonly FILES=(
   /usr/local/bin/pollux
   /etc/pollux/pollux.toml
   /etc/systemd/system/pollux.service
+  /etc/systemd/system/pollux.service.d/10-cm5.conf
   /etc/sysctl.d/90-pollux.conf
 )
 
@@ -20,6 +21,7 @@ usage: scripts/deploy-cm5.sh [options] HOST
   --binary FILE   default target/cm5/pollux, of scripts/build-cm5.sh
   --config FILE   checked by the new binary on HOST, then installed as /etc/pollux/pollux.toml
   --roll-back     puts back what the last deployment replaced, and starts it
+  --no-cores      leaves out deploy/cm5.conf, by which worker and tick thread have cores of their own where HOST has four
   --no-start      installs without touching the service or the kernel's settings
   --prefix DIR    installs below DIR on HOST instead of /
   --ssh OPTIONS   further options of ssh and scp, such as "-p 2222 -i key"
@@ -38,10 +40,11 @@ fail() {
 }
 
 parse_options() {
-  HOST="" BINARY="$ROOT/target/cm5/pollux" CONFIG="" ROLL_BACK=no START=yes PREFIX="" SSH_OPTIONS=()
+  HOST="" BINARY="$ROOT/target/cm5/pollux" CONFIG="" ROLL_BACK=no CORES=yes START=yes PREFIX="" SSH_OPTIONS=()
   while (($# > 0)); do
     case "$1" in
       --roll-back) ROLL_BACK=yes ;;
+      --no-cores) CORES=no ;;
       --no-start) START=no ;;
       -h | --help)
         usage
@@ -69,12 +72,32 @@ parse_options() {
   [[ "$PREFIX" =~ ^[A-Za-z0-9/._-]*$ ]] || die_usage "--prefix takes a plain path, not '$PREFIX'"
 }
 
-# Runs a script on the host as root, its first lines the settings that both sides know.
-remote() {
+# Runs a script on the host as root, its first lines what all of them know.
+#
+# Copies of the files are kept beside them: FILE.before as long as a deployment is under way, FILE.previous of what the last one
+# replaced. Where a set lacks a file, there was none. The binary comes last into a set and is the first to leave it, so that
+# one that was cut short is no set.
+remote() { # [NAME=VALUE...]
   {
     printf 'set -eu\nprefix=%q start=%q incoming=%q\n' "$PREFIX" "$START" "$INCOMING"
-    # What belongs together; of each the one before it is FILE.previous.
-    printf 'files="%s"\n' "$(printf "$PREFIX%s " "${FILES[@]}")"
+    printf '%s\n' "$@"
+    printf 'binary=%q files="%s"\n' "$PREFIX${FILES[0]}" "$(printf "$PREFIX%s " "${FILES[@]}")"
+    cat <<'TEXT'
+replicate() { # FROM TO, suffixes; none for the files themselves. Each file changes by a rename, so that none is ever half of one.
+  for file in ${files#* } "$binary"; do
+    if [ -e "$file$1" ]; then
+      cp -p "$file$1" "$file.copy" && mv "$file.copy" "$file$2" || return 1
+    else
+      rm -f "$file$2"
+    fi
+  done
+}
+forget() { # SUFFIX
+  for file in $files; do
+    rm -f "$file$1"
+  done
+}
+TEXT
     cat
   } | ssh "${SSH_OPTIONS[@]}" -o BatchMode=yes "$HOST" \
     'if [ "$(id -u)" -eq 0 ]; then exec sh; else exec sudo -n sh; fi'
@@ -110,7 +133,7 @@ check_host() {
 # The new files arrive beside the old ones and are proved there before anything changes.
 upload() {
   INCOMING="$(ssh -n "${SSH_OPTIONS[@]}" -o BatchMode=yes "$HOST" mktemp -d)"
-  local files=("$BINARY" deploy/pollux.service deploy/90-pollux-sysctl.conf README.md)
+  local files=("$BINARY" deploy/pollux.service deploy/cm5.conf deploy/90-pollux-sysctl.conf README.md)
   copy "${files[@]}" "$INCOMING/"
   [[ -z "$CONFIG" ]] || copy "$CONFIG" "$INCOMING/pollux.toml"
   local sum name
@@ -129,39 +152,55 @@ fi
 TEXT
 }
 
-# A copy becomes the previous one by a rename, so that none is ever half of a file.
-keep_previous() {
+# What a deployment that was cut short found is older than what it left, and is what was last seen to run.
+keep() {
   remote <<'TEXT' || fail "there is no room on $HOST to keep what is installed; nothing was changed"
-for file in $files; do
-  rm -f "$file.previous"
-  if [ -e "$file" ]; then
-    cp -p "$file" "$file.kept"
-    mv "$file.kept" "$file.previous"
-  fi
-done
+if [ -e "$binary.before" ]; then
+  echo "the last deployment was cut short: what was there before it is the previous version" >&2
+else
+  replicate "" .before || { forget .before; exit 1; }
+fi
 TEXT
 }
 
 # The binary changes by a rename, so that there is no moment without one.
 install_files() {
-  remote <<'TEXT'
+  remote "cores=$CORES" <<'TEXT'
 cd "$incoming"
-bin="$prefix/usr/local/bin"
-install -d "$bin" "$prefix/etc/pollux" "$prefix/etc/systemd/system" "$prefix/etc/sysctl.d" "$prefix/usr/local/share/doc/pollux"
+bin="$prefix/usr/local/bin" etc="$prefix/etc/pollux" units="$prefix/etc/systemd/system"
+install -d "$bin" "$etc" "$units" "$prefix/etc/sysctl.d" "$prefix/usr/local/share/doc/pollux"
 install -m 755 pollux "$bin/pollux.next"
 mv "$bin/pollux.next" "$bin/pollux"
-[ ! -e pollux.toml ] || install -m 644 pollux.toml "$prefix/etc/pollux/pollux.toml"
-install -m 644 pollux.service "$prefix/etc/systemd/system/pollux.service"
+[ ! -e pollux.toml ] || install -m 644 pollux.toml "$etc/pollux.toml"
+install -m 644 pollux.service "$units/pollux.service"
+# Those that are online: a shell like this one may be kept off some of them.
+count="$(getconf _NPROCESSORS_ONLN)"
+if [ "$cores" = yes ] && [ "$count" -ge 4 ]; then
+  sed -i "s/^CPUAffinity=.*/CPUAffinity=0-$((count - 1))/" cm5.conf
+  install -D -m 644 cm5.conf "$units/pollux.service.d/10-cm5.conf"
+else
+  rm -f "$units/pollux.service.d/10-cm5.conf"
+  [ "$cores" = no ] || echo "$count cores are too few for some of their own: deploy/cm5.conf is left out" >&2
+fi
 install -m 644 90-pollux-sysctl.conf "$prefix/etc/sysctl.d/90-pollux.conf"
 install -m 644 README.md "$prefix/usr/local/share/doc/pollux/README.md"
-if [ ! -e "$prefix/etc/pollux/pollux.toml" ]; then
-  "$bin/pollux" config init --config "$prefix/etc/pollux/pollux.toml" >/dev/null
+TEXT
+}
+
+# What a host does not have yet; what it has is the administrator's, and is left alone.
+make_missing() {
+  remote <<'TEXT'
+etc="$prefix/etc/pollux" hot=""
+[ ! -e "$prefix/etc/systemd/system/pollux.service.d/10-cm5.conf" ] || hot="--set net.core=2 --set tick.core=3"
+if [ ! -e "$etc/pollux.toml" ]; then
+  "$binary" config init --config "$etc/pollux.toml" $hot >/dev/null
+elif [ -n "$hot" ] && "$binary" config show --config "$etc/pollux.toml" | grep -q '^\(net\|tick\)\.core *= "none"'; then
+  echo "$etc/pollux.toml pins worker or tick thread to no core; their own are net.core = 2 and tick.core = 3" >&2
 fi
-if [ ! -e "$prefix/etc/pollux/server.pem" ]; then
-  "$bin/pollux" certs init --dir "$prefix/etc/pollux" --name "$(hostname)" --gateway plant >/dev/null 2>&1
-  echo "certificates for development are in $prefix/etc/pollux, gateway-plant for the devices; take ca.key off this machine" >&2
+if [ ! -e "$etc/server.pem" ]; then
+  "$binary" certs init --dir "$etc" --name "$(hostname)" --gateway plant >/dev/null 2>&1
+  echo "certificates for development are in $etc, gateway-plant for the devices; take ca.key off this machine" >&2
 fi
-rm -rf "$incoming"
 TEXT
 }
 
@@ -177,35 +216,60 @@ systemctl is-active --quiet pollux
 TEXT
 }
 
-has_previous() {
-  remote <<'TEXT'
-[ -e "${files%% *}.previous" ]
+# Only what has come to its end is what the next one may go back to.
+settle() {
+  remote <<'TEXT' || fail "the new version is installed; what it replaced is beside it as FILE.before"
+replicate .before .previous
+forget .before
 TEXT
 }
 
-roll_back() {
-  remote <<'TEXT'
-for file in $files; do
-  [ ! -e "$file.previous" ] || mv "$file.previous" "$file"
-done
+has() { # SUFFIX
+  remote "suffix=$1" <<'TEXT'
+[ -e "$binary$suffix" ]
+TEXT
+}
+
+# All files as they are in a set, which is used up by that. Code 3 when there was no twin.
+put_back() { # SUFFIX
+  remote "suffix=$1" <<'TEXT'
+[ "$start" = no ] || [ -e "$binary$suffix" ] || systemctl disable --quiet --now pollux || true
+replicate "$suffix" ""
+forget "$suffix"
 if [ "$start" != no ]; then
   sysctl --quiet --system >/dev/null || echo "some kernel settings were refused" >&2
   systemctl daemon-reload
   systemctl reset-failed pollux 2>/dev/null || true
-  systemctl restart pollux
 fi
-"${files%% *}" --version
+[ -e "$binary" ] || exit 3
+[ "$start" = no ] || systemctl restart pollux
+"$binary" --version
 TEXT
 }
 
-# Ends with 1 when what was installed before is in place again, or when there was nothing.
+# The host as it was before, with what there was to roll back to; ends with 1.
 take_back() { # REASON
-  if has_previous; then
-    roll_back || fail "$1, and what was there before does not start either: see journalctl -u pollux on $HOST"
-    fail "$1; what was there before is in place again"
-  fi
-  [[ "$START" == no ]] || remote <<<'systemctl disable --quiet --now pollux' || true
-  fail "$1; there was no twin on $HOST before"
+  local code=0
+  put_back .before || code=$?
+  case "$code" in
+    0) fail "$1; what was there before is in place again" ;;
+    3) fail "$1; there was no twin on $HOST before" ;;
+    *) fail "$1, and what was there before does not start either: see journalctl -u pollux on $HOST" ;;
+  esac
+}
+
+roll_back() {
+  local suffix=.before
+  has "$suffix" || suffix=.previous
+  has "$suffix" || fail "$HOST has no previous version"
+  put_back "$suffix" || fail "the previous version is in place and does not start: see journalctl -u pollux on $HOST"
+}
+
+clear_incoming() {
+  [[ -n "$INCOMING" ]] || return 0
+  remote <<'TEXT' || true
+rm -rf "$incoming"
+TEXT
 }
 
 main() {
@@ -213,16 +277,18 @@ main() {
   cd "$ROOT"
   INCOMING=""
   if [[ "$ROLL_BACK" == yes ]]; then
-    has_previous || fail "$HOST has no previous version"
-    roll_back || fail "the previous version is in place and does not start: see journalctl -u pollux on $HOST"
+    roll_back
     return
   fi
   [[ -f "$BINARY" ]] || fail "$BINARY is not there: scripts/build-cm5.sh makes it"
   check_host
+  trap clear_incoming EXIT
   upload
-  keep_previous
+  keep
   install_files || take_back "the files could not be installed"
+  make_missing || take_back "what the twin needs besides could not be made"
   start || take_back "the new twin did not start"
+  settle
   printf 'deploy-cm5: installed on %s; scripts/deploy-cm5.sh --roll-back %s takes it back\n' "$HOST" "$HOST"
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Deploys to an ssh server of its own on loopback, below a folder: install, upgrade, a broken binary, a wrong configuration, a
-# step that fails, a twin that does not start, roll-back, a device at what was deployed, a sweep against it; and lets systemd
-# judge the unit.
+# step that fails, a twin that does not start, a lost connection, roll-back, cores of their own, a device at what was deployed,
+# a sweep against it; and lets systemd judge the unit.
 # usage: scripts/test-deploy.sh [BINARY]   (default target/debug/pollux)
 # Exit codes: 0 passed, 1 failed. Needs sshd, systemd-analyze, python3.
 set -euo pipefail
@@ -70,16 +70,19 @@ TEXT
   fail "the ssh server does not answer"
 }
 
-# Stands in for the service manager of the host, which no container has: it notes what it is asked, and restarts nothing while
-# `refuse` is there.
-fake_systemd() {
+# Stands in for the service manager of the host, which no container has: it notes what it is asked, restarts nothing while
+# `refuse` is there, and ends the deployment whose number is in `cut`. The host has as many cores as `cores` says.
+fake_host() {
   mkdir "$work/fake"
   cat >"$work/fake/systemctl" <<TEXT
 #!/bin/sh
 echo "\$*" >>"$work/asked"
 [ "\$1" != restart ] || [ ! -e "$work/refuse" ] || { rm "$work/refuse"; exit 1; }
+[ "\$1" != restart ] || [ ! -e "$work/cut" ] || { kill -KILL "\$(cat "$work/cut")"; rm "$work/cut"; }
 TEXT
   printf '#!/bin/sh\n' | tee "$work/fake/sysctl" >"$work/fake/journalctl"
+  printf '#!/bin/sh\n[ "$*" = _NPROCESSORS_ONLN ] && cat "%s"\n' "$work/cores" >"$work/fake/getconf"
+  echo 4 >"$work/cores"
   chmod +x "$work"/fake/*
 }
 
@@ -96,6 +99,13 @@ deploy_and_start() {
 }
 
 same() { cmp -s "$1" "$2"; }
+
+# What is installed below a folder, by content, with what `--roll-back` would put there: all but the page, and the certificates,
+# which stay.
+installed() { # FOLDER
+  (cd "$1" && find . -type f ! -path './usr/local/share/*' ! -name '*.pem' ! -name '*.key' ! -name .lock -exec sha256sum {} + |
+    sort -k 2)
+}
 
 check_deployment() {
   local bin="$work/root/usr/local/bin"
@@ -128,18 +138,22 @@ check_deployment() {
   holds "a second roll-back has nothing to put back" fails deploy --roll-back
 }
 
-# What fails half-way leaves the host as it was, whole.
+# What fails half-way leaves the host as it was, whole, and with what there was to roll back to.
 check_failures() {
-  local root="$work/root" doc="$work/root/usr/local/share/doc/pollux/README.md"
+  local root="$work/root" doc="$work/root/usr/local/share/doc/pollux/README.md" before
   local config="$root/etc/pollux/pollux.toml"
+  deploy --binary "$work/pollux"
+  deploy --binary "$BINARY"
   cp "$config" "$work/before.toml"
   printf '[tick]\nhz = 500\n' >"$work/other.toml"
+  before="$(installed "$root")"
 
   mv "$doc" "$work/README.kept"
   mkdir -p "$doc/README.md"
   holds "a file that cannot be installed is a failure" fails deploy --binary "$work/pollux" --config "$work/other.toml"
   holds "binary and configuration are back after it" \
     test "$(cat "$root/usr/local/bin/pollux" "$config" | sha256sum)" = "$(cat "$BINARY" "$work/before.toml" | sha256sum)"
+  holds "what there was to roll back to is still there" test "$(installed "$root")" = "$before"
   rm -r "$doc"
   mv "$work/README.kept" "$doc"
 
@@ -148,7 +162,9 @@ check_failures() {
   holds "it is said that the one before is back" grep -q 'what was there before is in place again' "$work/failed.log"
   holds "binary and configuration are back" \
     test "$(cat "$root/usr/local/bin/pollux" "$config" | sha256sum)" = "$(cat "$BINARY" "$work/before.toml" | sha256sum)"
+  holds "what there was to roll back to is there once more" test "$(installed "$root")" = "$before"
   holds "what was there before was started" test "$(grep -c '^restart pollux$' "$work/asked")" -eq 2
+  holds "what arrived on the host is gone" test -z "$(ls -A "$work/there")"
 
   (cd "$work" && "$OLDPWD/scripts/deploy-cm5.sh" --prefix "$work/root" --ssh "$SSH" --binary "$BINARY" --config other.toml 127.0.0.1)
   holds "a configuration is found from where the command is given" same "$work/other.toml" "$config"
@@ -161,6 +177,72 @@ check_failures() {
     fails scripts/deploy-cm5.sh --prefix "$work/first" --ssh "$SSH" --binary "$BINARY" 127.0.0.1
   holds "it is said that there was none" grep -q 'there was no twin on 127.0.0.1 before' "$work/failed.log"
   holds "a twin that never started is not enabled" asked "disable --quiet --now pollux"
+  holds "nothing of it is left: $(installed "$work/first")" test -z "$(installed "$work/first")"
+}
+
+# A deployment whose end nobody sees, as when the connection is lost, leaves what is needed to go back, and is not taken for good.
+check_cut() {
+  local root="$work/root" bin="$work/root/usr/local/bin" before
+  cut_deployment() {
+    # A shell becomes the script, so that its number is that of the deployment; the one around it hears of its end.
+    # shellcheck disable=SC2016 # for the inner shell
+    fails bash -c '(echo "$BASHPID" >"$0/cut"; exec "$@"); exit' "$work" \
+      scripts/deploy-cm5.sh --prefix "$root" --ssh "$SSH" --binary "$work/pollux" --config "$work/other.toml" 127.0.0.1
+    holds "the new binary is there when a deployment is cut" same "$work/pollux" "$bin/pollux"
+  }
+  before="$(installed "$root")"
+  cut_deployment
+  deploy --roll-back
+  holds "roll-back takes back what was cut, and nothing else" test "$(installed "$root")" = "$before"
+
+  cut_deployment
+  touch "$work/refuse"
+  holds "a twin that does not start after one that was cut is a failure" fails deploy_and_start --binary "$work/pollux"
+  holds "what is back was there before the one that was cut" test "$(installed "$root")" = "$before"
+
+  cut_deployment
+  deploy_and_start --binary "$work/pollux"
+  deploy --roll-back
+  holds "what was there before the cut is the previous one of the next" same "$BINARY" "$bin/pollux"
+}
+
+# Cores of their own for worker and tick thread, where there are enough, and as far as the administrator has said nothing else.
+check_cores() {
+  local root="$work/board" before
+  local layout="$root/etc/systemd/system/pollux.service.d/10-cm5.conf" config="$root/etc/pollux/pollux.toml"
+  board() { deploy --prefix "$root" "$@" 2>"$work/board.log"; }
+  in_force() { "$root/usr/local/bin/pollux" config show --config "$config" | sed -nE 's/^(net|tick)\.core += ([^ ]+) .*/\2/p' | xargs; }
+  board --binary "$BINARY"
+  holds "four cores are shared out" same deploy/cm5.conf "$layout"
+  holds "worker and tick thread are pinned, $(in_force)" test "$(in_force)" = "2 3"
+
+  before="$(installed "$root")"
+  touch "$work/refuse"
+  holds "a twin that does not start without cores of its own is a failure" \
+    fails scripts/deploy-cm5.sh --prefix "$root" --ssh "$SSH" --binary "$work/pollux" --no-cores 127.0.0.1
+  holds "the cores are back" test "$(installed "$root")" = "$before"
+  board --binary "$BINARY" --no-cores
+  holds "cores are left out on request" test ! -e "$layout"
+  board --roll-back
+  holds "roll-back brings cores back" same deploy/cm5.conf "$layout"
+
+  echo 6 >"$work/cores"
+  sed -i -e 's/^core = .*/core = "none"/' "$config"
+  board --binary "$BINARY"
+  holds "of six cores the service may use all" grep -qx 'CPUAffinity=0-5' "$layout"
+  holds "a configuration that is there has the last word, $(in_force)" test "$(in_force)" = "none none"
+  holds "it is said that it pins nothing" grep -q 'pollux.toml pins worker or tick thread to no core' "$work/board.log"
+
+  rm -r "$root"
+  echo 3 >"$work/cores"
+  board --binary "$BINARY"
+  holds "three cores are too few" test ! -e "$layout"
+  holds "it is said that they are" grep -q '^3 cores are too few' "$work/board.log"
+  holds "nothing is pinned on them, $(in_force)" test "$(in_force)" = "none none"
+  echo 4 >"$work/cores"
+  board --binary "$work/pollux"
+  board --roll-back
+  holds "roll-back takes away what was not there" test ! -e "$layout"
 }
 
 # What the unit starts, on what was deployed, with the system calls that the unit leaves: a gateway's records are acknowledged.
@@ -197,15 +279,21 @@ check_service() {
   serve_pid=""
 }
 
-# systemd looks for the program that the unit starts; here it lies below the folder.
+# The unit with its cores, as it was deployed. systemd looks for the program that the unit starts; here it lies below the folder.
 check_unit() {
-  local unit="$work/pollux.service" exposure said
-  sed "s|^ExecStart=pollux |ExecStart=$work/root/usr/local/bin/pollux |" "$work/root/etc/systemd/system/pollux.service" >"$unit"
+  local units="$work/root/etc/systemd/system" unit="$work/units/pollux.service" exposure said
+  mkdir "$work/units"
+  cp -r "$units/pollux.service.d" "$work/units/"
+  sed "s|^ExecStart=pollux |ExecStart=$work/root/usr/local/bin/pollux |" "$units/pollux.service" >"$unit"
   said="$(systemd-analyze verify --man=no "$unit" 2>&1 | grep -F pollux || true)"
   holds "systemd reads the unit without a complaint: $said" test -z "$said"
   exposure="$(systemd-analyze security --offline=true --no-pager "$unit" |
     sed -nE 's/.*Overall exposure level for [^:]*: ([0-9]+)\.([0-9]).*/\1\2/p')"
   holds "systemd finds the unit well protected ($exposure tenths)" test "$((10#$exposure))" -le "$EXPOSURE_MAX_TENTHS"
+  # Broken on purpose: what is not read is not complained of.
+  echo 'CPUAffinity=all' >>"$work/units/pollux.service.d/10-cm5.conf"
+  holds "its cores are part of what systemd reads" \
+    grep -qF 10-cm5.conf <(systemd-analyze verify --man=no "$unit" 2>&1 || true)
 }
 
 # A sweep of one short case against a twin at what was deployed, over ssh: it comes home whole and leaves nothing there.
@@ -236,10 +324,12 @@ END
   holds "no twin is left on the host" fails pgrep -f "$work/there"
 }
 
-fake_systemd
+fake_host
 start_sshd
 check_deployment
 check_failures
+check_cut
+check_cores
 check_service
 check_unit
 check_sweep

@@ -3,6 +3,7 @@
 //! What cannot be read is "unknown" or 0; nothing here fails.
 
 use std::fs;
+use std::sync::OnceLock;
 
 use serde::Serialize;
 
@@ -45,7 +46,7 @@ impl Host {
             cpu_model: field(&cpus, "model name")
                 .or_else(|| known(board.trim_end_matches('\0')))
                 .unwrap_or_else(|| "unknown".to_owned()),
-            cores: std::thread::available_parallelism().map_or(0, usize::from),
+            cores: cores(),
             kernel: known(kernel.trim()).unwrap_or_else(|| "unknown".to_owned()),
             arch: std::env::consts::ARCH,
             memory_bytes: field(&memory, "MemTotal").map_or(0, |text| kilobytes(&text)),
@@ -53,6 +54,14 @@ impl Host {
             revision: REVISION,
         }
     }
+}
+
+/// Cores that this process may use, as it was when they were first counted: before threads are pinned, because the system
+/// tells each thread of its own alone, and one that keeps off hot cores has fewer.
+#[must_use]
+pub fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(0, usize::from))
 }
 
 /// Processes that want to run, on average over the last minute.
@@ -76,4 +85,19 @@ fn field(text: &str, name: &str) -> Option<String> {
 
 fn kilobytes(text: &str) -> u64 {
     text.trim_end_matches("kB").trim().parse().map_or(0, |kilobytes: u64| kilobytes * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_keeps_off_a_core_still_counts_it() {
+        let count = cores();
+        let thread = std::thread::spawn(|| {
+            netloop::keep_off(&[0]);
+            Host::read().cores
+        });
+        assert_eq!(thread.join().unwrap(), count);
+    }
 }

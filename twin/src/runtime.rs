@@ -24,6 +24,7 @@ use crate::cold::{Cold, Ended};
 use crate::config::{Config, Priority};
 use crate::credentials::{CredentialFiles, Credentials};
 use crate::degraded::{Teller, Wish, lacks};
+use crate::host;
 use crate::http::{self, Door, DoorTls, Surface, SurfaceOptions};
 use crate::interval::exchange;
 use crate::order::{OrderPort, orders};
@@ -348,7 +349,7 @@ impl Place {
 
 /// Asks the host for what concerns the whole process.
 fn prepare_host(config: &Config, teller: &Teller) {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let cores = host::cores();
     let hot = config.net.workers + 1;
     if cores < hot {
         teller.tell(Wish::Cores, format!("{hot} hot threads share {cores}"));

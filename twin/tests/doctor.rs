@@ -249,6 +249,31 @@ fn throttling_is_found_wherever_the_firmware_tells_of_it() {
 }
 
 #[test]
+fn an_interrupt_whose_core_is_not_told_is_where_it_was_counted() {
+    let told = ("proc/irq/106/effective_affinity_list", "\n");
+    let anywhere = ("proc/irq/106/smp_affinity_list", "0-3\n");
+    let cold = ("proc/irq/106/smp_affinity_list", "0-1\n");
+    let counts = |line: &'static str| ("proc/interrupts", line);
+    let first = counts("  CPU0 CPU1 CPU2 CPU3\n106: 9 0 0 0 rp1_irq_chip eth0\n");
+    let hot = counts("  CPU0 CPU1 CPU2 CPU3\n106: 9 0 0 4 rp1_irq_chip eth0\n");
+    let fourth = counts("  CPU0 CPU3\n106: 0 4 rp1_irq_chip eth0\n");
+    let nobody = counts("  CPU0 CPU1 CPU2 CPU3\n24: 9 0 0 0 GIC timer\n");
+    let cases: [(&[(&str, &str)], &str); 6] = [
+        (&[told, anywhere, first], "met"),
+        (&[told, anywhere, hot], "unmet"),
+        (&[told, anywhere, fourth], "unmet"),
+        (&[told, hot], "unmet"),
+        (&[told, cold, hot], "met"),
+        (&[told, anywhere, nobody], "met"),
+    ];
+    for (files, expected) in cases {
+        let others = ["proc/irq/25/effective_affinity_list"];
+        let (found, said) = outcome("isolation.interrupts", &others, files);
+        assert_eq!(found, expected, "{files:?}: {said}");
+    }
+}
+
+#[test]
 fn a_kernel_that_could_be_preemptible_is_not_taken_for_one_that_is() {
     let dynamic = ("proc/version", "Linux version 6.12.34 #1 SMP PREEMPT_DYNAMIC Debian");
     let mode = "sys/kernel/debug/sched/preempt";

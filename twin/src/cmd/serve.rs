@@ -11,6 +11,7 @@ use crate::certs::browser_pair;
 use crate::cold::Ended;
 use crate::config::{Config, Effective};
 use crate::credentials::Credentials;
+use crate::host;
 use crate::logging;
 use crate::notify::Notifier;
 use crate::report::Summary;
@@ -69,8 +70,7 @@ fn announce(twin: &Twin, config: &Config, credentials: &Credentials) {
     note(format_args!(
         "devices: client_auth {mode}, {revoked} certificates revoked, {tokens} tokens"
     ));
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let (idle, hz) = (twin.idle_strategy(), config.tick.hz);
+    let (idle, hz, cores) = (twin.idle_strategy(), config.tick.hz, host::cores());
     note(format_args!("ready: tick {hz} Hz, idle {idle} ({cores} cores)"));
 }
 

@@ -43,12 +43,10 @@ pub(super) fn interrupts(root: &Root, needs: &Needs) -> Reading {
         return silent("proc/irq/N/effective_affinity_list");
     }
     let counts = root.text("proc/interrupts").unwrap_or_default();
-    let on_hot = |list: &str| cores(list).iter().any(|core| needs.hot_cores.contains(core));
-    let on: Vec<&str> = routes
-        .iter()
-        .filter(|(irq, list)| on_hot(list) && fires(&counts, irq))
-        .map(|(irq, _)| irq.as_str())
-        .collect();
+    let on_hot = |(irq, told): &&(String, String)| {
+        goes_to(root, irq, told, &counts).iter().any(|core| needs.hot_cores.contains(core))
+    };
+    let on: Vec<&str> = routes.iter().filter(on_hot).map(|(irq, _)| irq.as_str()).collect();
     judge(
         on.is_empty(),
         if on.is_empty() {
@@ -59,13 +57,32 @@ pub(super) fn interrupts(root: &Root, needs: &Needs) -> Reading {
     )
 }
 
-/// Whether an interrupt was ever counted: the kernel routes many that no device raises.
-fn fires(counts: &str, irq: &str) -> bool {
-    let line = counts.lines().find(|line| line.trim_start().starts_with(&format!("{irq}:")));
-    line.is_none_or(|line| {
-        let fields = line.split_whitespace().skip(1).map_while(|field| field.parse::<u64>().ok());
-        fields.sum::<u64>() > 0
-    })
+/// The cores that an interrupt goes to; none if no device raises it. Where the kernel is not told, as by the driver of a
+/// CM5's network, its list is empty: then they are those that it was counted on, and may still go to.
+fn goes_to(root: &Root, irq: &str, told: &str, counts: &str) -> Vec<usize> {
+    match counted_on(counts, irq) {
+        Some(counted) if counted.is_empty() => counted,
+        Some(mut counted) if told.is_empty() => {
+            if let Some(may) = root.text(&format!("proc/irq/{irq}/smp_affinity_list")) {
+                let may = cores(&may);
+                counted.retain(|core| may.contains(core));
+            }
+            counted
+        }
+        _ => cores(told),
+    }
+}
+
+/// The cores that took an interrupt since the start: often none, as the kernel routes many that no device raises. `None`
+/// where it does not count it.
+fn counted_on(counts: &str, irq: &str) -> Option<Vec<usize>> {
+    let mut lines = counts.lines();
+    // Cores that are offline have no column.
+    let names = lines.next().unwrap_or_default().split_whitespace();
+    let online = names.filter_map(|name| name.strip_prefix("CPU")?.parse().ok());
+    let line = lines.find(|line| line.trim_start().starts_with(&format!("{irq}:")))?;
+    let fields = line.split_whitespace().skip(1).map_while(|field| field.parse::<u64>().ok());
+    Some(online.zip(fields).filter(|(_, count)| *count > 0).map(|(core, _)| core).collect())
 }
 
 pub(super) fn irqbalance(root: &Root, needs: &Needs) -> Reading {

@@ -92,7 +92,7 @@ pub const CHECKS: &[Check] = &[
         weight: Advised,
         wanted: "hot cores isolated from the scheduler",
         why: "any process may take a slice of milliseconds from a core that is not",
-        fix: "isolcpus=managed_irq,domain,CORES on the kernel's command line, or an isolated cpuset partition",
+        fix: "isolcpus=managed_irq,domain,CORES on the kernel's command line, and CPUAffinity= in the unit as in deploy/cm5.conf; or an isolated cpuset partition",
         probe: isolation::domains,
     },
     Check {
