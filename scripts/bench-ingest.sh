@@ -53,6 +53,8 @@ pollux_serve() { # DIR SECONDS
 # Sets COMMAND to the load of a case against ADDR.
 pollux_simulate() { # CASE ADDR DIR
   local load
+  # Periods of paced devices are no multiples of the tick's: with one that is, each device would come at the same moment of every
+  # tick, and a median of the wait for the tick would be one draw of these moments, 16 us more or less with a thousand.
   case "$1" in
     batched-max | batched-max-records)
       load="--devices 10000 --profile industrial --sessions 1 --rate-hz max --batch 36" ;;
@@ -61,13 +63,13 @@ pollux_simulate() { # CASE ADDR DIR
     single-max)
       load="--devices 10000 --profile industrial --sessions 1 --rate-hz max --batch 1 --frames-per-packet 1" ;;
     single-100k)
-      load="--devices 1000 --profile single --sessions 1 --rate-hz 100 --batch 1 --frames-per-packet 1" ;;
+      load="--devices 1000 --profile single --sessions 1 --rate-hz 100.07 --batch 1 --frames-per-packet 1" ;;
     percall-max)
       load="--devices 10000 --profile industrial --sessions 1 --rate-hz max --batch auto" ;;
     latency-100k)
-      load="--devices 1000 --profile single --sessions 1 --rate-hz 100 --batch auto" ;;
+      load="--devices 1000 --profile single --sessions 1 --rate-hz 100.07 --batch auto" ;;
     plant)
-      load="--devices 1000 --profile industrial --sessions 1000 --rate-hz 20 --batch 5" ;;
+      load="--devices 1000 --profile industrial --sessions 1000 --rate-hz 20.014 --batch 5" ;;
   esac
   read -ra load <<<"$load"
   COMMAND=("$POLLUX" simulate --addr "$2" --ca "$CERTS/ca.pem" "${load[@]}"
@@ -203,7 +205,8 @@ generator, \`pollux simulate\`; runs alternate, $PAIRS for each case and side, $
 kernel, from the first to the last applied record, over the records applied in that time. A ratio is the peer's median
 over Pollux' (for rates, Pollux' over the peer's), and beside it the median and the range of the ratios of the pairs: where
 they disagree, the machine was not quiet, and \`loadavg.txt\` beside each run says when. Latency runs up to the write into the world,
-from the intended send time and from the receive time (see the notes below the table), and contains the wait for the tick. \`raw/CASE/N-SIDE/\` keeps what server and generator wrote, HDR files included.
+from the intended send time and from the receive time (see the notes below the table), and contains the wait for the tick;
+the periods of paced devices are no multiples of the tick's, so that each meets it at all its moments. \`raw/CASE/N-SIDE/\` keeps what server and generator wrote, HDR files included.
 
 **What it does not show.** A network: loopback runs the receive path of the kernel in the sender's context, so the
 servers are spared it alike. A machine of its own for the generator: it shares the cores, and at full rate it may be the

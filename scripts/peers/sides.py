@@ -14,6 +14,9 @@ VENV = ROOT / "target/bench-peers/venv"
 PLACED = [ROOT / "scripts/placed.py"]
 SENSORS = 10_000
 DEVICES = SENSORS // 5
+# About 100,000 and 20,000 records a second, of devices whose periods are no multiples of the tick's. With one that is, a device
+# comes at the same moment of every tick, and a median is one draw of a thousand moments: 16 us more or less.
+PACED, LOSSY = 100_070, 20_014
 
 
 def built(name):
@@ -46,13 +49,13 @@ def cases():
     plain = [
         Case("max-batched", None, True),
         Case("max-percall", None, False),
-        Case("paced-batched", 100_000, True),
-        Case("paced-percall", 100_000, False),
+        Case("paced-batched", PACED, True),
+        Case("paced-percall", PACED, False),
     ]
     lossy = [
-        Case(f"loss{loss}-rtt{rtt}", 20_000, False, loss, rtt) for rtt in (0, 10, 50) for loss in (0, 1, 5)
+        Case(f"loss{loss}-rtt{rtt}", LOSSY, False, loss, rtt) for rtt in (0, 10, 50) for loss in (0, 1, 5)
     ]
-    tuned = [Case(f"loss5-rtt{rtt}-rto5", 20_000, False, 5, rtt, 5) for rtt in (0, 10, 50)]
+    tuned = [Case(f"loss5-rtt{rtt}-rto5", LOSSY, False, 5, rtt, 5) for rtt in (0, 10, 50)]
     return {case.name: case for case in plain + lossy + tuned}
 
 

@@ -15,8 +15,9 @@ transport (`bench/peers`), 1,000 ticks a second. 10,000 sensors. Sides alternate
 the receiving process from the first to the last applied record, and of the broker, if there is one, from the start of the load
 until a second after it, over the records applied; memory is what both have resident at the end. Latency runs from the intended
 send time to the write into the world and contains the wait for the tick, half a millisecond at the mean. At full rate it is the
-length of somebody's queue and is not shown. _Sent late_ is from the intended time to the hand-over to the transport; the
-sender's CPU is shown for itself and is in no other figure.
+length of somebody's queue and is not shown. Paced rates are 100,070 and 20,014 records a second: the periods of devices are no
+multiples of the tick's, so that each meets the tick at all its moments. _Sent late_ is from the intended time to the hand-over
+to the transport; the sender's CPU is shown for itself and is in no other figure.
 
 **Fair.** Every client coalesces as its library does; `percall` hands over one record a call, `batched` what is due
 together, at most 36 (28 where a datagram of Zenoh holds no more). `pollux-eager` is Pollux with `idle.rest_us = 0`: its worker
