@@ -16,7 +16,8 @@ import time
 
 import result
 
-DEVICES, TWIN = "pollux-devices", "pollux-twin"
+# LINK_SUFFIX in the environment makes a link beside another, which is otherwise the only one and takes the place of what is left.
+DEVICES, TWIN = (f"pollux-{end}{os.environ.get('LINK_SUFFIX', '')}" for end in ("devices", "twin"))
 DEVICES_ADDR, TWIN_ADDR = "10.77.0.1", "10.77.0.2"
 
 
@@ -168,11 +169,12 @@ def socket_address(address, port):
 class Link:
     """Two network namespaces with a cable between them; the twin's end loses what arrives with a probability.
 
-    With a round trip the cable is `delay.py`, which also loses; without, it is a veth pair, and nftables loses.
+    With a round trip the cable is `delay.py`, which also loses; without, it is a veth pair, and nftables loses. A cable with an
+    account goes before all that runs on it, and says there what it carried.
     """
 
-    def __init__(self, round_trip_ms=0, loss_percent=0):
-        self.round_trip_ms, self.loss_percent, self.cable = round_trip_ms, loss_percent, None
+    def __init__(self, round_trip_ms=0, loss_percent=0, account=None):
+        self.round_trip_ms, self.loss_percent, self.account, self.cable = round_trip_ms, loss_percent, account, None
 
     def __enter__(self):
         for tool in ("ip", "nft"):
@@ -208,6 +210,8 @@ class Link:
         """Starts the forwarder and waits for its word."""
         script = pathlib.Path(__file__).with_name("delay.py")
         command = [sys.executable, script, str(self.round_trip_ms), str(self.loss_percent)]
+        if self.account:
+            command += ["--realtime", "--account", self.account]
         self.cable = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         if self.cable.stdout.readline().strip() != "ready":
             sys.exit("the cable of the test could not be laid")
