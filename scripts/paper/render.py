@@ -169,7 +169,7 @@ PLOTTED = 200_000
 
 
 def plots(summary, folder):
-    """Which share of records, and of ticks, exceeds a time: every case of one size with its loss on the link a line."""
+    """Which share of records, and of ticks, exceeds a time: every case of one size with its loss on a link without delay a line."""
     import hdr
     import plot
 
@@ -181,7 +181,7 @@ def plots(summary, folder):
     for name, (title, latency, label) in wanted.items():
         series = []
         for row in summary["sweep"]:
-            if row["loss_where"] != "link" or row["entities"] != PLOTTED:
+            if row["loss_where"] != "link" or row["entities"] != PLOTTED or row.get("round_trip_ms"):
                 continue
             raw = ROOT / "results" / folder / "raw" / f"{PLOTTED}-{row['load']}-link-{row['loss_percent']}"
             begin = json.loads((raw / "window.json").read_text(encoding="utf-8"))["load_began_s"] + WARM_UP_S

@@ -1,4 +1,4 @@
-"""The cases of the sweep: how many entities, how many records, which loss and where."""
+"""The cases of the sweep: how many entities, how many records, which loss and where, and how long the way."""
 
 import dataclasses
 import itertools
@@ -16,6 +16,12 @@ LOADS = {
 # Those of a sweep that names none; 20k is that of the question what a lossy link does to T1.
 USUAL_LOADS = ("published", "100k", "1m")
 WHERES = ("app", "link")
+# Of a sweep that names none: the link is a veth pair, which delays nothing.
+ROUND_TRIPS_MS = (0,)
+# Records a second that `delay.py` carries without being what is measured. They are 20,000 packets a second, for which it takes a
+# third of a core of the host of results/2026-11-23-vm-sweep, and T1 takes the way and 0.2 ms more. The 160,000 of `1m`
+# take two thirds of one: none is lost, but devices, twin and cable share two cores then, and the p99 of T1 is 8 ms more.
+CABLE_PER_S = 100_000
 # Records a second while the devices name their sensors.
 POPULATE_PER_S = 400_000
 # The longest that they may take for it.
@@ -34,11 +40,14 @@ class Case:
     loss_percent: int
     where: str
     load: str
+    # Of the link; nothing else has one.
+    round_trip_ms: int = 0
 
     @property
     def name(self):
         """Name of its folder."""
-        return f"{self.entities}-{self.load}-{self.where}-{self.loss_percent}"
+        way = f"-rtt{self.round_trip_ms}" if self.round_trip_ms else ""
+        return f"{self.entities}-{self.load}-{self.where}-{self.loss_percent}{way}"
 
     @property
     def devices(self):
@@ -47,8 +56,8 @@ class Case:
 
     def populate(self):
         """Arguments of `simulate` that name every sensor twice, so that a loss of 5 % leaves one in 400 out, and no faster than
-        the twin makes rows."""
-        rate = POPULATE_PER_S / self.entities
+        the twin makes rows, or the cable carries records."""
+        rate = (CABLE_PER_S if self.round_trip_ms else POPULATE_PER_S) / self.entities
         return ["--devices", self.devices, "--sessions", SESSIONS, "--rate-hz", f"{rate:.9f}",
                 "--count", 2 * self.entities, "--duration-s", POPULATE_S]  # fmt: skip
 
@@ -60,7 +69,14 @@ class Case:
                 "--duration-s", seconds]  # fmt: skip
 
 
-def all_cases(entities=ENTITIES, losses=LOSSES, wheres=WHERES, loads=LOADS):
-    """The product. Without loss, the two places differ by what the link itself costs."""
-    for count, load, where, loss in itertools.product(entities, loads, wheres, losses):
-        yield Case(count, loss, where, load)
+def all_cases(entities=ENTITIES, losses=LOSSES, wheres=WHERES, loads=LOADS, round_trips_ms=ROUND_TRIPS_MS):
+    """The product, without what has no round trip or none that can be made. Without loss, the two places differ by what the link
+    itself costs."""
+    for round_trip_ms, count, load, where, loss in itertools.product(round_trips_ms, entities, loads, wheres, losses):
+        if not round_trip_ms or where == "link" and not beyond_cable(load):
+            yield Case(count, loss, where, load, round_trip_ms)
+
+
+def beyond_cable(load):
+    """Whether a load is more than the cable carries: its figures would be those of the cable."""
+    return LOADS[load]["t1"] > CABLE_PER_S

@@ -86,7 +86,7 @@ def plain(sentence):
 
 
 def write_all(out, rows, sentence):
-    """The plots of a sweep: latency of each tier, the tick and memory over the number of entities."""
+    """The plots of a sweep: latency of each tier, the tick and memory over the number of entities, for each load and round trip."""
     folder = out / "plots"
     folder.mkdir(exist_ok=True)
     wanted = {
@@ -97,12 +97,13 @@ def write_all(out, rows, sentence):
         "memory": ("Resident memory", "bytes", "rss_bytes"),
     }
     for name, (title, unit, column) in wanted.items():
-        series = {}
-        for row in rows:
-            key = f"{row['load']}, {row['loss_percent']} % {row['loss_where']}"
-            series.setdefault(key, []).append((row["entities"], row[column]))
-        for load in sorted({row["load"] for row in rows}):
-            chosen = [(key, points) for key, points in series.items() if key.startswith(f"{load},")]
-            drawn = lines(f"{title} ({load})", "entities", unit, chosen, plain(sentence))
+        for load, trip_ms in sorted({(row["load"], row["round_trip_ms"]) for row in rows}):
+            series = {}
+            for row in rows:
+                if (row["load"], row["round_trip_ms"]) == (load, trip_ms):
+                    key = f"{load}, {row['loss_percent']} % {row['loss_where']}"
+                    series.setdefault(key, []).append((row["entities"], row[column]))
+            way, suffix = (f", round trip {trip_ms} ms", f"-rtt{trip_ms}") if trip_ms else ("", "")
+            drawn = lines(f"{title} ({load}{way})", "entities", unit, list(series.items()), plain(sentence))
             if drawn:
-                (folder / f"{name}-{load}.svg").write_text(drawn, encoding="utf-8")
+                (folder / f"{name}-{load}{suffix}.svg").write_text(drawn, encoding="utf-8")

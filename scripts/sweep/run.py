@@ -3,7 +3,9 @@
 
 Each case starts a twin, lets the devices name every sensor, then offers the load; of that, the first 2,000 ticks are warm-up
 and the next 5,000 are measured. Loss is injected in the twin (`--where app`) or on a link between two network namespaces
-(`--where link`; root and nftables). A case whose summary is there is not run again: the same command goes on where it was.
+(`--where link`; root and nftables). `--round-trip-ms 0,10` adds cases with a round trip, of which the link is our own forwarder
+(root and TUN); loads beyond what it carries, and cases in which it says that it was slow, are left out and named. A case whose
+summary is there is not run again, unless its folder in raw is removed: the same command goes on where it was.
 
 Environment: GENERATOR and TWIN name other machines, as ssh takes them, with `pollux` of this commit installed there
 (REMOTE_POLLUX, default /usr/local/bin/pollux) and python3; SSH_OPTIONS adds to ssh. Loss is then injected in the twin
@@ -25,7 +27,8 @@ import time
 
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent), str(pathlib.Path(__file__).resolve().parent.parent)]
 
-import cases  # noqa: E402 - found by the line above
+import cable  # noqa: E402 - found by the line above
+import cases  # noqa: E402
 import interrupts  # noqa: E402
 import places  # noqa: E402
 import result  # noqa: E402
@@ -45,6 +48,12 @@ def fail(message):
     sys.exit(f"bench-sweep: {message}")
 
 
+def say(sentences):
+    """One line each."""
+    for sentence in sentences:
+        print(f"bench-sweep: {sentence}", file=sys.stderr)
+
+
 def pollux_of(place):
     """The binary at a place: the build of this tree here, the installed one elsewhere."""
     if isinstance(place, places.Remote):
@@ -62,7 +71,6 @@ class Run:
 
     def go(self):
         """Runs it and writes what `summarize` needs beside the reports."""
-        self.folder.mkdir(parents=True)
         loss = self.case.loss_percent / 100 if self.case.where == "app" else 0
         settings = [f"net.addr={places.socket_address(self.twin.address, 0)}", "http.enabled=false", f"tick.hz={TICK_HZ}", f"fault.loss={loss}",
                     "world.entities_max=2000000", *self.certificates["settings"]]  # fmt: skip
@@ -145,11 +153,12 @@ def measure(case, out, seconds):
     """One case, where it belongs."""
     folder = out / "raw" / case.name
     shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     if case.where == "app":
         with places.ends() as (twin, generator):
             Run(case, folder, twin, generator, certificates_for(twin, generator), seconds).go()
         return
-    with places.Link(loss_percent=case.loss_percent):
+    with places.Link(case.round_trip_ms, case.loss_percent, folder / cable.ACCOUNT):
         twin = places.Local(places.TWIN, places.TWIN_ADDR)
         generator = places.Local(places.DEVICES, places.DEVICES_ADDR)
         Run(case, folder, twin, generator, certificates_for(twin, generator), seconds).go()
@@ -190,6 +199,8 @@ def options():
     wheres = ("app",) if places.apart() else cases.WHERES
     parser.add_argument("--where", type=lambda text: tuple(text.split(",")), default=wheres, metavar="app,link",
                         help="default: both, and with GENERATOR or TWIN app")  # fmt: skip
+    parser.add_argument("--round-trip-ms", type=numbers, default=cases.ROUND_TRIPS_MS, metavar="MS,…",
+                        help="of the link; default: 0, a veth pair. What is lost in app has none: 0 alone")  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="two small cases, below target/")
     parser.add_argument("--out", type=pathlib.Path, metavar="DIR", help="goes on there if it exists")
     parser.add_argument("--slice", type=float, metavar="SECONDS", help=argparse.SUPPRESS)
@@ -204,7 +215,24 @@ def options():
         parser.error("a lossy link is made on this machine; with GENERATOR or TWIN use --where app")
     if chosen.quick:
         chosen.entities, chosen.loss, chosen.loads, chosen.where = (10_000,), (0, 5), ("100k",), ("app",)
+    refuse_ways(parser, chosen)
     return chosen
+
+
+def refuse_ways(parser, chosen):
+    """Ends with code 2 where a round trip is asked for that nothing here has."""
+    if min(chosen.round_trip_ms) < 0:
+        parser.error("a round trip is not negative")
+    if any(chosen.round_trip_ms) and "link" not in chosen.where:
+        parser.error("a round trip is one of the link between two namespaces of this machine: it needs --where link, without "
+                     "GENERATOR, TWIN and --quick")  # fmt: skip
+    if not planned(chosen):
+        parser.error(f"no case is left: {' '.join(cable.beyond(chosen.loads, chosen.round_trip_ms))}")
+
+
+def planned(chosen):
+    """The cases of a command line."""
+    return list(cases.all_cases(chosen.entities, chosen.loss, chosen.where, chosen.loads, chosen.round_trip_ms))
 
 
 def prepare(out, quick):
@@ -244,10 +272,12 @@ def main():
     chosen = options()
     seconds = -(-(WARM_UP_TICKS + MEASURED_TICKS) // TICK_HZ) + TAIL_S
     out = places.absolute(chosen.out or (ROOT / "target/bench-sweep/quick" if chosen.quick else result.folder_of("sweep")))
-    plan = list(cases.all_cases(chosen.entities, chosen.loss, chosen.where, chosen.loads))
+    plan = planned(chosen)
     if chosen.slice is not None:
         go(plan, out, seconds, chosen.slice)
         return
+    beyond = list(cable.beyond(chosen.loads, chosen.round_trip_ms))
+    say(beyond)
     if chosen.quick and chosen.out is None:
         shutil.rmtree(out, ignore_errors=True)
     for case in plan:
@@ -261,7 +291,7 @@ def main():
         fail("a case leaves nothing behind, not even that it failed")
     ran = [case for case in plan if (out / "raw" / case.name / "window.json").exists()]
     if ran:
-        summarize.write(out, ran, WARM_UP_TICKS / TICK_HZ, MEASURED_TICKS / TICK_HZ, TICK_HZ)
+        say(summarize.write(out, ran, WARM_UP_TICKS / TICK_HZ, MEASURED_TICKS / TICK_HZ, TICK_HZ, beyond))
     print(out)
     if len(ran) < len(plan):
         names = ", ".join(case.name for case in plan if case not in ran)

@@ -10,6 +10,7 @@ import statistics
 import sys
 import textwrap
 
+import cable
 import hdr
 import plot
 import result
@@ -32,10 +33,10 @@ PERCENTILES = {"p50": 50, "p99": 99, "p999": 99.9}
 # that what falls into a window differs from the plan by about its square root: here by 1 %, the least loss of the sweep.
 HEALTH_RECORDS = 10_000
 
-README = """# Sweep: entities x loss x load
+README = """# Sweep: entities x loss x load{title}
 
 **Question.** What does the size of the world do to the ingest, and the ingest to the world: do ticks of 1 ms run, how old is
-a record when it is applied, how long does a command take, what does an entity cost, with 0, 1 and 5 % of loss?
+a record when it is applied, how long does a command take, what does an entity cost, with 0, 1 and 5 % of loss{question}?
 
 {answer}
 
@@ -43,7 +44,7 @@ a record when it is applied, how long does a command take, what does an entity c
 are left out, {measured} s are measured. Loss `app` is injected by the twin before it applies; loss `link` is real packets
 dropped between two network namespaces, in the direction to the twin. The load `published` is that of the prototype's own
 sweep (100 records a second over the whole plant), the others are Pollux' own.
-
+{cable}
 **Read.** `sweep.csv` has every figure with its unit; `summary.md` the most asked. Latencies count from the intended send time.
 Ticks that ran are all that were not given up: one that was held up runs late (`tick.catch_up`) and counts; `jitter` is how
 late ticks began. Twin alignment is records applied over records planned; ODTE is timeliness (applied within 10 ms) x
@@ -74,7 +75,7 @@ def figures(case, folder, warm_s, measured_s, tick_hz):
     twin = json.loads((folder / "serve/summary.json").read_text(encoding="utf-8"))
     load = json.loads((folder / "load/summary.json").read_text(encoding="utf-8"))
     row = {"entities": case.entities, "loss_percent": case.loss_percent, "loss_where": case.where, "load": case.load,
-           "entities_seen": twin["entities"]}  # fmt: skip
+           **cable.columns(case, folder, begin, end), "entities_seen": twin["entities"]}  # fmt: skip
     logs = {}
     for latency, column in TWIN_LATENCIES.items():
         histogram, span_s = hdr.read_log(folder / f"serve/{latency}.hlog", begin + ahead_s, end + ahead_s)
@@ -134,6 +135,8 @@ SHOWN = (
     ("load", "load", "{}"),
     ("loss_where", "loss in", "{}"),
     ("loss_percent", "loss %", "{}"),
+    ("round_trip_ms", "round trip ms", "{}"),
+    ("cable_late_p99_us", "cable late p99 us", "{:,}"),
     ("ticks_run_percent", "ticks run %", "{:.2f}"),
     ("jitter_p99_us", "jitter p99 us", "{:,.0f}"),
     ("jitter_p999_us", "jitter p99.9 us", "{:,.0f}"),
@@ -154,10 +157,11 @@ SHOWN = (
 
 def table(rows):
     """The lines of summary.md's table."""
-    yield "| " + " | ".join(heading for _, heading, _ in SHOWN) + " |"
-    yield "|---:|---|---|" + "---:|" * (len(SHOWN) - 3)
+    shown = [column for column in SHOWN if column[0] in rows[0]]
+    yield "| " + " | ".join(heading for _, heading, _ in shown) + " |"
+    yield "|---:|---|---|" + "---:|" * (len(shown) - 3)
     for row in rows:
-        cells = ["–" if row.get(key) is None else form.format(row[key]) for key, _, form in SHOWN]
+        cells = ["–" if row[key] is None else form.format(row[key]) for key, _, form in shown]
         yield "| " + " | ".join(cells) + " |"
 
 
@@ -165,18 +169,29 @@ def table(rows):
 SPARSE = "published"
 
 
-def of_loss(rows, key):
-    """The ratios alone."""
-    return (ratio for _, ratio in cases_of_loss(rows, key))
+def of_loss(rows, key, round_trip_ms):
+    """The ratios alone, of one round trip."""
+    return [ratio for (_, _, trip_ms), ratio in cases_of_loss(rows, key) if trip_ms == round_trip_ms]
+
+
+def on_link(rows):
+    """The cases whose loss is on the link, by entities, load, round trip and loss."""
+    columns = ("entities", "load", "round_trip_ms", "loss_percent")
+    return {tuple(row[column] for column in columns): row for row in rows if row["loss_where"] == "link"}
 
 
 def cases_of_loss(rows, key):
-    """A figure with 5 % of loss on the link over the same without, for each size and load."""
-    by_case = {(row["entities"], row["load"], row["loss_percent"]): row for row in rows if row["loss_where"] == "link"}
-    for (entities, load, loss), lossy in by_case.items():
-        clean = by_case.get((entities, load, 0))
-        if loss == 5 and load != SPARSE and clean and clean[key] and lossy[key]:
-            yield (entities, load), lossy[key] / clean[key]
+    """A figure with 5 % of loss on the link over the same without, for each size, load and round trip."""
+    by_case = on_link(rows)
+    for (*case, loss), lossy in by_case.items():
+        clean = by_case.get((*case, 0))
+        if loss == 5 and lossy["load"] != SPARSE and clean and clean[key] and lossy[key]:
+            yield tuple(case), lossy[key] / clean[key]
+
+
+def round_trips(rows):
+    """Those of the link that were measured, in milliseconds; first none."""
+    return sorted({0, *(row["round_trip_ms"] for row in rows)})
 
 
 # The prototype's sweep has 209 bytes for an entity of 200,000, and half of that is aimed at.
@@ -191,19 +206,26 @@ def aims(rows):
         if [row[key] for key in ("entities", "load", "loss_where", "loss_percent")] == [200_000, SPARSE, "app", 0]:
             what = "resident bytes for an entity of 200,000, load `published`: half of the prototype's 209"
             yield targets.judged(what, BYTES_WANTED, row["rss_bytes_per_entity"])
-    for (entities, load), ratio in cases_of_loss(rows, "t1_p99_us"):
-        what = f"{entities:,} entities, load `{load}`: T1 p99 with 5 % of loss on the link over that without"
+    for (entities, load, trip_ms), ratio in cases_of_loss(rows, "t1_p99_us"):
+        way = f", {trip_ms} ms of round trip" if trip_ms else ""
+        what = f"{entities:,} entities, load `{load}`{way}: T1 p99 with 5 % of loss on the link over that without"
         yield targets.judged(what, LOSS_WANTED, ratio, "{:.2f}")
 
 
-def spread(ratios):
+def spread(values, form="{:.2f}"):
     """Median, least and greatest as text."""
-    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+    return (form + " (" + form + " to " + form + ")").format(statistics.median(values), min(values), max(values))
 
 
 def answer(rows):
     """The answer, of the cases that were run."""
-    return textwrap.fill(" ".join(["**Answer.**", *answer_of_ticks(rows), *answer_of_loss(rows)]), 118)
+    of_link = [word for trip_ms in round_trips(rows) for word in answer_of_loss(rows, trip_ms)]
+    return fill(["**Answer.**", *answer_of_ticks(rows), *of_link, *answer_of_round_trip(rows)])
+
+
+def fill(words):
+    """A paragraph."""
+    return textwrap.fill(" ".join(words), 118, break_on_hyphens=False)
 
 
 def answer_of_ticks(rows):
@@ -217,19 +239,36 @@ def answer_of_ticks(rows):
         yield f"{max(late_us):,.0f} in the worst."
 
 
-def answer_of_loss(rows):
-    """What loss on the link does to each tier."""
+def answer_of_loss(rows, trip_ms):
+    """What loss on the link does to each tier, at one round trip."""
+    way = f"With {trip_ms} ms of round trip, " if trip_ms else ""
     tiers = {"T1": "t1_p99_us", "T2": "t2_p99_us", "T3, there and back,": "t3_round_trip_p99_us"}
-    ratios = {tier: list(of_loss(rows, key)) for tier, key in tiers.items()}
+    ratios = {tier: of_loss(rows, key, trip_ms) for tier, key in tiers.items()}
     if all(ratios.values()):
-        yield "5 % of loss on the link change the p99 by these factors, in the median case, the best and the worst"
+        yield f"{way}5 % of loss on the link change the p99 by these factors, in the median case, the best and the worst"
         yield f"(cases: {len(ratios['T1'])}):"
         yield "; ".join(f"{tier} {spread(of)}" for tier, of in ratios.items()) + "."
-    sparse = [row for row in rows if (row["load"], row["loss_where"], row["loss_percent"]) == (SPARSE, "link", 5)]
+    sparse = [row for (_, load, of_ms, loss), row in on_link(rows).items() if (load, of_ms, loss) == (SPARSE, trip_ms, 5)]
     if sparse:
         two, three = (statistics.median(row[key] for row in sparse) for key in ("t2_p99_us", "t3_round_trip_p99_us"))
-        yield f"At the load `{SPARSE}`, where few packets follow that would show a loss, 5 % of it make that of T2 {two:,.0f} us"
+        yield f"{way}at the load" if way else "At the load"
+        yield f"`{SPARSE}`, where few packets follow that would show a loss, 5 % of it make that of T2 {two:,.0f} us"
         yield f"and that of T3 {three:,.0f}."
+
+
+def answer_of_round_trip(rows):
+    """What a round trip adds without loss, beside what it is: the rest is the forwarder, and what it takes from the cores."""
+    by_case = on_link(rows)
+    for trip_ms in round_trips(rows)[1:]:
+        pairs = [(by_case.get((entities, load, 0, 0)), row) for (entities, load, of_ms, loss), row in by_case.items()
+                 if (of_ms, loss) == (trip_ms, 0) and load != SPARSE]  # fmt: skip
+        keys = ("t1_p99_us", "t3_round_trip_p50_us")
+        pairs = [(near, far) for near, far in pairs if near and all(row[key] for row in (near, far) for key in keys)]
+        if pairs:
+            one, trip = ([far[key] - near[key] for near, far in pairs] for key in keys)
+            yield f"Without loss, {trip_ms} ms of round trip add {spread(one, '{:,.0f}')} us to the p99 of T1 and"
+            yield f"{spread(trip, '{:,.0f}')} to the p50 of T3 (cases: {len(pairs)}); the way itself is {500 * trip_ms:,} and"
+            yield f"{1000 * trip_ms:,}."
 
 
 def ticks_rows(what, row):
@@ -249,32 +288,63 @@ def published(rows):
     largest = by_case.get((1_000_000, "1m", "app", 0))
     if largest:
         yield from ticks_rows("1,000,000 sensors, a million records/s", largest)
-    ratios = list(of_loss(rows, "t1_p99_us"))
-    if ratios:
-        yield {"what": f"T1 p99 with 5 % loss on the link over that without: median, least and greatest of {len(ratios)} sizes and "
-               "loads, the prototype's left out", "pollux": spread(ratios)}  # fmt: skip
+    for trip_ms in round_trips(rows):
+        ratios, way = of_loss(rows, "t1_p99_us", trip_ms), f", {trip_ms} ms of round trip" if trip_ms else ""
+        of = f"median, least and greatest of {len(ratios)} sizes and loads, the prototype's left out"
+        if ratios:
+            yield {"what": f"T1 p99 with 5 % loss on the link over that without{way}: {of}", "pollux": spread(ratios)}
 
 
-def write(out, plan, warm_s, measured_s, tick_hz):
-    """Sums up what is there; a case of the plan that is missing is an error."""
+def fit(by_name, said):
+    """The rows that measure more than their cable, and what is said of those that do not, after what was said already."""
+    faults = {name: cable.fault(row) for name, row in by_name.items() if cable.fault(row)}
+    rows = [row for name, row in by_name.items() if name not in faults]
+    if not rows:
+        sys.exit(f"bench-sweep: no case is left: {' '.join(cable.too_slow(faults))}")
+    return rows, [*said, *cable.too_slow(faults)]
+
+
+def shown_rows(rows):
+    """The rows as they are written: without a round trip nobody asks for the columns of one."""
+    if any(row["round_trip_ms"] for row in rows):
+        return rows
+    return [{key: value for key, value in row.items() if key not in cable.COLUMNS} for row in rows]
+
+
+def page(rows, left_out, warm_s, measured_s):
+    """The README of the folder."""
+    trips = [str(trip_ms) for trip_ms in sorted({row["round_trip_ms"] for row in rows})]
+    question = f",\nwith {' and '.join(trips)} ms of round trip" if trips != ["0"] else ""
+    way = cable.paragraph(rows, left_out)
+    return README.format(answer=answer(rows), warm=warm_s, measured=measured_s, title=" x round trip" if question else "",
+                         question=question, cable=f"\n{fill(way)}\n" if way else "")  # fmt: skip
+
+
+def write(out, plan, warm_s, measured_s, tick_hz, said=()):
+    """Sums up what is there, and gives what is left out, after what was said of it; a case of the plan that is missing is an
+    error."""
     lacking = [case.name for case in plan if not (out / "raw" / case.name / TRIP).exists()]
     if lacking:
         sys.exit(f"bench-sweep: without {TRIP} the round trip of a command is not known from its intended send time; measure "
                  f"again, into another folder: {', '.join(lacking)}")  # fmt: skip
-    rows = [figures(case, out / "raw" / case.name, warm_s, measured_s, tick_hz) for case in plan]
+    by_name = {case.name: figures(case, out / "raw" / case.name, warm_s, measured_s, tick_hz) for case in plan}
+    rows, left_out = fit(by_name, said)
+    shown = shown_rows(rows)
     with open(out / "sweep.csv", "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
+        writer = csv.DictWriter(file, fieldnames=list(shown[0]))
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(shown)
     judged = list(aims(rows))
-    summary = {"sweep": rows, "rows": list(published(rows)), "targets": judged}
+    summary = {"sweep": shown, "rows": list(published(rows)), "targets": judged}
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     sentence = " ".join([verdict.of_folder(out), *clocks(result.read_host(out))])
-    text = "\n".join(["# Sweep: summary", "", sentence, "", *table(rows), *targets.lines(judged)])
+    lacks = ["", *left_out] if left_out else []
+    text = "\n".join(["# Sweep: summary", "", sentence, "", *table(shown), *lacks, *targets.lines(judged)])
     (out / "summary.md").write_text(text + "\n", encoding="utf-8")
-    (out / "README.md").write_text(README.format(answer=answer(rows), warm=warm_s, measured=measured_s), encoding="utf-8")
+    (out / "README.md").write_text(page(rows, left_out, warm_s, measured_s), encoding="utf-8")
     plot.write_all(out, rows, sentence)
     manifest(out)
+    return left_out
 
 
 def clocks(host):
