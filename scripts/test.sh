@@ -195,7 +195,7 @@ scripts_check() {
 }
 
 # Compiles without writing: a syntax error shows here and not after an hour of measuring. The table of the README has to be
-# what the results that it links to give.
+# what the results that it links to give, and a sweep what its raw data give.
 python_check() {
   apt_install python3 python3
   python3 - scripts/*.py scripts/*/*.py <<'END'
@@ -204,6 +204,9 @@ for path in sys.argv[1:]:
     compile(pathlib.Path(path).read_text(encoding="utf-8"), path, "exec")
 END
   python3 scripts/readme-results.py --check
+  apt_install ip iproute2
+  apt_install nft nftables
+  python3 scripts/test-sweep.py target/debug/pollux
   scripts/paper.sh --check
 }
 
