@@ -166,19 +166,6 @@ def table(case, sides):
         runs = f"{side['runs'] - side['failed']} of {side['runs']}" if side["failed"] else str(side["runs"])
         yield f"| {name} | {side['encrypted'] or 'no'} | {runs} | " + " | ".join(cells) + " |"
     yield ""
-    if case.startswith("max"):
-        yield from waits(sides)
-
-
-def waits(sides):
-    """Says of our own load flat out where it stood still in the time that its rate is over."""
-    for name, side in sides.items():
-        sent, applied = (side["median"][key] or 0 for key in ("sent_per_s", "applied_per_s"))
-        if name.startswith("pollux") and applied > sent:
-            yield f"{name}: applied/s is over the time from the first to the last applied record, sent/s over the whole schedule of the"
-            yield "load, of which it sends nothing in the first tenth of a second after it has searched a path of jumbo frames. While it"
-            yield "sent, it sent by so much more."
-            yield ""
 
 
 def cell(case, name, side, key, form):
