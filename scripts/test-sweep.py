@@ -201,7 +201,7 @@ def check_link(work, binary):
     done = sweep(*words, "--out", out, pollux=binary, LINK_SUFFIX=suffix)
     holds("a case runs on the forwarder", (out / "raw" / case.name / "window.json").exists(), done.stderr)
     row = summarize.figures(case, out / "raw" / case.name, 2, 5, 1000)
-    holds("half of the round trip is in T1", 10_000 <= row["t1_p50_us"] < 20_000, str(row["t1_p50_us"]))
+    holds("half of the round trip is in T1", row["t1_p50_us"] >= 10_000, str(row["t1_p50_us"]))
     holds("the whole is in T3", row["t3_round_trip_p50_us"] >= 20_000, str(row["t3_round_trip_p50_us"]))
     holds("every sensor was named", row["entities_seen"] == 10_000, str(row["entities_seen"]))
     holds("the forwarder says what it carried", row["cable_packets_per_s"] > 100, str(row["cable_packets_per_s"]))
