@@ -66,15 +66,24 @@ fn trust_shown(folder: &Path) {
     std::fs::copy(folder.join("server.pem"), folder.join("ca.pem")).unwrap();
 }
 
-#[test]
-fn both_ends_connect_inside_tls() {
+/// Lets each end in turn begin with a broker that it trusts.
+fn each_end(mut greet: impl FnMut(&str, &Path, &TcpListener)) {
     let folder = tempfile::tempdir().unwrap();
     certify(folder.path(), "localhost");
     trust_shown(folder.path());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     for end in ["serve", "load"] {
         let mut child = start(folder.path(), end, &listener);
-        let mut stream = accept(folder.path(), &listener);
+        greet(end, folder.path(), &listener);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
+
+#[test]
+fn both_ends_connect_inside_tls() {
+    each_end(|end, folder, listener| {
+        let mut stream = accept(folder, listener);
         let mut first = [0; 8];
         stream.read_exact(&mut first).unwrap();
         assert_eq!((first[0] >> 4, &first[4..]), (CONNECT, b"MQTT".as_slice()), "{end}");
@@ -82,26 +91,17 @@ fn both_ends_connect_inside_tls() {
         let suite = stream.conn.negotiated_cipher_suite().unwrap().suite();
         assert_eq!(suite, CipherSuite::TLS13_AES_128_GCM_SHA256);
         assert_eq!(stream.conn.server_name(), Some("localhost"));
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
+    });
 }
 
 #[test]
 fn first_bytes_on_the_wire_are_of_tls() {
-    let folder = tempfile::tempdir().unwrap();
-    certify(folder.path(), "localhost");
-    trust_shown(folder.path());
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    for end in ["serve", "load"] {
-        let mut child = start(folder.path(), end, &listener);
+    each_end(|end, _, listener| {
         let (mut stream, _) = listener.accept().unwrap();
         let mut first = [0; 6];
         stream.read_exact(&mut first).unwrap();
         assert_eq!((first[0], first[5]), (HANDSHAKE, CLIENT_HELLO), "{end}");
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
+    });
 }
 
 #[test]
