@@ -34,6 +34,7 @@ import slices  # noqa: E402
 import tables  # noqa: E402
 
 ROOT = sides.ROOT
+CERTS = ROOT / "target/bench-peers/certs"
 READY_S = 30
 # From the end of the load to the end of the receiver: what is under way arrives or never does.
 SETTLE_S = 1
@@ -50,7 +51,7 @@ class Run:
 
     def __init__(self, case, side, folder, seconds):
         self.case, self.side, self.folder, self.seconds = case, side, folder, seconds
-        self.certs, self.children, self.commands = ROOT / "target/bench-peers/certs", [], []
+        self.certs, self.children, self.commands = CERTS, [], []
         self.receiver, self.sender = places.Local(), places.Local()
 
     def go(self):
@@ -272,10 +273,7 @@ def refuse_other_commits(out, ready):
 def prepare(out):
     """Host, command and certificates."""
     pollux = sides.Pollux().program()
-    certs = ROOT / "target/bench-peers/certs"
-    shutil.rmtree(certs, ignore_errors=True)
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    subprocess.run([pollux, "certs", "init", "--dir", certs], check=True, **quiet)
+    result.Certificates.made(pollux, CERTS)
     out.mkdir(parents=True, exist_ok=True)
     if not (out / "host.json").exists():
         result.write_host(out, result.host_of(pollux))
