@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-readonly ALL_CASES="batched-max batched-5m batched-max-records coalesced-max single-max single-100k percall-max latency-100k plant"
+readonly ALL_CASES="batched-max batched-random batched-5m batched-max-records coalesced-max single-max single-100k percall-max latency-100k plant"
 readonly INVOCATION="scripts/bench-ingest.sh $*"
 # A server that never says it listens has failed; a busy machine needs a moment.
 readonly READY_TRIES=200 # of 50 ms
@@ -58,6 +58,8 @@ pollux_simulate() { # CASE ADDR DIR
   case "$1" in
     batched-max | batched-max-records)
       load="--devices 10000 --profile industrial --sessions 1 --rate-hz max --batch 36" ;;
+    batched-random)
+      load="--devices 10000 --profile industrial --sessions 1 --rate-hz max --batch 36 --sampling random" ;;
     batched-5m)
       load="--devices 10000 --profile industrial --sessions 1 --rate-hz 100.07 --batch 36" ;;
     coalesced-max)

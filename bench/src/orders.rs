@@ -19,7 +19,7 @@ use netloop::{
     Clock, Due, Engine, Idle, IdleStrategy, RingPort, SessionLimits, Socket, SocketOptions, Stop,
     Waker, Worker, WorkerConfig, set_niceness, set_slice, wait_until, wake_line,
 };
-use twin::args::{Batch, FramesPerPacket, Profile, Rate};
+use twin::args::{Batch, FramesPerPacket, Profile, Rate, Sampling};
 use twin::config::Effective;
 use twin::interval::{IntervalConsumer, Latency, exchange, histogram};
 use twin::order::{ORDERS_MAX, Order, OrderDesk, Outcome, orders};
@@ -129,6 +129,7 @@ fn plan(args: &Args, remote: std::net::SocketAddr) -> Plan {
         t3_rate_hz: 0.0,
         count: None,
         duration: None,
+        sampling: Sampling::Cyclic,
         batch: Batch::Auto,
         frames_per_packet: FramesPerPacket::Auto,
         linger: Duration::ZERO,

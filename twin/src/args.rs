@@ -282,6 +282,16 @@ pub enum FramesPerPacket {
     One,
 }
 
+/// Which sensor of a session reports next on T1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Sampling {
+    /// Each in its turn, the same in every round.
+    #[default]
+    Cyclic,
+    /// One drawn for each record, as behind a gateway that reports changes.
+    Random,
+}
+
 /// Arguments of `simulate`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
@@ -327,6 +337,9 @@ pub struct SimulateArgs {
     /// Ends after so many records on all tiers together.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub count: Option<u64>,
+    /// Which sensor of a session reports next on T1.
+    #[arg(long, value_enum, value_name = "NAME", default_value_t)]
+    pub sampling: Sampling,
     /// Records in a DATAGRAM frame, or auto.
     #[arg(long, value_name = "N|auto", default_value = "auto")]
     pub batch: Batch,

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use clap::Args;
-use twin::args::{Batch, DemoArgs, FramesPerPacket, Profile, Rate, ServeArgs, SimulateArgs};
+use twin::args::{
+    Batch, DemoArgs, FramesPerPacket, Profile, Rate, Sampling, ServeArgs, SimulateArgs,
+};
 
 /// Runs the binary in a folder, with an environment that holds no key.
 fn pollux(folder: &Path, args: &[&str]) -> Output {
@@ -145,6 +147,7 @@ fn simulate_reads_every_argument_of_its_manual() {
     assert_eq!((args.devices, args.sessions, args.profile), (200, None, Profile::Industrial));
     assert_eq!((args.rate_hz, args.batch, args.seed), (Rate::Hz(20.0), Batch::Auto, 1));
     assert_eq!((args.frames_per_packet, args.linger_us), (FramesPerPacket::Auto, 0));
+    assert_eq!(args.sampling, Sampling::Cyclic);
 
     let more = [
         "--devices",
@@ -161,6 +164,8 @@ fn simulate_reads_every_argument_of_its_manual() {
         "2",
         "--count",
         "7",
+        "--sampling",
+        "random",
         "--duration-s",
         "9",
         "--batch",
@@ -181,6 +186,7 @@ fn simulate_reads_every_argument_of_its_manual() {
     assert_eq!((args.rate_hz, args.t2_rate_hz, args.t3_rate_hz), (Rate::Max, 0.5, 2.0));
     assert_eq!((args.batch, args.frames_per_packet), (Batch::Records(36), FramesPerPacket::One));
     assert_eq!((args.count, args.linger_us, args.seed), (Some(7), 50, 3));
+    assert_eq!(args.sampling, Sampling::Random);
     assert_eq!((args.report.duration_s, args.report.output), (Some(9), twin::args::Output::Json));
 
     for (name, value) in [
@@ -193,6 +199,7 @@ fn simulate_reads_every_argument_of_its_manual() {
         ("--devices", "0"),
         ("--t2-rate-hz", "inf"),
         ("--profile", "plant"),
+        ("--sampling", "sorted"),
     ] {
         let wrong = format!("{name}={value}");
         assert!(parsed::<SimulateArgs>(&[&plain[..], &[&wrong]].concat()).is_err(), "{wrong}");

@@ -13,7 +13,7 @@ use bytes::BytesMut;
 use far::Far;
 use netloop::{Datagram, Engine, Now, Outbound, Port, SessionLimits, Stop, client_tls};
 use twin::{
-    args::{Batch, FramesPerPacket, Profile, Rate},
+    args::{Batch, FramesPerPacket, Profile, Rate, Sampling},
     simulate::{Fleet, FleetError, LoadLatency, Outcome, Plan},
     world::ACTUATOR_ID,
 };
@@ -81,6 +81,7 @@ fn plan(devices: u32) -> Plan {
         t3_rate_hz: 0.0,
         count: None,
         duration: Some(Duration::from_secs(3)),
+        sampling: Sampling::Cyclic,
         batch: Batch::Auto,
         frames_per_packet: FramesPerPacket::Auto,
         linger: Duration::ZERO,
@@ -248,6 +249,25 @@ fn devices_are_sent_at_their_phase_and_period_whatever_the_session() {
         }
     }
     assert_eq!(phases.len(), 10, "one phase for each device, not for each sensor");
+}
+
+#[test]
+fn with_random_sampling_any_sensor_of_the_session_reports_in_place_of_the_one_that_is_due() {
+    for rate in [Rate::Hz(20.0), Rate::Max] {
+        let pairs = |sampling| {
+            let mut plant =
+                Plant::new(Plan { sampling, rate, sessions: 1, count: Some(2_500), ..plan(10) });
+            plant.far.stamps = Some(Vec::new());
+            let (outcome, far) = plant.finish();
+            assert_eq!((outcome.sent, far.records), ([2_500, 0, 0], [2_500, 0, 0]));
+            assert_eq!((far.seen.len(), far.out_of_sequence), (50, 0));
+            let keys: Vec<_> = far.stamps.unwrap().into_iter().map(|(key, _)| key).collect();
+            keys.windows(2).map(|pair| (pair[0], pair[1])).collect::<HashSet<_>>().len()
+        };
+        assert_eq!(pairs(Sampling::Cyclic), 50, "the same sensor comes behind each");
+        // Of the 2,500 pairs that there are, 2,499 draws meet 63 %.
+        assert!((1_400..1_750).contains(&pairs(Sampling::Random)), "{rate:?}");
+    }
 }
 
 #[test]

@@ -12,7 +12,7 @@ use netloop::{
 };
 use rustls::pki_types::CertificateDer;
 use twin::{
-    args::{Batch, FramesPerPacket, Profile, Rate},
+    args::{Batch, FramesPerPacket, Profile, Rate, Sampling},
     report::Usage,
     simulate::{Generator, GeneratorError, Plan, Summary},
 };
@@ -61,6 +61,7 @@ fn plan(remote: SocketAddr) -> Plan {
         t3_rate_hz: 4.0,
         count: None,
         duration: Some(Duration::from_secs(2)),
+        sampling: Sampling::Cyclic,
         batch: Batch::Auto,
         frames_per_packet: FramesPerPacket::Auto,
         linger: Duration::ZERO,

@@ -11,7 +11,7 @@ use netloop::{ClientAuth, ClientIdentity, Clock, ServerTls, Tokens, Trust};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::args::{
-    Batch, DemoArgs, DemoPlant, EXIT_FAILED, FramesPerPacket, Output, Profile, Rate,
+    Batch, DemoArgs, DemoPlant, EXIT_FAILED, FramesPerPacket, Output, Profile, Rate, Sampling,
 };
 use crate::certs::{self, DevPair};
 use crate::cold::Ended;
@@ -139,6 +139,7 @@ fn plan(twin: &Twin, group: &Group, seed: u64, mtu_bytes: u16) -> Plan {
         t3_rate_hz: READ_RATE_HZ,
         count: None,
         duration: None,
+        sampling: Sampling::Cyclic,
         batch: Batch::Auto,
         frames_per_packet: FramesPerPacket::Auto,
         linger: Duration::ZERO,

@@ -108,6 +108,7 @@ fn plan(args: &SimulateArgs) -> anyhow::Result<Plan> {
         t3_rate_hz: args.t3_rate_hz,
         count: args.count,
         duration: args.report.duration_s.map(Duration::from_secs),
+        sampling: args.sampling,
         batch: args.batch,
         frames_per_packet: args.frames_per_packet,
         linger: Duration::from_micros(args.linger_us),

@@ -75,7 +75,7 @@ pub(super) struct Carrier {
     pub(super) offered: [u64; Tier::COUNT],
     /// DATAGRAM bytes that the session buffers when nothing waits.
     buffer_bytes: usize,
-    /// The sensor that a carrier without a rate goes on with.
+    /// The sensor whose turn it is next in a carrier without a rate.
     pub(super) cursor: usize,
     /// True while the carrier is on the list of those with something to settle.
     pub(super) active: bool,
@@ -101,6 +101,11 @@ impl Carrier {
             cursor: 0,
             active: false,
         }
+    }
+
+    /// The sensors of its devices, each of which has so many.
+    pub(super) const fn sensors(&self, per_device: usize) -> Range<usize> {
+        self.devices.start as usize * per_device..self.devices.end as usize * per_device
     }
 
     /// Begins to use a session that was just admitted.

@@ -6,7 +6,7 @@ use netloop::SessionLimits;
 use thiserror::Error;
 
 use super::coalesce::Packing;
-use crate::args::{Batch, FramesPerPacket, Profile, Rate};
+use crate::args::{Batch, FramesPerPacket, Profile, Rate, Sampling};
 
 /// The load to offer.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +31,8 @@ pub struct Plan {
     pub count: Option<u64>,
     /// Ends after so long, from the first due record on.
     pub duration: Option<Duration>,
+    /// Which sensor of a session reports next on T1.
+    pub sampling: Sampling,
     /// Records in a DATAGRAM frame.
     pub batch: Batch,
     /// DATAGRAM frames in a packet.

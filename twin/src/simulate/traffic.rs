@@ -1,7 +1,10 @@
 //! Who is due, and the way of a due record to its carrier.
 //!
 //! T1 that finds no room waits for it up to one period, then it is shed and counted: a newer value is due. T2 and T3 wait
-//! as long as it takes, as due times, up to a bound.
+//! as long as it takes, as due times, up to a bound. With random sampling a sensor drawn from the same session reports on T1 in
+//! place of the one that is due, so that rates and sessions stay what they are.
+
+use std::ops::Range;
 
 use netloop::Engine;
 use wire::{Command, Operation, Tier};
@@ -16,7 +19,7 @@ use super::{
     schedule::Schedule,
     seeded::Seeded,
 };
-use crate::args::Rate;
+use crate::args::{Rate, Sampling};
 
 /// The schedules of all tiers, and what is left of the plan's count.
 #[derive(Debug)]
@@ -24,6 +27,8 @@ pub(super) struct Traffic {
     schedules: [Option<Schedule>; Tier::COUNT],
     /// T1 without a schedule: as fast as the sessions take it.
     flat_out: bool,
+    /// Draws the sensors of T1 where they are sampled at random.
+    drawn: Option<Seeded>,
     sensors_per_device: u32,
     /// Records that may still be numbered.
     left: u64,
@@ -43,6 +48,7 @@ pub(super) struct Traffic {
 pub(super) struct Load<'a> {
     pub(super) road: Road<'a>,
     population: &'a mut Population,
+    drawn: Option<&'a mut Seeded>,
     left: u64,
     at: Moment,
 }
@@ -71,6 +77,7 @@ impl Traffic {
         Self {
             schedules: rates_hz.map(|hz| Schedule::new(hz, plan.devices, &mut seeded)),
             flat_out: plan.rate == Rate::Max,
+            drawn: (plan.sampling == Sampling::Random).then(|| Seeded::new(plan.seed, 5)),
             sensors_per_device: sensors_per_device as u32,
             left: plan.count.unwrap_or(u64::MAX),
             active: Vec::new(),
@@ -108,6 +115,17 @@ impl Traffic {
         match &self.schedules[tier.index()] {
             Some(schedule) if tier == Tier::T1 => schedule.period_ns().max(PATIENCE_NS_MIN),
             _ => u64::MAX,
+        }
+    }
+}
+
+impl Load<'_> {
+    /// The sensor that reports on T1 when it is the turn of `turn`, one of these.
+    #[inline]
+    fn reporting(&mut self, turn: usize, sensors: &Range<usize>) -> usize {
+        match &mut self.drawn {
+            None => turn,
+            Some(drawn) => sensors.start + drawn.below(sensors.len() as u64) as usize,
         }
     }
 }
@@ -198,11 +216,14 @@ impl Fleet {
 
     fn send_t1(&mut self, engine: &mut Engine, number: u32, mut due: Deferred) -> Option<Deferred> {
         let ts_us = self.at.unix_ns_of(due.due_ns) / 1_000;
+        let per_device = self.traffic.sensors_per_device as usize;
         let (carrier, mut load) = self.carrier_and_load(engine, number);
+        let sensors = carrier.sensors(per_device);
         // Entered before they are packed: the first of them may leave before the last one is.
         carrier.dues.push(due.due_ns, due.sensors.into());
         while due.sensors > 0 && load.left > 0 && carrier.make_room(&mut load.road) {
-            let record = load.population.next_record(due.sensor as usize, Tier::T1, ts_us);
+            let sensor = load.reporting(due.sensor as usize, &sensors);
+            let record = load.population.next_record(sensor, Tier::T1, ts_us);
             carrier.coalescer.push(&record, load.at.ns);
             load.left -= 1;
             due.sensor += 1;
@@ -304,18 +325,18 @@ impl Fleet {
         let per_device = self.traffic.sensors_per_device as usize;
         let ts_us = self.at.unix_ns / 1_000;
         let (carrier, mut load) = self.carrier_and_load(engine, number);
-        let first = carrier.devices.start as usize * per_device;
-        let end = carrier.devices.end as usize * per_device;
-        let mut sensor = carrier.cursor.max(first);
+        let sensors = carrier.sensors(per_device);
+        let mut turn = carrier.cursor.max(sensors.start);
         let mut pushed = 0;
         while pushed < BURST_RECORDS && load.left > 0 && carrier.make_room(&mut load.road) {
+            let sensor = load.reporting(turn, &sensors);
             let record = load.population.next_record(sensor, Tier::T1, ts_us);
             carrier.coalescer.push(&record, load.at.ns);
-            sensor = if sensor + 1 == end { first } else { sensor + 1 };
+            turn = if turn + 1 == sensors.end { sensors.start } else { turn + 1 };
             load.left -= 1;
             pushed += 1;
         }
-        carrier.cursor = sensor;
+        carrier.cursor = turn;
         self.traffic.left = load.left;
         if pushed > 0 {
             self.activate(number);
@@ -361,6 +382,7 @@ impl Fleet {
         let Outcome { form, sent, shed, .. } = outcome;
         let lateness = Lateness { interval, ns_max: &mut traffic.late_ns_max, now_ns: at.ns };
         let road = Road { engine, chunks, account: Account { form, sent, shed, lateness } };
-        (&mut carriers[number as usize], Load { road, population, left: traffic.left, at: *at })
+        let (drawn, left) = (traffic.drawn.as_mut(), traffic.left);
+        (&mut carriers[number as usize], Load { road, population, drawn, left, at: *at })
     }
 }
