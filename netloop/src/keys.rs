@@ -1,7 +1,8 @@
 //! The session's own small table of sensors: key to a dense number, so that the tick thread need not hash.
 //!
 //! Devices report their sensors in a stable order, so the table first predicts that the next record is of the next
-//! sensor and compares 18 bytes. Only a miss hashes. The table is bounded: a session with more sensors than its limit
+//! sensor and compares 18 bytes. Only a miss hashes, and where misses follow one another, as behind a gateway that reports
+//! changes, some records are looked up together, so that their cache misses overlap. The table is bounded: a session with more sensors than its limit
 //! gets [`NO_HINT`] for the further ones, and the tick thread looks those up by their key.
 //!
 //! A key of a device that the session may not write for never gets into the table: a record of it finds nothing, asks the
@@ -9,7 +10,7 @@
 
 use wire::Record;
 
-use crate::{NO_HINT, RUN_RECORDS_MAX, identity::Scope};
+use crate::{NO_HINT, RUN_RECORDS_MAX, identity::Scope, prefetch::prefetch_write};
 
 /// Device and sensor id, as they lie at the front of a record.
 type Key = [u8; 18];
@@ -20,6 +21,8 @@ pub(crate) struct KeyTable {
     keys: Vec<Key>,
     /// The hint that the next record is expected to have.
     predicted: usize,
+    /// The last record but those of its run was of another sensor than the predicted one.
+    strayed: bool,
     /// Open addressing over `keys`, at most seven eighths full; [`EMPTY`] marks a free place. The upper byte is of the
     /// hash: a search passes a neighbour without a look at its key, so that the table may be that full.
     places: Vec<u32>,
@@ -29,6 +32,9 @@ const EMPTY: u32 = u32::MAX;
 const PLACES_MIN: usize = 16;
 /// Least room for keys that a table grows by.
 const KEYS_MIN: usize = 8;
+/// Records that are looked up together: few enough that what was asked for is not evicted before its use.
+const BLOCK_RECORDS: usize = 18;
+const _: () = assert!(BLOCK_RECORDS <= RUN_RECORDS_MAX, "a block may be one run");
 /// Bits of a place that number its key.
 const NUMBER_BITS: u32 = 24;
 const NUMBER_MASK: u32 = (1 << NUMBER_BITS) - 1;
@@ -58,13 +64,20 @@ impl KeyTable {
     pub(crate) fn each_run<'a>(
         &mut self,
         mut records: &'a [Record],
-        (seed, keys_max): (u64, usize),
+        limits: (u64, usize),
         scope: &Scope,
         mut push: impl FnMut(u32, &'a [Record]),
     ) -> usize {
         let mut foreign = 0;
         while let [first, rest @ ..] = records {
-            let Some(hint) = self.hint(first.key(), seed, keys_max, scope) else {
+            let strays = self.keys.get(self.predicted).is_none_or(|known| known != first.key());
+            if std::mem::replace(&mut self.strayed, strays) && strays {
+                let (block, behind) = records.split_at(records.len().min(BLOCK_RECORDS));
+                foreign += self.each_of_block(block, limits, scope, &mut push);
+                records = behind;
+                continue;
+            }
+            let Some(hint) = self.hint(first.key(), limits.0, limits.1, scope) else {
                 foreign += 1;
                 records = rest;
                 continue;
@@ -74,6 +87,67 @@ impl KeyTable {
             records = behind;
         }
         foreign
+    }
+
+    /// The same of a few records that are looked up together. The memory that a step of a search needs was asked for one step
+    /// before; a write is what is asked for, which costs the same where no other core has the line.
+    #[inline(never)]
+    fn each_of_block<'a>(
+        &mut self,
+        records: &'a [Record],
+        (seed, keys_max): (u64, usize),
+        scope: &Scope,
+        push: &mut impl FnMut(u32, &'a [Record]),
+    ) -> usize {
+        let mut places = [(0, 0); BLOCK_RECORDS];
+        for (place, record) in places.iter_mut().zip(records) {
+            *place = self.place_and_tag(hash(record.key(), seed));
+            prefetch_write(&self.places, place.0);
+        }
+        let mut guesses = [0; BLOCK_RECORDS];
+        for (guess, &(place, tag)) in guesses.iter_mut().zip(&places[..records.len()]) {
+            *guess = self.guess(place, tag);
+            // A key may end in the next line.
+            prefetch_write(&self.keys, *guess);
+            prefetch_write(&self.keys, *guess + 1);
+        }
+        let (mut foreign, mut run, mut first_hint) = (0, 0..0, NO_HINT);
+        for ((at, record), &guess) in records.iter().enumerate().zip(&guesses) {
+            let hint = match self.keys.get(guess) {
+                Some(known) if known == record.key() => Some(guess as u32),
+                _ => self.find_or_insert(record.key(), seed, keys_max, scope),
+            };
+            let follows = first_hint != NO_HINT && hint == Some(first_hint + run.len() as u32);
+            if follows && !run.is_empty() {
+                run.end += 1;
+                continue;
+            }
+            if !run.is_empty() {
+                push(first_hint, &records[run]);
+            }
+            foreign += usize::from(hint.is_none());
+            first_hint = hint.unwrap_or(NO_HINT);
+            run = at..at + usize::from(hint.is_some());
+        }
+        if first_hint != NO_HINT {
+            self.predicted = (first_hint as usize + run.len()) % self.keys.len();
+        }
+        if !run.is_empty() {
+            push(first_hint, &records[run]);
+        }
+        foreign
+    }
+
+    /// The number of the first key behind `place` that may be the one with this tag, or of no key.
+    #[inline]
+    fn guess(&self, mut place: usize, tag: u32) -> usize {
+        loop {
+            let entry = self.places[place];
+            if entry == EMPTY || entry >> NUMBER_BITS == tag {
+                return (entry & NUMBER_MASK) as usize;
+            }
+            place = (place + 1) & (self.places.len() - 1);
+        }
     }
 
     /// How many of these records are of the sensors that follow `hint`, as far as a run may reach.
@@ -221,6 +295,64 @@ mod tests {
             hashes.sort_unstable();
             hashes.dedup();
             assert_eq!(hashes.len(), 10_000, "{tail:#x}");
+        }
+    }
+
+    /// A small generator of numbers, the same in every run.
+    fn draws(mut state: u64) -> impl FnMut(u32) -> u32 {
+        move |end| {
+            state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+            ((state >> 33) % u64::from(end)) as u32
+        }
+    }
+
+    /// The record of one of two devices.
+    fn record(n: u32) -> Record {
+        let mut bytes = [(n % 2) as u8; wire::RECORD_BYTES];
+        bytes[16..18].copy_from_slice(&((n / 2) as u16).to_le_bytes());
+        Record::from_bytes(bytes)
+    }
+
+    #[test]
+    fn runs_give_each_record_the_hint_of_its_key_in_any_order() {
+        for seed in 0..40 {
+            let mut draw = draws(seed);
+            let keys_max = [0, 5, 300, 5_000][seed as usize % 4];
+            let scope = if seed % 8 < 4 { Scope::All } else { Scope::Device([1; 16]) };
+            let own = |record: &&Record| scope.allows(record.key().first_chunk().unwrap());
+            let mut table = KeyTable::default();
+            let mut known = std::collections::BTreeMap::new();
+            let mut next = 0;
+            for _ in 0..400 {
+                let datagram: Vec<Record> = (0..1 + draw(70))
+                    .map(|_| {
+                        // In turn, or anywhere; more often one than the other for a while.
+                        let turn = draw(100) < if seed % 3 == 0 { 95 } else { 40 };
+                        next = if turn { (next + 1) % 1_000 } else { draw(1_000) };
+                        record(next)
+                    })
+                    .collect();
+                let mut expected = datagram.iter().filter(own);
+                let foreign = table.each_run(&datagram, (42, keys_max), &scope, |hint, run| {
+                    assert!((1..=RUN_RECORDS_MAX).contains(&run.len()), "seed {seed}");
+                    for (nth, record) in (0..).zip(run) {
+                        assert!(Some(record) == expected.next(), "seed {seed}");
+                        let room = known.len() < keys_max;
+                        let number = known.len() as u32;
+                        let of_key = match known.get(record.key()) {
+                            Some(&number) => number,
+                            None if room => *known.entry(*record.key()).or_insert(number),
+                            None => NO_HINT,
+                        };
+                        let given = if hint == NO_HINT { NO_HINT } else { hint + nth };
+                        assert_eq!(given, of_key, "seed {seed}");
+                    }
+                });
+                assert!(expected.next().is_none(), "seed {seed}");
+                let left_out = datagram.len() - datagram.iter().filter(own).count();
+                assert_eq!(foreign, left_out, "seed {seed}");
+            }
+            assert_eq!(table.keys.len(), known.len());
         }
     }
 

@@ -12,6 +12,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytemuck::Zeroable;
 use rtrb::RingBuffer;
 
 use crate::Slot;
@@ -145,30 +146,51 @@ impl Producer<Slot> {
     #[inline]
     fn push_front(&mut self, run: &Run<'_>) -> usize {
         if let [_] = run.records {
-            return usize::from(self.push(run.slot(0)).is_ok());
+            return self.push_one(run);
         }
         let wish = lines_of(run.records.len());
         let fitting = self.fitting(wish);
-        let reach = (fitting + wish).min(self.slots.cached_slots());
+        let reach = (fitting + wish.max(AHEAD_LINES)).min(self.slots.cached_slots());
         let Ok(mut chunk) = self.slots.write_chunk_uninit(reach) else { return 0 };
-        let lines = chunk.as_mut_slices().0.len().min(fitting);
+        let (free, _) = chunk.as_mut_slices();
+        let lines = free.len().min(fitting);
         if lines == 0 {
             return 0;
         }
-        fetch(chunk.as_mut_slices(), fitting..reach);
         let front = run.front(run.records.len().min(records_in(lines)));
-        let mut written = 0;
-        let (free, _) = chunk.as_mut_slices();
-        front.each_line(|line| {
-            free[written].write(line);
-            written += 1;
-        });
+        let written = front.write(free.iter_mut().map(|line| line.write(Slot::zeroed())));
+        fetch(chunk.as_mut_slices(), fitting.max(reach.saturating_sub(wish))..reach);
         // SAFETY: the lines in front of this number were just written, one by one.
         unsafe { chunk.commit(written) };
         self.publish(front.records.len());
         front.records.len()
     }
 }
+
+impl Producer<Slot> {
+    /// The same of a run of one record, as every run is where sensors report in no order.
+    #[inline]
+    fn push_one(&mut self, run: &Run<'_>) -> usize {
+        let reach = (self.fitting(1) + AHEAD_LINES).min(self.slots.cached_slots());
+        let Ok(mut chunk) = self.slots.write_chunk_uninit(reach) else { return 0 };
+        let (first, second) = chunk.as_mut_slices();
+        if first.is_empty() {
+            return 0;
+        }
+        run.write_first(first[0].write(Slot::zeroed()));
+        match reach.checked_sub(1 + first.len()) {
+            None => prefetch_write(first, reach - 1),
+            Some(at) => prefetch_write(second, at),
+        }
+        // SAFETY: there is a first line, and it was just written.
+        unsafe { chunk.commit(1) };
+        self.publish(1);
+        1
+    }
+}
+
+/// How far ahead of where they are written at least lines are asked for: as many as a full datagram takes.
+const AHEAD_LINES: usize = lines_of(36);
 
 /// Asks for these of a chunk's lines: what is free lies in the consumer's cache, and asked for one push ahead, it is here when it
 /// is written.

@@ -94,33 +94,54 @@ impl<'a> Run<'a> {
     /// The lines that it takes.
     #[must_use]
     pub fn lines(&self) -> Vec<Slot> {
-        let mut lines = Vec::with_capacity(lines_of(self.records.len()));
-        self.each_line(|line| lines.push(line));
+        let mut lines = vec![Slot::zeroed(); lines_of(self.records.len())];
+        self.write(lines.iter_mut());
         lines
     }
 
-    /// Gives `put` the lines that it takes, [`lines_of`] its records.
+    /// Writes the slot of its first record.
     ///
     /// # Panics
-    /// It has no record, or more than [`RUN_RECORDS_MAX`].
+    /// It has no record.
+    #[inline(always)]
+    pub(crate) fn write_first(&self, slot: &mut Slot) {
+        slot.recv_ns = self.recv_ns;
+        slot.hint = self.hint;
+        slot.session = self.session;
+        slot.epoch = self.epoch;
+        slot.lag_ns = self.lag_ns;
+        slot.flags = self.flags;
+        slot.record.copy_from_slice(self.records[0].as_bytes());
+    }
+
+    /// Writes the run into lines of zeros, [`lines_of`] its records; says how many it took.
+    ///
+    /// Records go from where they lie straight to where they stay. Put together elsewhere first, a line would be read back
+    /// across the writes that made it, which has to wait until all writes before them have reached the cache.
+    ///
+    /// # Panics
+    /// It has no record, or more than [`RUN_RECORDS_MAX`], or there are too few lines.
     #[inline]
-    pub fn each_line(&self, mut put: impl FnMut(Slot)) {
+    pub fn write<'l>(&self, mut lines: impl Iterator<Item = &'l mut Slot>) -> usize {
         assert!(self.records.len() <= RUN_RECORDS_MAX, "a run is no longer than its head can tell");
-        let mut head = self.slot(0);
-        head.flags |= (self.records.len() - 1) as u8;
-        put(head);
-        let bytes: &[u8] = bytemuck::cast_slice(&self.records[1..]);
+        let [_, behind @ ..] = self.records else { panic!("a run has a record") };
+        let head = lines.next().expect(ENOUGH);
+        self.write_first(head);
+        head.flags |= behind.len() as u8;
+        let bytes: &[u8] = bytemuck::cast_slice(behind);
         let (whole, rest) = bytes.as_chunks::<LINE_BYTES>();
         for bytes in whole {
-            put(bytemuck::cast(*bytes));
+            *lines.next().expect(ENOUGH) = bytemuck::cast(*bytes);
         }
         if !rest.is_empty() {
-            let mut line = Slot::zeroed();
-            bytemuck::bytes_of_mut(&mut line)[..rest.len()].copy_from_slice(rest);
-            put(line);
+            let line = bytemuck::bytes_of_mut(lines.next().expect(ENOUGH));
+            line[..rest.len()].copy_from_slice(rest);
         }
+        lines_of(self.records.len())
     }
 }
+
+const ENOUGH: &str = "there are lines because the caller has counted them";
 
 /// Lines that a run of so many records takes.
 #[inline]
