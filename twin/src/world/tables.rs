@@ -204,6 +204,7 @@ impl<'w> HotTables<'w> {
         let table = &self.0[row.table() % HOT_TABLES];
         prefetch_read(table.live, row.row());
         prefetch_read(table.window, row.row());
+        prefetch_read(&table.smoothed, row.row());
     }
 }
 
