@@ -21,8 +21,6 @@ pub(crate) struct KeyTable {
     keys: Vec<Key>,
     /// The hint that the next record is expected to have.
     predicted: usize,
-    /// The last record but those of its run was of another sensor than the predicted one.
-    strayed: bool,
     /// Open addressing over `keys`, at most seven eighths full; [`EMPTY`] marks a free place. The upper byte is of the
     /// hash: a search passes a neighbour without a look at its key, so that the table may be that full.
     places: Vec<u32>,
@@ -69,9 +67,12 @@ impl KeyTable {
         mut push: impl FnMut(u32, &'a [Record]),
     ) -> usize {
         let mut foreign = 0;
+        // Whether the sensor of the record before was not the predicted one. Forgotten with the call: records of another tier,
+        // which come between two batches of one tier, lead the first prediction astray and none behind it.
+        let mut strayed = false;
         while let [first, rest @ ..] = records {
             let strays = self.keys.get(self.predicted).is_none_or(|known| known != first.key());
-            if std::mem::replace(&mut self.strayed, strays) && strays {
+            if std::mem::replace(&mut strayed, strays) && strays {
                 let (block, behind) = records.split_at(records.len().min(BLOCK_RECORDS));
                 foreign += self.each_of_block(block, limits, scope, &mut push);
                 records = behind;
