@@ -205,6 +205,12 @@ and in the ordinary build of the same job (\`bench/peers/quinn-bevy\`: quinn, to
 **Command.** \`command.txt\`; the two commands of each single run lie beside its raw data. Both sides meet the same load
 generator, \`pollux simulate\`; runs alternate, $PAIRS for each case and side, $DURATION_S s each.
 
+**Cases.** 50,000 sensors behind one gateway, flat out: \`batched\` has 36 records a DATAGRAM frame, \`percall\` hands over one record a
+call and lets the sender pack them, \`coalesced\` has frames of one record, \`single\` packets of one. \`batched-random\` draws the sensor
+of each record, as behind a gateway that reports changes; in all others sensors take turns. \`batched-max-records\` is the peer with a
+channel of records and not of batches. \`batched-5m\` offers 5 million records a second, which both sides carry. \`single-100k\` and
+\`latency-100k\` are 1,000 sensors and 100,000 records a second; \`plant\` is 1,000 devices with sessions and five sensors each, at 20 Hz.
+
 **How to read it.** \`summary.md\` holds medians over the runs. CPU is that of the whole server process, in user space and
 kernel, from the first to the last applied record, over the records applied in that time. A ratio is the peer's median
 over Pollux' (for rates, Pollux' over the peer's), and beside it the median and the range of the ratios of the pairs: where
