@@ -2,8 +2,8 @@
 //!
 //! Devices report their sensors in a stable order, so the table first predicts that the next record is of the next
 //! sensor and compares 18 bytes. Only a miss hashes, and where misses follow one another, as behind a gateway that reports
-//! changes, some records are looked up together, so that their cache misses overlap. The table is bounded: a session with more sensors than its limit
-//! gets [`NO_HINT`] for the further ones, and the tick thread looks those up by their key.
+//! changes, some records are looked up together, so that their cache misses overlap. The table is bounded: a session with
+//! more sensors than its limit gets [`NO_HINT`] for the further ones, and the tick thread looks those up by their key.
 //!
 //! A key of a device that the session may not write for never gets into the table: a record of it finds nothing, asks the
 //! session's scope and is refused, while a record whose key is known costs no question.
@@ -119,7 +119,7 @@ impl KeyTable {
                 _ => self.find_or_insert(record.key(), seed, keys_max, scope),
             };
             let follows = first_hint != NO_HINT && hint == Some(first_hint + run.len() as u32);
-            if follows && !run.is_empty() {
+            if follows {
                 run.end += 1;
                 continue;
             }

@@ -165,9 +165,7 @@ impl Producer<Slot> {
         self.publish(front.records.len());
         front.records.len()
     }
-}
 
-impl Producer<Slot> {
     /// The same of a run of one record, as every run is where sensors report in no order.
     #[inline]
     fn push_one(&mut self, run: &Run<'_>) -> usize {
