@@ -64,7 +64,7 @@ impl Sink for Counting {
     }
     fn push_t2(&mut self, run: &Run<'_>) {
         // Each line is made, as for a ring.
-        let mut lines = [Slot::new([0; RECORD_BYTES]); lines_of(RUN_RECORDS_MAX)];
+        let mut lines = [Slot::new([0; RECORD_BYTES]); lines_of(RUN_RECORDS_MAX, true)];
         let count = run.write(lines.iter_mut());
         std::hint::black_box(&lines[..count]);
         let made = run.records.len() as u64;

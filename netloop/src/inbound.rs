@@ -293,7 +293,9 @@ impl Session {
         let good = records.iter().position(|record| record.check().is_err());
         let count = good.unwrap_or(records.len());
         let limits = (service.keys_seed, service.keys_max);
-        let push = |hint, records: &[Record]| service.sink.push_t2(&stamp.run(hint, records));
+        let push = |hint, listed: &[u32], records: &[Record]| {
+            service.sink.push_t2(&stamp.run(hint, listed, records));
+        };
         let forbidden = self.keys.each_run(&records[..count], limits, &self.scope, push);
         if forbidden > 0 {
             self.count_forbidden(Tier::T2, forbidden);

@@ -56,15 +56,15 @@ impl KeyTable {
         self.find_or_insert(key, seed, keys_max, scope)
     }
 
-    /// Gives `push` these records in runs, and the hint of the first of each; says how many were left out, because `scope` does
-    /// not allow their devices.
+    /// Gives `push` these records in runs, each with the hint of its first record and those of the others if they do not count
+    /// up from it; says how many were left out, because `scope` does not allow their devices.
     #[inline]
     pub(crate) fn each_run<'a>(
         &mut self,
         mut records: &'a [Record],
         limits: (u64, usize),
         scope: &Scope,
-        mut push: impl FnMut(u32, &'a [Record]),
+        mut push: impl FnMut(u32, &[u32], &'a [Record]),
     ) -> usize {
         let mut foreign = 0;
         // Whether the sensor of the record before was not the predicted one. Forgotten with the call: records of another tier,
@@ -84,7 +84,7 @@ impl KeyTable {
                 continue;
             };
             let (run, behind) = records.split_at(1 + self.follow(hint, rest));
-            push(hint, run);
+            push(hint, &[], run);
             records = behind;
         }
         foreign
@@ -98,7 +98,7 @@ impl KeyTable {
         records: &'a [Record],
         (seed, keys_max): (u64, usize),
         scope: &Scope,
-        push: &mut impl FnMut(u32, &'a [Record]),
+        push: &mut impl FnMut(u32, &[u32], &'a [Record]),
     ) -> usize {
         let mut places = [(0, 0); BLOCK_RECORDS];
         for (place, record) in places.iter_mut().zip(records) {
@@ -112,30 +112,28 @@ impl KeyTable {
             prefetch_write(&self.keys, *guess);
             prefetch_write(&self.keys, *guess + 1);
         }
-        let (mut foreign, mut run, mut first_hint) = (0, 0..0, NO_HINT);
+        let mut hints = [NO_HINT; BLOCK_RECORDS];
+        let (mut foreign, mut begin) = (0, 0);
         for ((at, record), &guess) in records.iter().enumerate().zip(&guesses) {
             let hint = match self.keys.get(guess) {
                 Some(known) if known == record.key() => Some(guess as u32),
                 _ => self.find_or_insert(record.key(), seed, keys_max, scope),
             };
-            let follows = first_hint != NO_HINT && hint == Some(first_hint + run.len() as u32);
-            if follows {
-                run.end += 1;
+            if let Some(hint) = hint {
+                hints[at] = hint;
                 continue;
             }
-            if !run.is_empty() {
-                push(first_hint, &records[run]);
-            }
-            foreign += usize::from(hint.is_none());
-            first_hint = hint.unwrap_or(NO_HINT);
-            run = at..at + usize::from(hint.is_some());
+            push_block(&hints[begin..at], &records[begin..at], push);
+            foreign += 1;
+            begin = at + 1;
         }
-        if first_hint != NO_HINT {
-            self.predicted = (first_hint as usize + run.len()) % self.keys.len();
+        let hints = &hints[begin..records.len()];
+        if let Some(&last) = hints.last()
+            && last != NO_HINT
+        {
+            self.predicted = (last as usize + 1) % self.keys.len();
         }
-        if !run.is_empty() {
-            push(first_hint, &records[run]);
-        }
+        push_block(hints, &records[begin..], push);
         foreign
     }
 
@@ -225,6 +223,18 @@ impl KeyTable {
     fn place_and_tag(&self, hash: u64) -> (usize, u32) {
         (hash as usize & (self.places.len() - 1), (hash >> 56) as u32)
     }
+}
+
+/// Gives `push` the run of these records, if it has any.
+fn push_block<'a>(
+    hints: &[u32],
+    records: &'a [Record],
+    push: &mut impl FnMut(u32, &[u32], &'a [Record]),
+) {
+    let [first, listed @ ..] = hints else { return };
+    let step = u32::from(*first != NO_HINT);
+    let counted = listed.iter().zip(1..).all(|(&hint, at)| hint == first.wrapping_add(step * at));
+    push(*first, if counted { &[] } else { listed }, records);
 }
 
 /// Multiply and fold, keyed by a secret of the engine: a peer chooses its keys, but not where they fall. Each factor has a part
@@ -334,8 +344,10 @@ mod tests {
                     })
                     .collect();
                 let mut expected = datagram.iter().filter(own);
-                let foreign = table.each_run(&datagram, (42, keys_max), &scope, |hint, run| {
+                let limits = (42, keys_max);
+                let foreign = table.each_run(&datagram, limits, &scope, |hint, listed, run| {
                     assert!((1..=RUN_RECORDS_MAX).contains(&run.len()), "seed {seed}");
+                    assert!(listed.is_empty() || listed.len() == run.len() - 1, "seed {seed}");
                     for (nth, record) in (0..).zip(run) {
                         assert!(Some(record) == expected.next(), "seed {seed}");
                         let room = known.len() < keys_max;
@@ -345,7 +357,11 @@ mod tests {
                             None if room => *known.entry(*record.key()).or_insert(number),
                             None => NO_HINT,
                         };
-                        let given = if hint == NO_HINT { NO_HINT } else { hint + nth };
+                        let given = match (nth, listed) {
+                            (1.., [_, ..]) => listed[nth - 1],
+                            _ if hint == NO_HINT => NO_HINT,
+                            _ => hint + nth as u32,
+                        };
                         assert_eq!(given, of_key, "seed {seed}");
                     }
                 });

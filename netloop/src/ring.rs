@@ -148,7 +148,7 @@ impl Producer<Slot> {
         if let [_] = run.records {
             return self.push_one(run);
         }
-        let wish = lines_of(run.records.len());
+        let wish = run.lines_len();
         let fitting = self.fitting(wish);
         let reach = (fitting + wish.max(AHEAD_LINES)).min(self.slots.cached_slots());
         let Ok(mut chunk) = self.slots.write_chunk_uninit(reach) else { return 0 };
@@ -157,7 +157,10 @@ impl Producer<Slot> {
         if lines == 0 {
             return 0;
         }
-        let front = run.front(run.records.len().min(records_in(lines)));
+        let front = match lines {
+            part if part < wish => run.front(records_in(part, !run.listed.is_empty())),
+            _ => *run,
+        };
         let written = front.write(free.iter_mut().map(|line| line.write(Slot::zeroed())));
         fetch(chunk.as_mut_slices(), fitting.max(reach.saturating_sub(wish))..reach);
         // SAFETY: the lines in front of this number were just written, one by one.
@@ -166,7 +169,7 @@ impl Producer<Slot> {
         front.records.len()
     }
 
-    /// The same of a run of one record, as every run is where sensors report in no order.
+    /// The same of a run of one record, as every run is of frames that carry one each.
     #[inline]
     fn push_one(&mut self, run: &Run<'_>) -> usize {
         let reach = (self.fitting(1) + AHEAD_LINES).min(self.slots.cached_slots());
@@ -188,7 +191,7 @@ impl Producer<Slot> {
 }
 
 /// How far ahead of where they are written at least lines are asked for: as many as a full datagram takes.
-const AHEAD_LINES: usize = lines_of(36);
+const AHEAD_LINES: usize = lines_of(36, true);
 
 /// Asks for these of a chunk's lines: what is free lies in the consumer's cache, and asked for one push ahead, it is here when it
 /// is written.

@@ -75,9 +75,14 @@ impl Stamp {
         }
     }
 
-    pub(crate) const fn run<'a>(&self, hint: u32, records: &'a [Record]) -> Run<'a> {
+    pub(crate) const fn run<'a>(
+        &self,
+        hint: u32,
+        listed: &'a [u32],
+        records: &'a [Record],
+    ) -> Run<'a> {
         let Self { session, epoch, recv_ns, lag_ns } = *self;
-        Run { recv_ns, hint, session, epoch, lag_ns, flags: 0, records }
+        Run { recv_ns, hint, listed, session, epoch, lag_ns, flags: 0, records }
     }
 }
 
@@ -453,8 +458,8 @@ impl Session {
         let mut room = self.share.room(good, service.unix_ns, service.sink);
         let limits = (service.keys_seed, service.keys_max);
         let mut taken = 0;
-        let mut push = |hint, records: &[Record]| {
-            let run = stamp.run(hint, &records[..records.len().min(room)]);
+        let mut push = |hint, listed: &[u32], records: &[Record]| {
+            let run = stamp.run(hint, listed, records).front(records.len().min(room));
             let pushed = if run.records.is_empty() { 0 } else { service.sink.push_t1(&run) };
             taken += pushed;
             // Where one finds no room, those behind it are shed as well.

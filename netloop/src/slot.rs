@@ -18,6 +18,8 @@ pub const ACK: u8 = 0x40;
 pub const FAILED: u8 = 0x80;
 /// The part of [`Slot::flags`] that says how many records lie behind this one, in the same run.
 pub const BEHIND: u8 = 0x3f;
+/// [`Slot::flags`] where records lie behind this one: their hints are listed behind them.
+pub const LISTED: u8 = 0x40;
 
 /// One record on its way from the worker to the tick, or back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -34,7 +36,7 @@ pub struct Slot {
     pub epoch: u32,
     /// Nanoseconds from the kernel's receive time to the push, saturating at [`u32::MAX`] (4.3 s).
     pub lag_ns: u32,
-    /// T1 and T2: how many records lie behind this one ([`BEHIND`]). T3: zero for a request of the peer, else [`ACK`] or
+    /// T1 and T2: how many records lie behind this one ([`BEHIND`]), and whether with a list of hints ([`LISTED`]). T3: zero for a request of the peer, else [`ACK`] or
     /// [`FAILED`].
     pub flags: u8,
     /// The record as it was on the wire, already checked.

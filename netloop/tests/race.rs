@@ -84,9 +84,11 @@ fn runs_through_a_ring() {
         while next < RECORDS {
             let count = (1 + next % 60).min(RECORDS - next);
             let records: Vec<Record> = (next..next + count).map(record).collect();
+            let numbers: Vec<u32> = (next as u32 + 1..next as u32 + count as u32).collect();
             let run = Run {
                 recv_ns: next,
                 hint: next as u32,
+                listed: if next % 2 == 0 { &numbers } else { &[] },
                 session: next as u32,
                 epoch: 0,
                 lag_ns: 0,

@@ -104,7 +104,7 @@ fn records(next: u32, count: usize) -> Vec<Record> {
 /// A run whose hints are the numbers of its records.
 fn run(hint: u32, records: &[Record]) -> Run<'_> {
     let (recv_ns, epoch) = (u64::from(hint), hint % 3);
-    Run { recv_ns, hint, session: hint % 5, epoch, lag_ns: 7, flags: 0, records }
+    Run { recv_ns, hint, listed: &[], session: hint % 5, epoch, lag_ns: 7, flags: 0, records }
 }
 
 /// Takes the oldest runs, up to `lines_max` lines of them.
@@ -138,12 +138,17 @@ fn runs_of_any_length_agree_with_a_deque() {
         for _ in 0..2_000 {
             if dice.roll(2) == 0 {
                 let records = records(next, 1 + dice.roll(RUN_RECORDS_MAX));
-                let (run, free) = (run(next, &records), producer.free());
+                let behind = if dice.roll(2) == 0 { records.len() - 1 } else { 0 };
+                let hints: Vec<u32> = (0..behind).map(|_| dice.roll(1 << 20) as u32).collect();
+                let run = Run { listed: &hints, ..run(next, &records) };
+                let free = producer.free();
                 let pushed = producer.push_run(&run);
                 assert!(pushed >= free.min(records.len()), "a free line is room for a record");
                 assert!(pushed == records.len() || producer.free() == 0, "{pushed} of {records:?}");
-                // Where the memory ends in the middle of it, its rest is a run of its own.
-                assert!(free - producer.free() <= lines_of(pushed.max(1)) + 1);
+                // Where the memory ends in the middle of it, its rest is a run of its own, and so may be what has room before
+                // that end beside a list that would not.
+                let apart = 1 + usize::from(behind > 0);
+                assert!(free - producer.free() <= lines_of(pushed.max(1), behind > 0) + apart);
                 model.extend(run.slots().take(pushed));
                 next += pushed as u32;
             } else {
@@ -169,8 +174,8 @@ fn what_a_viewer_leaves_stays_in_the_ring() {
     let viewing = std::panic::AssertUnwindSafe(|| consumer.pop_runs(|_| panic!("viewer")));
     assert!(std::panic::catch_unwind(viewing).is_err());
     let slots: Vec<Slot> = run(0, &records[..10]).slots().collect();
-    assert_eq!(pop_runs(&mut consumer, lines_of(10)), slots);
-    assert_eq!((consumer.depth(), consumer.used()), (20, lines_of(20)));
+    assert_eq!(pop_runs(&mut consumer, lines_of(10, false)), slots);
+    assert_eq!((consumer.depth(), consumer.used()), (20, lines_of(20, false)));
 }
 
 #[test]

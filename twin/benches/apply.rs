@@ -70,15 +70,14 @@ fn record(sensor: u32) -> [u8; RECORD_BYTES] {
 /// Does what a worker does with the records of a packet.
 fn push_runs(port: &mut RingPort, recv_ns: u64, hints: &[u32], records: &[[u8; RECORD_BYTES]]) {
     let mut records: &[Record] = bytemuck::cast_slice(records);
-    for hints in hints.chunk_by(|one, next| one + 1 == *next) {
-        for hints in hints.chunks(RUN_RECORDS_MAX) {
-            let (run, rest) = records.split_at(hints.len());
-            records = rest;
-            let hint = hints[0];
-            let run =
-                Run { recv_ns, hint, session: 0, epoch: 0, lag_ns: 0, flags: 0, records: run };
-            assert_eq!(port.t1.push_run(&run), hints.len(), "the last tick emptied the ring");
-        }
+    let counted = hints.is_sorted_by(|one, next| one + 1 == *next);
+    for hints in hints.chunks(RUN_RECORDS_MAX) {
+        let (run, rest) = records.split_at(hints.len());
+        records = rest;
+        let (hint, listed) = (hints[0], if counted { &[] } else { &hints[1..] });
+        let run =
+            Run { recv_ns, hint, listed, session: 0, epoch: 0, lag_ns: 0, flags: 0, records: run };
+        assert_eq!(port.t1.push_run(&run), hints.len(), "the last tick emptied the ring");
     }
 }
 

@@ -92,7 +92,7 @@ fn ring_transfer(iterations: u64) {
 
 /// The run of these records, whose sensors follow each other.
 const fn run_of(hint: u32, records: &[Record]) -> Run<'_> {
-    Run { recv_ns: START_NS, hint, session: 0, epoch: 0, lag_ns: 0, flags: 0, records }
+    Run { recv_ns: START_NS, hint, listed: &[], session: 0, epoch: 0, lag_ns: 0, flags: 0, records }
 }
 
 /// A world with its ring, every sensor known.

@@ -29,7 +29,7 @@ use crate::config::Keep;
 use crate::host::{REVISION, RUSTC, VERSION};
 
 /// Version of the form of the file.
-pub const CAPTURE_VERSION: u32 = 5;
+pub const CAPTURE_VERSION: u32 = 6;
 /// Cells of a segment at most: 1 MiB.
 pub const SEGMENT_CELLS_MAX: usize = 1 << 14;
 

@@ -182,11 +182,14 @@ impl Plant {
                 rows.push(known);
                 continue;
             }
-            if let Some(known) = table.get(from..from + run.records.len()) {
+            let row = |hint: u32| table.get(hint as usize).copied().unwrap_or(RowRef::NONE);
+            if let [_, ..] = run.listed {
+                rows.push(row(run.hint));
+                rows.extend(run.listed.iter().map(|&hint| row(hint)));
+            } else if let Some(known) = table.get(from..from + run.records.len()) {
                 rows.extend_from_slice(known);
             } else {
-                let row = |slot: Slot| table.get(slot.hint as usize).copied();
-                rows.extend(run.slots().map(|slot| row(slot).unwrap_or(RowRef::NONE)));
+                rows.extend(run.hints().map(row));
             }
             let unknown = |row: &RowRef| *row == RowRef::NONE;
             if rows[at..].iter().fold(false, |any, row| any | unknown(row)) {

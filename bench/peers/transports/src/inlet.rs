@@ -66,8 +66,9 @@ impl Inlet {
         while let Some((hint, count)) = self.numbers.run(records) {
             let (now, rest) = records.split_at(count);
             let session = SESSION.0;
+            let (epoch, lag_ns, flags, listed) = (0, 0, 0, &[][..]);
             let mut run =
-                Run { recv_ns, hint, session, epoch: 0, lag_ns: 0, flags: 0, records: now };
+                Run { recv_ns, hint, listed, session, epoch, lag_ns, flags, records: now };
             loop {
                 let pushed = self.port.t1.push_run(&run);
                 if pushed == run.records.len() {
