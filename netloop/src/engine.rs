@@ -390,6 +390,7 @@ impl Engine {
         let (id, in_handshake) = (session.id, session.phase == Phase::Handshake);
         // A hello that came early is told of behind its session, and of no handshake that fails: anybody can replay it.
         let hello = if outcome.opened { session.hello } else { outcome.hello };
+        let proven = hello.is_some_and(|hello| session.scope.allows(&hello.device.0));
         if outcome.opened && session.viewer.is_some() {
             self.tally.viewers_opened += 1;
             if !self.admit_session(place) {
@@ -410,7 +411,7 @@ impl Engine {
             }
         }
         if let Some(hello) = hello.filter(|_| !in_handshake) {
-            self.events.push_back(SessionEvent::Hello { session: id, hello });
+            self.events.push_back(SessionEvent::Hello { session: id, hello, proven });
         }
         if let Some(refusal) = outcome.alert.and_then(Refusal::of_alert)
             && in_handshake

@@ -65,6 +65,9 @@ pub enum SessionEvent {
         session: SessionId,
         /// What it says.
         hello: Hello,
+        /// Whether the session may write for the device that it names. Gateways may have a name of their own, which proves
+        /// nothing.
+        proven: bool,
     },
     /// The session is over; no record of it follows, but earlier ones may still wait in the rings.
     Closed {

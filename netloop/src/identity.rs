@@ -183,6 +183,12 @@ pub(crate) fn certificate_id(issuer: &[u8], serial: &[u8]) -> CertificateId {
     *whole.as_ref().first_chunk().expect("16 of 32 bytes")
 }
 
+/// The id of a certificate; `None` when it is malformed.
+pub(crate) fn id(certificate: &CertificateDer<'_>) -> Option<CertificateId> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    Some(certificate_id(certificate.issuer().as_raw(), certificate.raw_serial()))
+}
+
 /// The last second in which a certificate is valid, in unix seconds; `None` when it is malformed.
 #[must_use]
 pub fn certificate_not_after_s(certificate: &CertificateDer<'_>) -> Option<u64> {

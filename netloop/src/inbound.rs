@@ -186,6 +186,11 @@ impl Session {
                     let bytes: Vec<u8> = stream.tail.drain(..took).collect();
                     stream.kind = StreamKind::Control;
                     self.handle_token(trust, (&hello, &bytes), outcome);
+                    // A device that could take another one's name would be given its commands.
+                    if matches!(self.scope, Scope::Device(own) if own != hello.device.0) {
+                        outcome.refused = Some(CloseCode::Forbidden);
+                        return Err(CloseCode::Forbidden);
+                    }
                     self.hello = Some(hello);
                     outcome.hello = Some(hello);
                 }

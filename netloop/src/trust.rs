@@ -188,7 +188,11 @@ fn revoked(
     Ok(revoked)
 }
 
-/// Verifies the chain, then that the leaf is not revoked and names a device.
+/// Certificates between a leaf and its authority, at most. The search for a path tries them in every order, and so many made for
+/// it keep a worker busy for a second: longer chains are refused before anything of them is read.
+const BETWEEN_MAX: usize = 3;
+
+/// Verifies the chain, then that nothing in it is revoked and that the leaf names a device.
 #[derive(Debug)]
 struct DeviceVerifier {
     chains: Arc<dyn ClientCertVerifier>,
@@ -210,13 +214,17 @@ impl ClientCertVerifier for DeviceVerifier {
         between: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
+        if between.len() > BETWEEN_MAX {
+            return Err(CertificateError::UnknownIssuer.into());
+        }
         let verified = self.chains.verify_client_cert(leaf, between, now)?;
         // The alert of this error is access_denied, of which PROTOCOL.md#identity tells the peer.
         let (_, credential) = identity::read(leaf)
             .map_err(|_| Error::from(CertificateError::ApplicationVerificationFailure))?;
-        match self.revoked.binary_search(&credential.id) {
-            Ok(_) => Err(CertificateError::Revoked.into()),
-            Err(_) => Ok(verified),
+        let ids = between.iter().filter_map(identity::id).chain([credential.id]);
+        match ids.into_iter().any(|id| self.revoked.binary_search(&id).is_ok()) {
+            true => Err(CertificateError::Revoked.into()),
+            false => Ok(verified),
         }
     }
 

@@ -412,6 +412,72 @@ fn a_revoked_device_is_out_at_once_and_the_others_stay() {
 }
 
 #[test]
+fn a_chain_is_refused_for_its_length_before_it_is_read() {
+    let plant = Plant::new();
+    let other = Authority::new("of others");
+    for (fillers, end) in [(3, None), (4, Some(CloseReason::Tls(48)))] {
+        let (leaf, key) = plant.authority.sign(&Wish::default());
+        let chain = [vec![leaf], vec![other.der.clone(); fillers]].concat();
+        let identity = ClientIdentity::from_der(chain, key);
+        let mut pair = plant.pair(plant.required(), Some(identity), None);
+        match end {
+            None => drop(pair.connect()),
+            Some(end) => assert_eq!(end_of(&mut pair), end),
+        }
+    }
+}
+
+#[test]
+fn what_an_authority_between_has_signed_goes_with_it() {
+    let plant = Plant::new();
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, "between");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.serial_number = Some(SerialNumber::from(50));
+    let key = KeyPair::generate().unwrap();
+    let der = params.signed_by(&key, &plant.authority.issuer).unwrap().der().clone();
+    let between = Authority { issuer: Issuer::new(params, key), der: der.clone() };
+    for (revoked, end) in [(49, None), (50, Some(CloseReason::Tls(44)))] {
+        let (leaf, key) = between.sign(&Wish::default());
+        let identity = ClientIdentity::from_der(vec![leaf, der.clone()], key);
+        let trust = plant.trust(ClientAuth::Required, &[revoked]);
+        let mut pair = plant.pair(trust, Some(identity), None);
+        match end {
+            None => drop(pair.connect()),
+            Some(end) => assert_eq!(end_of(&mut pair), end),
+        }
+    }
+}
+
+#[test]
+fn a_device_says_hello_under_its_own_name_only() {
+    let plant = Plant::new();
+    let other = "urn:uuid:00000000-0000-0000-0000-000000000001";
+    let mut pair =
+        plant.with_certificate(plant.required(), &Wish { uris: &[other], ..Wish::default() });
+    assert_eq!(end_of(&mut pair), CloseReason::Peer(Some(CloseCode::Forbidden)));
+}
+
+#[test]
+fn the_name_of_a_gateway_is_proven_only_where_its_certificate_has_it() {
+    let plant = Plant::new();
+    let own = ["urn:pollux:prefix:00", OURS];
+    for (uris, expected) in [(&own[..1], false), (&own, true), (&["urn:pollux:gateway:*"], true)] {
+        let mut pair = plant.with_certificate(plant.required(), &Wish { uris, ..Wish::default() });
+        pair.connect();
+        let hello = |event: &SessionEvent| match event {
+            SessionEvent::Hello { proven, .. } => Some(*proven),
+            _ => None,
+        };
+        pair.run_until("a hello", LIMIT, |pair| {
+            pair.server.sink.events.iter().any(|e| hello(e).is_some())
+        });
+        let proven = pair.server.sink.events.iter().find_map(hello);
+        assert_eq!(proven, Some(expected), "{uris:?}");
+    }
+}
+
+#[test]
 fn sessions_outlive_a_new_certificate_of_the_server() {
     let mut plant = Plant::new();
     let mut pair = plant.with_certificate(plant.required(), &Wish::default());

@@ -125,10 +125,10 @@ pub(super) fn encode_event(event: &SessionEvent, cells: &mut [Slot; EVENT_CELLS_
             let [low, high] = words_of(&ip.octets());
             (OPENED, [session.0.into(), low, high, remote.port().into(), 0, 0, 0])
         }
-        SessionEvent::Hello { session, hello } => {
+        SessionEvent::Hello { session, hello, proven } => {
             let [low, high] = words_of(&hello.device.0);
             let (capabilities, epoch) = (hello.capabilities.into(), hello.epoch.into());
-            (HELLO, [session.0.into(), capabilities, epoch, low, high, 0, 0])
+            (HELLO, [session.0.into(), capabilities, epoch, low, high, proven.into(), 0])
         }
         SessionEvent::Closed { session, reason, tally, totals } => {
             let bytes: &[u8; 96] = bytemuck::must_cast_ref(&tally);
@@ -167,7 +167,7 @@ pub(super) fn decode_event(mark: &Mark, cells: &[Slot]) -> Option<SessionEvent> 
                 epoch: u32::try_from(words[2]).ok()?,
                 device: DeviceId(bytes_of(words[3], words[4])),
             };
-            SessionEvent::Hello { session, hello }
+            SessionEvent::Hello { session, hello, proven: words[5] != 0 }
         }
         CLOSED => {
             let bytes: &[u8] = bytemuck::cast_slice(cells.get(..CLOSED_CELLS)?);
@@ -264,7 +264,9 @@ mod tests {
         for remote in ["10.1.2.3:4433", "[2001:db8::7]:65535"] {
             round_trip(&SessionEvent::Opened { session, remote: remote.parse().unwrap() });
         }
-        round_trip(&SessionEvent::Hello { session, hello });
+        for proven in [false, true] {
+            round_trip(&SessionEvent::Hello { session, hello, proven });
+        }
         let codes = CloseCode::ALL.into_iter();
         let reasons = codes
             .flat_map(|code| [CloseReason::Peer(Some(code)), CloseReason::Local(code)])

@@ -107,13 +107,16 @@ impl Sessions {
     pub fn handle_event(&mut self, event: &SessionEvent) {
         match *event {
             SessionEvent::Opened { session, .. } => self.handle_opened(session),
-            SessionEvent::Hello { session, hello } => {
+            SessionEvent::Hello { session, hello, proven } => {
                 let open = self.place_mut(session).filter(|place| place.closed.is_none());
                 if let Some(place) = open {
                     place.capabilities = hello.capabilities;
-                    let before = place.boot.replace((hello.device, hello.epoch));
+                    let boot = proven.then_some((hello.device, hello.epoch));
+                    let before = std::mem::replace(&mut place.boot, boot);
                     self.leave(before, session);
-                    self.enter((hello.device, hello.epoch), session);
+                    if let Some(boot) = boot {
+                        self.enter(boot, session);
+                    }
                 }
             }
             SessionEvent::Closed { session, tally, totals, .. } => {

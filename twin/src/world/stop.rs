@@ -110,7 +110,7 @@ impl Stops {
     /// Takes a step of a session's life.
     pub(super) fn handle_event(&mut self, event: &SessionEvent) {
         match *event {
-            SessionEvent::Hello { session, hello } => {
+            SessionEvent::Hello { session, hello, .. } => {
                 let at = session.place();
                 let Some(place) = self.places.get_mut(at) else { return };
                 *place = Place { session, device: hello.device, told: Told::Aside };

@@ -124,7 +124,7 @@ impl Rig {
     pub(crate) fn hello(&mut self, session: u32, epoch: u32) {
         let capabilities = capability::COMMANDS | capability::TOTALS;
         let hello = Hello { capabilities, epoch, device: DeviceId([9; 16]) };
-        let event = SessionEvent::Hello { session: SessionId(session), hello };
+        let event = SessionEvent::Hello { session: SessionId(session), hello, proven: true };
         self.port_of(session).events.push(event).expect(ROOM);
     }
 
