@@ -21,8 +21,8 @@ use wire::{CloseCode, Hello, Record, Token};
 
 use crate::prefetch::prefetch_whole;
 use crate::{
-    Answer, CloseReason, EngineTally, Naming, Now, Refusal, SessionEvent, SessionId, SessionLimits,
-    Sink, TierTally, WorkerNumber,
+    Answer, CloseReason, EngineTally, Limit, Naming, Now, Refusal, SessionEvent, SessionId,
+    SessionLimits, Sink, TierTally, WorkerNumber,
     addresses::Addresses,
     admission::{Admission, NO_ROOM, Route},
     audit::Audit,
@@ -107,6 +107,8 @@ pub enum ConnectError {
 
 /// Commands of peers that may wait for their answer.
 const COMMANDS_WAITING_MAX: usize = 4096;
+/// Browsers may hold so great a part of the sessions: one of so many.
+const VIEWERS_SHARE: usize = 4;
 /// Deadlines are kept to this grain.
 const WHEEL_SLOT_NS: u64 = 50_000;
 /// Devices of a worker that has forgotten them are told at once, each by the first packet that it sends. What that costs is
@@ -393,7 +395,13 @@ impl Engine {
         let proven = hello.is_some_and(|hello| session.scope.allows(&hello.device.0));
         if outcome.opened && session.viewer.is_some() {
             self.tally.viewers_opened += 1;
-            if !self.admit_session(place) {
+            let viewers = self.tally.viewers_opened - self.tally.viewers_closed;
+            // They prove nothing before their ticket, and may not take the places of devices.
+            let crowded = viewers as usize > self.limits.sessions_max / VIEWERS_SHARE;
+            if crowded {
+                self.tally.count(Limit::Sessions);
+            }
+            if !self.admit_session(place) || crowded {
                 outcome.refused = Some(NO_ROOM);
             }
         } else if outcome.opened {

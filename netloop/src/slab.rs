@@ -10,7 +10,7 @@
 
 use std::ops::Deref;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 
 /// Bytes of a slab: the largest UDP payload, and the largest run of datagrams that the kernel merges.
 pub const SLAB_BYTES: usize = 65_536;
@@ -19,7 +19,12 @@ pub const SLAB_BYTES: usize = 65_536;
 ///
 /// Outside this crate they can be read only. That is what keeps the memory of a slab initialised for ever.
 #[derive(Debug)]
-pub struct Payload(BytesMut);
+pub struct Payload {
+    bytes: BytesMut,
+    /// It is a copy, so that the slab comes back. Its parts are copies of their own: a few bytes that somebody keeps of it would
+    /// keep all of it.
+    copied: bool,
+}
 
 impl Payload {
     /// Splits off the first `bytes`.
@@ -29,13 +34,18 @@ impl Payload {
     /// When there are fewer.
     #[must_use]
     pub fn split_to(&mut self, bytes: usize) -> Self {
-        Self(self.0.split_to(bytes))
+        if !self.copied {
+            return Self { bytes: self.bytes.split_to(bytes), copied: false };
+        }
+        let front = BytesMut::from(&self.bytes[..bytes]);
+        self.bytes.advance(bytes);
+        Self { bytes: front, copied: true }
     }
 
     /// What quinn-proto takes. It decrypts in place and freezes; it never un-initialises what it was given.
     #[must_use]
     pub(crate) fn into_bytes_mut(self) -> BytesMut {
-        self.0
+        self.bytes
     }
 }
 
@@ -43,7 +53,7 @@ impl Deref for Payload {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 }
 
@@ -133,7 +143,8 @@ impl Pool {
         }
         if self.pinned.len() >= self.pinned_max {
             self.copied += 1;
-            return Payload(BytesMut::from(&self.slots[slot].bytes()[..bytes]));
+            let bytes = BytesMut::from(&self.slots[slot].bytes()[..bytes]);
+            return Payload { bytes, copied: true };
         }
         self.slots[slot].split_to(bytes)
     }
@@ -186,7 +197,7 @@ impl Slab {
     }
 
     fn split_to(&mut self, bytes: usize) -> Payload {
-        Payload(self.0.split_to(bytes))
+        Payload { bytes: self.0.split_to(bytes), copied: false }
     }
 }
 
@@ -263,6 +274,16 @@ mod tests {
         let copied = pool.copied();
         assert_eq!(*receive(&mut pool, b"again").0, *b"again");
         assert_eq!(pool.copied(), copied);
+    }
+
+    #[test]
+    fn datagram_that_is_kept_of_a_copied_run_keeps_none_of_the_others() {
+        let mut pool = Pool::new(1, 0);
+        let (mut run, _) = receive(&mut pool, &[7; 44 * 1_400]);
+        let whole = run.as_ptr_range();
+        let kept: Vec<Payload> = (0..44).map(|_| run.split_to(1_400)).collect();
+        assert!(kept.iter().all(|kept| !whole.contains(&kept.as_ptr()) && **kept == [7; 1_400]));
+        assert!(run.is_empty() && pool.copied() == 1);
     }
 
     #[test]

@@ -307,10 +307,13 @@ impl Socket {
             let remote = meta.addr;
             sink(RecvDatagram { remote, local_ip, ecn, data, kernel_unix_ns });
         };
-        while meta.stride > 0 && run.len() > meta.stride {
-            hand_over(run.split_to(meta.stride));
+        loop {
+            let stride = if meta.stride > 0 { meta.stride.min(run.len()) } else { run.len() };
+            hand_over(run.split_to(stride));
+            if run.is_empty() {
+                break;
+            }
         }
-        hand_over(run);
     }
 
     /// Sends what the engine asked for: `contents` is cut at `transmit.segment_size` by the kernel.

@@ -47,6 +47,10 @@ impl Rig {
     }
 
     fn with_auth(auth: ClientAuth, alpn: &[u8]) -> Self {
+        Self::with_limits(SessionLimits::default(), auth, alpn)
+    }
+
+    fn with_limits(limits: SessionLimits, auth: ClientAuth, alpn: &[u8]) -> Self {
         let now = Now::simulated();
         let (devices, key) = certificate();
         let (browsers, browsers_key) = certificate();
@@ -57,7 +61,7 @@ impl Rig {
             .with_browsers(vec![browsers.clone()], browsers_key);
         let renewal = tls.into_renewal().unwrap();
         let crypto = Arc::clone(&renewal.crypto);
-        let mut server = Engine::server(crypto, SessionLimits::default(), now, [1; 32]);
+        let mut server = Engine::server(crypto, limits, now, [1; 32]);
         server.renew(now, renewal);
         assert_ne!(certificate_sha256(&browsers), [0; 32]);
         let shown = [devices, browsers];
@@ -182,6 +186,25 @@ fn a_browser_without_a_ticket_is_turned_away_after_five_seconds() {
         rig.browser.connection.ping();
     }
     assert_eq!(rig.browser.closed, Some(CloseCode::Unauthorized as u64));
+}
+
+#[test]
+fn silent_browsers_leave_most_places_to_devices() {
+    let limits = SessionLimits { sessions_max: 8, ..SessionLimits::default() };
+    let mut rig = Rig::with_limits(limits, ClientAuth::Off, b"h3");
+    let mut ends = Vec::new();
+    for _ in 0..6 {
+        rig.run(50);
+        ends.push((rig.browser.connected, rig.browser.closed));
+        rig.call(b"h3");
+    }
+    let limit = Some(CloseCode::Limit as u64);
+    assert_eq!(ends[..2], [(true, None); 2], "a quarter of eight");
+    assert!(ends[2..].iter().all(|&(_, closed)| closed == limit), "{ends:?}");
+    rig.run(500);
+    rig.call(wire::ALPN);
+    rig.run(50);
+    assert!(rig.browser.connected && rig.browser.closed.is_none(), "a device has its place");
 }
 
 #[test]
