@@ -354,3 +354,30 @@ fn a_boot_that_nobody_announced_is_seen_within_a_tick() {
     assert_eq!(rig.world.sensor(rig::device(7), 1).unwrap().live.value, 102.0);
     assert_eq!(rig.totals(Tier::T1).residual, 0);
 }
+
+/// Each record of a part ended it, and the others were looked up once more for every one of them.
+#[test]
+fn sensors_of_a_session_that_comes_anew_are_looked_up_together() {
+    const SENSORS: u32 = 2_000;
+    let mut rig = Rig::new(options());
+    let mut parts = [0, 0];
+    for session in [1, 2] {
+        rig.open(session);
+        for number in 0..SENSORS {
+            rig.receive(Tier::T1, session, 0, &record(number, 1, 0, 1.0));
+        }
+        // A sensor that is new takes its part of a budget, so the first of them spread over ticks.
+        for _ in 0..20 {
+            rig.now_ns += 1_000_000;
+            let now_ns = rig.now_ns;
+            rig.world.tick(&mut rig.lanes, rig.next_tick, &mut || {
+                parts[session as usize - 1] += 1;
+                now_ns
+            });
+            rig.next_tick += 1;
+        }
+    }
+    let outcomes = rig.world.outcomes(Tier::T1);
+    assert_eq!((outcomes.applied, outcomes.stale, outcomes.duplicate), (2 * 2_000, 0, 0));
+    assert!(parts[1] <= parts[0], "the clock is read once for each part: {parts:?}");
+}

@@ -201,8 +201,8 @@ impl Plant {
     }
 
     /// Looks the listed records up by key, spawns sensors that are new, and teaches the sessions' tables. Says how many of the
-    /// records have their rows now: it ends before one that begins its sensor's numbering anew, because those ahead of it
-    /// have to be folded first.
+    /// records have their rows now: it ends before one that begins its sensor's numbering anew, if another of that sensor is
+    /// ahead of it, which has to be folded first.
     #[cold]
     fn resolve_misses(&mut self, ecs: &mut ecs::World, tier: Tier, count: usize) -> usize {
         let mut part = std::mem::take(&mut self.part);
@@ -213,7 +213,9 @@ impl Plant {
         self.index.find_batch(&part.keys, &mut part.found);
         for ((at, slot), &found) in part.misses.iter().zip(&part.found) {
             let at = *at as usize;
-            if at > 0 && self.begins_anew(ecs, slot, found) {
+            if let Some(row) = self.begins_anew(ecs, slot, found)
+                && part.rows[..at].contains(&row)
+            {
                 self.part = part;
                 return at;
             }
@@ -229,15 +231,17 @@ impl Plant {
         count
     }
 
-    /// Whether a session without a hello names a sensor that another one without named last: no epoch tells whether the device has
-    /// booted since, so its numbers may have begun anew. PROTOCOL.md#sequence.
-    fn begins_anew(&self, ecs: &ecs::World, slot: &Slot, found: Option<RowRef>) -> bool {
-        slot.epoch == 0
-            && found.or_else(|| self.index.find(name_of(slot))).is_some_and(|row| {
-                row.sensor_type().is_some()
-                    && ecs.value::<Live>(row).epoch == 0
-                    && ecs.value::<Link>(row).0 != slot.session
-            })
+    /// The row of a sensor that a session without a hello names and another one without named last: no epoch tells whether the device
+    /// has booted since, so its numbers may have begun anew. PROTOCOL.md#sequence.
+    fn begins_anew(&self, ecs: &ecs::World, slot: &Slot, found: Option<RowRef>) -> Option<RowRef> {
+        if slot.epoch != 0 {
+            return None;
+        }
+        found.or_else(|| self.index.find(name_of(slot))).filter(|&row| {
+            row.sensor_type().is_some()
+                && ecs.value::<Live>(row).epoch == 0
+                && ecs.value::<Link>(row).0 != slot.session
+        })
     }
 
     fn resolve_miss(
@@ -253,7 +257,7 @@ impl Plant {
             Some(row) => row,
             None => self.spawn_sensor(ecs, slot, record)?,
         };
-        if self.begins_anew(ecs, slot, Some(row)) {
+        if self.begins_anew(ecs, slot, Some(row)).is_some() {
             ecs.value_mut::<Live>(row).restart(slot.epoch, slot.recv_ns);
         }
         // The way to an actuator is the one that its last command took, whoever uses its name for a sensor.
