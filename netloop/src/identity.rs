@@ -60,7 +60,8 @@ impl Refusal {
     pub(crate) const fn of_alert(alert: u8) -> Option<Self> {
         match alert {
             116 => Some(Self::NoCertificate),
-            48 => Some(Self::Untrusted),
+            // An authority of the same name with another key, as every folder of development certificates has.
+            48 | 51 => Some(Self::Untrusted),
             45 => Some(Self::Expired),
             44 => Some(Self::Revoked),
             49 => Some(Self::NoDevice),

@@ -97,7 +97,7 @@ pub use tls::{
     ClientIdentity, ServerTls, TlsError, certificates_from_pem_file, client_tls, client_tls_as,
     revocation_lists_from_pem_file,
 };
-pub use trust::{ClientAuth, Tokens, TokensError, Trust};
+pub use trust::{ClientAuth, Tokens, TokensError, Trust, short_chains};
 pub use usage::{ThreadUsage, process_cpu};
 pub use viewer::{TICKET_BYTES, ViewerEvent, ViewerOrder};
 pub use viewer_lane::{ViewerDesk, ViewerPort, viewer_lane};

@@ -1,6 +1,6 @@
 //! Whom a server trusts: authorities, revoked certificates and tokens.
 //!
-//! A [`Trust`] never changes: a new one takes its place (`renewal.rs`), so that no thread waits for another. The
+//! A [`Trust`] never changes: a new one takes its place (`audit.rs`), so that no thread waits for another. The
 //! revocation lists are verified when they are read, by whoever makes the trust; a handshake then only searches a sorted
 //! list. Refuses lists and tokens that it cannot read whole.
 
@@ -96,7 +96,7 @@ impl Trust {
             builder = builder.allow_unauthenticated();
         }
         let chains = builder.build().expect("there is a root because the store was just filled");
-        let verifier = Arc::new(DeviceVerifier { chains, revoked: revoked.clone() });
+        let verifier = Arc::new(ShortChains { chains, devices: Some(revoked.clone()) });
         let whole: Vec<u8> = authorities.iter().flat_map(|authority| authority.to_vec()).collect();
         let whole = digest(&SHA256, &whole);
         let authorities = *whole.as_ref().first_chunk().expect("32 of 32 bytes");
@@ -192,14 +192,21 @@ fn revoked(
 /// it keep a worker busy for a second: longer chains are refused before anything of them is read.
 const BETWEEN_MAX: usize = 3;
 
-/// Verifies the chain, then that nothing in it is revoked and that the leaf names a device.
-#[derive(Debug)]
-struct DeviceVerifier {
-    chains: Arc<dyn ClientCertVerifier>,
-    revoked: Vec<CertificateId>,
+/// The same verifier for short chains only: longer ones are not read.
+#[must_use]
+pub fn short_chains(chains: Arc<dyn ClientCertVerifier>) -> Arc<dyn ClientCertVerifier> {
+    Arc::new(ShortChains { chains, devices: None })
 }
 
-impl ClientCertVerifier for DeviceVerifier {
+/// Verifies the chain if it is short; for devices then that nothing in it is revoked and that the leaf names a device.
+#[derive(Debug)]
+struct ShortChains {
+    chains: Arc<dyn ClientCertVerifier>,
+    /// What is revoked, where it is devices that come.
+    devices: Option<Vec<CertificateId>>,
+}
+
+impl ClientCertVerifier for ShortChains {
     fn client_auth_mandatory(&self) -> bool {
         self.chains.client_auth_mandatory()
     }
@@ -218,11 +225,12 @@ impl ClientCertVerifier for DeviceVerifier {
             return Err(CertificateError::UnknownIssuer.into());
         }
         let verified = self.chains.verify_client_cert(leaf, between, now)?;
+        let Some(revoked) = &self.devices else { return Ok(verified) };
         // The alert of this error is access_denied, of which PROTOCOL.md#identity tells the peer.
         let (_, credential) = identity::read(leaf)
             .map_err(|_| Error::from(CertificateError::ApplicationVerificationFailure))?;
         let ids = between.iter().filter_map(identity::id).chain([credential.id]);
-        match ids.into_iter().any(|id| self.revoked.binary_search(&id).is_ok()) {
+        match ids.into_iter().any(|id| revoked.binary_search(&id).is_ok()) {
             true => Err(CertificateError::Revoked.into()),
             false => Ok(verified),
         }

@@ -382,28 +382,35 @@ fn a_token_of_whatever_characters_opens_a_stream() {
 #[test]
 fn a_certificate_serves_where_there_is_no_token() {
     let folder = plant();
+    let made = ["certs", "init", "--dir", "operators", "--gateway", "ana"];
+    assert_eq!(pollux(folder.path(), &made).code, Some(0));
     let mut args = vec!["serve"];
     for set in [
         "net.addr=127.0.0.1:0",
         "http.addr=0.0.0.0:0",
         "http.cert=certs/server.pem",
         "http.key=certs/server.key",
-        "http.client_ca=certs/ca.pem",
+        "http.client_ca=operators/ca.pem",
     ] {
         args.extend(["--set", set]);
     }
     let mut twin = Running::start(folder.path(), &args);
     let http = twin.await_line("listening http ").replace("0.0.0.0", "127.0.0.1");
     let of = |name: &str| folder.path().join("certs").join(name);
-    let (ca, cert, key) = (of("ca.pem"), of("gateway-plant.pem"), of("gateway-plant.key"));
+    let ca = of("ca.pem");
+    let operator = |end: &str| folder.path().join("operators/gateway-ana").with_extension(end);
+    let (cert, key) = (operator("pem"), operator("key"));
     let asked = |identity| Client::new(&http, None).unwrap().over_tls(&ca, identity).unwrap();
     let stranger = asked(None).get("/overview");
     assert!(matches!(stranger, Err(ClientError::Unreachable { .. })), "{stranger:?}");
+    let of_device = (of("gateway-plant.pem"), of("gateway-plant.key"));
+    let device = asked(Some((&of_device.0, &of_device.1)));
+    assert!(matches!(device.get("/overview"), Err(ClientError::Unreachable { .. })));
     let known = asked(Some((&cert, &key)));
     assert_eq!(known.get("/overview").unwrap()["commands_allowed"], "all");
     let args =
-        ["ctl", "--addr", &http, "--ca", "certs/ca.pem", "--cert", "certs/gateway-plant.pem"];
-    let args = [&args[..], &["--key", "certs/gateway-plant.key", "stop", "-o", "json"]].concat();
+        ["ctl", "--addr", &http, "--ca", "certs/ca.pem", "--cert", "operators/gateway-ana.pem"];
+    let args = [&args[..], &["--key", "operators/gateway-ana.key", "stop", "-o", "json"]].concat();
     let stopped = pollux(folder.path(), &args);
     assert_eq!(stopped.code, Some(0), "{}", stopped.stderr);
     twin.terminate();

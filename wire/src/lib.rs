@@ -1,6 +1,6 @@
 //! The Pollux protocol: bytes to values, and nothing else.
 //!
-//! `PROTOCOL.md` is the normative page; this crate is its only implementation. Decoding borrows, checks every rule once
+//! `PROTOCOL.md` is the normative page; this crate is the product's only implementation. Decoding borrows, checks every rule once
 //! and never allocates, so that no later code has to check again. Encoding cannot fail. Sockets, clocks and threads are
 //! unknown here.
 //!

@@ -173,6 +173,10 @@ pub(super) fn relations(config: &Config, entries: &[Entry], mistakes: &mut Vec<C
     if http.client_ca.is_some() && http.cert.is_none() {
         refuse("http.client_ca".into(), "none, as long as http.cert is none".to_owned());
     }
+    if http.client_ca.as_ref() == Some(&config.tls.ca) {
+        let allowed = "another authority than tls.ca, whose devices would all be operators";
+        refuse("http.client_ca".into(), allowed.to_owned());
+    }
     let guarded = http.cert.is_some() && (http.token_file.is_some() || http.client_ca.is_some());
     if http.enabled && !http.addr.ip().is_loopback() && !guarded {
         let allowed =

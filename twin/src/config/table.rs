@@ -414,7 +414,7 @@ const REST: &[Key] = &[
         "http.client_ca",
         "none",
         Kind::PathOrNone { set: |c, v| c.http.client_ca = v },
-        "Authorities, PEM: whoever asks at http.addr has to show a certificate that one of them has signed. none asks for none.",
+        "Authorities of operators, PEM, and not those of devices: whoever asks at http.addr has to show a certificate that one of them has signed. none asks for none.",
     ),
     key(
         "http.commands",

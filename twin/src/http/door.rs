@@ -121,7 +121,8 @@ fn server_config(files: &HttpTls) -> anyhow::Result<Arc<ServerConfig>> {
         None => builder.with_no_client_auth(),
         Some(path) => {
             let verifier = WebPkiClientVerifier::builder_with_provider(roots(path)?, provider);
-            builder.with_client_cert_verifier(verifier.build().context("http.client_ca")?)
+            let verifier = verifier.build().context("http.client_ca")?;
+            builder.with_client_cert_verifier(netloop::short_chains(verifier))
         }
     };
     let mut config =

@@ -417,7 +417,9 @@ const fn alert_meaning(alert: u8) -> &'static str {
         44 => "the certificate is revoked",
         45 => "the certificate has expired, or a clock is wrong",
         // 51 when an authority of the same name, such as that of an earlier `certs init`, has another key.
-        48 | 51 => "the certificate is not signed by the given authority",
+        48 | 51 => {
+            "the twin's certificate is not signed by --ca, or that of --cert not by an authority of the twin"
+        }
         116 => "the twin asks for a device certificate",
         120 => "the other end does not speak pollux/1",
         _ => "the ends do not agree",

@@ -1,6 +1,6 @@
 //! Commands of devices to the twin: what each is answered. PROTOCOL.md#t3.
 //!
-//! A device may read the latest value of any sensor of the plant, and the acknowledged setpoint of any actuator, and it may
+//! A device may read the latest value of any sensor that its session may write for, and the acknowledged setpoint of any actuator, and it may
 //! stop the plant where the configuration allows it. It may not set anything here, nor clear a stop.
 
 use netloop::Answer;

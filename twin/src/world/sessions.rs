@@ -17,8 +17,9 @@ use super::row::RowRef;
 
 pub(super) use saved::SavedSessions;
 
-/// Most hints that a table takes; a further one is looked up by its key each time.
-const HINTS_MAX: usize = 1 << 24;
+/// How far beyond its table a hint may be: more than a ring holds records. One that is further, as of a damaged file, is looked up by its
+/// key each time, and makes no table of its size.
+const HINTS_AHEAD_MAX: usize = 1 << 17;
 
 /// How a session ended.
 #[derive(Debug, Clone, Copy)]
@@ -198,7 +199,7 @@ impl Sessions {
     pub fn insert(&mut self, session: u32, hint: u32, row: RowRef) {
         let structure = self.structure;
         let Some(place) = self.place_mut(SessionId(session)) else { return };
-        if hint == NO_HINT || hint as usize >= HINTS_MAX {
+        if hint == NO_HINT || hint as usize >= place.rows.len().saturating_add(HINTS_AHEAD_MAX) {
             return;
         }
         if place.structure != structure {
