@@ -246,8 +246,9 @@ impl Session {
 
     /// Counts a record of a device that the session may not write for.
     pub(crate) fn count_forbidden(&mut self, tier: Tier, records: usize) {
-        self.tally[tier.index()].rejected += records as u64;
-        self.forbidden[tier.index()] += records as u64;
+        let tally = &mut self.tally[tier.index()];
+        tally.rejected += records as u64;
+        tally.forbidden += records as u64;
     }
 
     /// The certificates that the peer has proved to own, leaf first.

@@ -349,15 +349,13 @@ impl Engine {
         {
             total.received += after.received - before.received;
             total.rejected += after.rejected - before.rejected;
+            total.forbidden += after.forbidden - before.forbidden;
             total.shed += after.shed - before.shed;
             total.decode_errors += after.decode_errors - before.decode_errors;
         }
         self.tally.no_handler += std::mem::take(&mut session.no_handler);
         self.tally.busy += std::mem::take(&mut session.busy);
         self.tally.bad_control += std::mem::take(&mut session.bad_control);
-        for (total, forbidden) in self.tally.forbidden.iter_mut().zip(&mut session.forbidden) {
-            *total += std::mem::take(forbidden);
-        }
         // It is over when everything was taken that its peer has an acknowledgement for.
         let ended = outcome.lost.or(session.ended);
         let left = outcome.left;

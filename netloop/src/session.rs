@@ -187,8 +187,6 @@ pub(crate) struct Session {
     pub(crate) no_handler: u64,
     pub(crate) busy: u64,
     pub(crate) bad_control: u64,
-    /// Records of devices that the session may not write for, not yet in the engine's totals.
-    pub(crate) forbidden: [u64; Tier::COUNT],
 }
 
 impl Session {
@@ -242,7 +240,6 @@ impl Session {
             no_handler: 0,
             busy: 0,
             bad_control: 0,
-            forbidden: [0; Tier::COUNT],
         }
     }
 

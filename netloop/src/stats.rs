@@ -268,9 +268,9 @@ impl WorkerStats {
         self.sessions_closed.set(tally.closed);
         self.garbage_datagrams.set(tally.garbage);
         self.bad_control.set(tally.bad_control);
-        set_all(&self.forbidden, &tally.forbidden);
-        for (tier, malformed) in self.malformed.iter().enumerate() {
-            malformed.set(tally.tiers[tier].rejected - tally.forbidden[tier]);
+        set_all(&self.forbidden, &tally.forbidden());
+        for (malformed, tier) in self.malformed.iter().zip(&tally.tiers) {
+            malformed.set(tier.rejected - tier.forbidden);
         }
         set_all(&self.handshakes_turned_away, &tally.handshakes_turned_away);
         set_all(&self.sessions_refused, &tally.sessions_refused);

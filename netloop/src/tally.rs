@@ -10,8 +10,10 @@ use crate::Refusal;
 pub struct TierTally {
     /// Taken out of QUIC as whole records, whatever became of them.
     pub received: u64,
-    /// Broke a rule of the record's layout.
+    /// Broke a rule of the record's layout, or were of a device that the session may not write for.
     pub rejected: u64,
+    /// Those of them that were of such a device. They never come to its sensors, so no number of theirs is left out there.
+    pub forbidden: u64,
     /// Discarded because the ring of the tier was full.
     pub shed: u64,
     /// Payloads (T1) or streams (T2, T3) that broke the form of their tier.
@@ -23,8 +25,15 @@ impl TierTally {
     pub fn add(&mut self, other: &Self) {
         self.received += other.received;
         self.rejected += other.rejected;
+        self.forbidden += other.forbidden;
         self.shed += other.shed;
         self.decode_errors += other.decode_errors;
+    }
+
+    /// Records whose numbers their sensors may show as left out, although they were received.
+    #[must_use]
+    pub const fn left_out(&self) -> u64 {
+        self.shed + self.rejected.saturating_sub(self.forbidden)
     }
 }
 
@@ -148,8 +157,6 @@ pub struct EngineTally {
     pub key_updates: u64,
     /// Reports of paths that nobody fetched in time.
     pub reports_lost: u64,
-    /// Records rejected because their session may not write for their device, by tier.
-    pub forbidden: [u64; 3],
     /// Handshakes broken off by an alert of our own TLS because of who the peer is, by [`Refusal`].
     pub handshakes_turned_away: [u64; Refusal::COUNT],
     /// Established sessions closed because of who the peer is, by [`Refusal`].
@@ -157,6 +164,12 @@ pub struct EngineTally {
 }
 
 impl EngineTally {
+    /// Records rejected because their session may not write for their device, by tier.
+    #[must_use]
+    pub fn forbidden(&self) -> [u64; 3] {
+        self.tiers.map(|tier| tier.forbidden)
+    }
+
     /// How often a limit was reached.
     #[must_use]
     pub const fn limited(&self, limit: Limit) -> u64 {

@@ -159,6 +159,81 @@ fn the_rejected_records_of_a_session_hide_no_loss_of_another() {
     assert_eq!((totals.rejected, totals.lost, totals.residual), (100, 50, 0));
 }
 
+/// The rig, with sessions that have sent one record of a device of their own, and a loss of so many in the last of them.
+fn rig_with_loss(sessions: u32, lost: u32) -> Rig {
+    let mut rig = Rig::new(options());
+    for session in 1..=sessions {
+        rig.open(session);
+        rig.receive(Tier::T1, session, 0, &record(session, 1, 0, 1.0));
+    }
+    rig.receive(Tier::T1, sessions, 0, &record(sessions, 1, lost + 1, 1.0));
+    rig.tick();
+    rig
+}
+
+#[test]
+fn records_in_the_name_of_another_device_hide_no_loss() {
+    let mut rig = rig_with_loss(2, 500);
+    let lost = |rig: &Rig| {
+        let totals = rig.totals(Tier::T1);
+        assert_eq!(totals.residual, 0);
+        totals.lost
+    };
+    assert_eq!(lost(&rig), 500);
+    rig.forbid(Tier::T1, 1, 600);
+    rig.tick();
+    assert_eq!((lost(&rig), rig.totals(Tier::T1).offered), (500, 3 + 600 + 500));
+    rig.receive(Tier::T1, 2, 0, &record(2, 1, 602, 1.0));
+    rig.tick();
+    assert_eq!(lost(&rig), 600);
+    rig.close(1, None);
+    rig.tick();
+    assert_eq!(lost(&rig), 600);
+    rig.close(2, None);
+    rig.tick();
+    assert_eq!(lost(&rig), 600);
+}
+
+#[test]
+fn records_of_another_type_hide_no_loss_and_are_none() {
+    let mut rig = rig_with_loss(1, 300);
+    let other = |seq| Reading { sensor_type: SensorType::Voltage, ..reading(1, 2, seq, 230.0) };
+    rig.receive(Tier::T1, 1, 0, &record(1, 2, 0, 1.0));
+    for seq in 1..=400 {
+        rig.receive(Tier::T1, 1, 0, &Record::encode(&other(seq)));
+    }
+    rig.tick();
+    let totals = rig.totals(Tier::T1);
+    assert_eq!((totals.lost, totals.rejected, totals.residual), (300, 400, 0));
+    // Sensor 3 has one of them among its own, and another one comes late.
+    for seq in [0, 1, 3, 4, 6] {
+        rig.receive(Tier::T1, 1, 0, &record(1, 3, seq, 1.0));
+        if seq == 1 || seq == 6 {
+            let late = Reading { sensor_id: 3, ..other(if seq == 1 { 2 } else { 5 }) };
+            rig.receive(Tier::T1, 1, 0, &Record::encode(&late));
+        }
+    }
+    rig.tick();
+    let totals = rig.totals(Tier::T1);
+    assert_eq!((totals.lost, totals.rejected, totals.residual), (300, 402, 0));
+    assert_eq!((totals.stale, totals.duplicate), (0, 0));
+}
+
+#[test]
+fn two_sensors_of_different_types_under_one_name_do_not_silence_each_other() {
+    let mut rig = rig_with_loss(1, 0);
+    for seq in 1..=200 {
+        rig.receive(Tier::T1, 1, 0, &record(1, 2, seq, 1.0));
+        let ahead = reading(1, 2, seq + 10, 230.0);
+        let ahead = Reading { sensor_type: SensorType::Voltage, ..ahead };
+        rig.receive(Tier::T1, 1, 0, &Record::encode(&ahead));
+    }
+    rig.tick();
+    let totals = rig.totals(Tier::T1);
+    assert_eq!((totals.applied, totals.rejected), (2 + 200, 200));
+    assert_eq!((totals.lost, totals.residual), (0, 0));
+}
+
 #[test]
 fn a_session_whose_place_was_taken_stays_in_the_account() {
     let mut rig = Rig::new(options());

@@ -103,8 +103,10 @@ impl Mark {
     }
 }
 
+/// The counts of a session, all tiers together.
+const TALLY_BYTES: usize = size_of::<[TierTally; 3]>();
 /// Cells beside the mark that a closed session takes.
-const CLOSED_CELLS: usize = 2;
+const CLOSED_CELLS: usize = TALLY_BYTES.div_ceil(size_of::<Slot>());
 /// Most cells that an event takes, its mark included.
 pub(super) const EVENT_CELLS_MAX: usize = 1 + CLOSED_CELLS;
 
@@ -131,7 +133,7 @@ pub(super) fn encode_event(event: &SessionEvent, cells: &mut [Slot; EVENT_CELLS_
             (HELLO, [session.0.into(), capabilities, epoch, low, high, proven.into(), 0])
         }
         SessionEvent::Closed { session, reason, tally, totals } => {
-            let bytes: &[u8; 96] = bytemuck::must_cast_ref(&tally);
+            let bytes: &[u8; TALLY_BYTES] = bytemuck::must_cast_ref(&tally);
             let to: &mut [u8] = bytemuck::cast_slice_mut(&mut cells[1..]);
             to.fill(0);
             to[..bytes.len()].copy_from_slice(bytes);
@@ -171,7 +173,7 @@ pub(super) fn decode_event(mark: &Mark, cells: &[Slot]) -> Option<SessionEvent> 
         }
         CLOSED => {
             let bytes: &[u8] = bytemuck::cast_slice(cells.get(..CLOSED_CELLS)?);
-            let tally: [TierTally; 3] = bytemuck::pod_read_unaligned(bytes.get(..96)?);
+            let tally: [TierTally; 3] = bytemuck::pod_read_unaligned(bytes.get(..TALLY_BYTES)?);
             let offered = [words[4], words[5], words[6]];
             let totals = (words[3] != 0).then_some(Totals { offered });
             let reason = decode_reason(words[1], words[2])?;
@@ -259,8 +261,13 @@ mod tests {
         let session = SessionId(0xfff0_1234);
         let device = DeviceId(*b"0123456789abcdef");
         let hello = Hello { capabilities: 3, epoch: u32::MAX, device };
-        let tally =
-            [1, 2, 3].map(|n| TierTally { received: n, rejected: 10, shed: 20, decode_errors: 30 });
+        let tally = [1, 2, 3].map(|n| TierTally {
+            received: n,
+            rejected: 10,
+            forbidden: 5,
+            shed: 20,
+            decode_errors: 30,
+        });
         for remote in ["10.1.2.3:4433", "[2001:db8::7]:65535"] {
             round_trip(&SessionEvent::Opened { session, remote: remote.parse().unwrap() });
         }

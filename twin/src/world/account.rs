@@ -12,14 +12,15 @@
 //! another type, what is beyond the limit of entities, and what fault injection has broken. *lost* has three parts:
 //!
 //! ```text
-//! closed with totals     offered by its totals - received                                    (exact)
-//! closed without totals  max(0, skipped - filled - rejected by the world - shed - rejected)  (estimate)
-//! open                   max(0, sum over sessions of max(0, skipped - filled - rejected by the world)
-//!                        - shed - rejected)                                                  (estimate)
+//! closed with totals     offered by its totals - received                                           (exact)
+//! closed without totals  max(0, skipped - filled - shed - malformed)                                (estimate)
+//! open                   max(0, sum over sessions of max(0, skipped - filled) - shed - malformed)   (estimate)
 //! ```
 //!
-//! A number that was skipped and came late is filled; one that was shed or rejected was skipped as well, but is not
-//! lost. Losses that fault injection made are lost too, and are known exactly. An estimate may shrink, when a late
+//! A number that was skipped and came late is filled; one that was shed or malformed was skipped as well, but is not
+//! lost. One of another type than its row is not counted as skipped (`Live::pass_over`), and a record that was rejected
+//! because of whose it is never had a row that could have skipped it: neither hides what was lost. Losses that fault
+//! injection made are lost too, and are known exactly. An estimate may shrink, when a late
 //! record comes or a session closes with totals. While the worker runs, its counts and what is in the rings are read at
 //! slightly different moments, and the residual is off by what moved in between; at rest it is 0, or there is a bug.
 
@@ -130,9 +131,8 @@ pub fn balance(tier: Tier, outcomes: &Outcomes, ingress: &Ingress, losses: &Loss
 
 fn lost(tier: Tier, tally: &TierTally, losses: &Losses) -> u64 {
     let at = tier.index();
-    let discarded = tally.shed + tally.rejected;
-    let discarded_open = discarded.saturating_sub(losses.closed_discarded[at]);
-    let open = losses.open_missing[at].saturating_sub_unsigned(discarded_open);
+    let left_out = tally.left_out().saturating_sub(losses.closed_left_out[at]);
+    let open = losses.open_missing[at].saturating_sub_unsigned(left_out);
     losses.closed[at].saturating_add(open.max(0).unsigned_abs())
 }
 
@@ -142,12 +142,13 @@ mod tests {
 
     #[test]
     fn a_skipped_number_that_was_shed_is_not_lost() {
-        let tally = TierTally { received: 100, rejected: 2, shed: 8, decode_errors: 1 };
+        let tally =
+            TierTally { received: 103, rejected: 5, forbidden: 3, shed: 8, decode_errors: 1 };
         let outcomes = Outcomes { applied: 85, duplicate: 1, stale: 1, rejected: [1, 0, 0, 0] };
         let ingress = Ingress { tally, depth: 2, ..Ingress::default() };
         let losses = Losses { open_missing: [15, 0, 0], ..Losses::default() };
         let totals = balance(Tier::T1, &outcomes, &ingress, &losses);
-        assert_eq!((totals.lost, totals.offered, totals.rejected), (5, 105, 3));
+        assert_eq!((totals.lost, totals.offered, totals.rejected), (5, 108, 6));
         assert_eq!((totals.in_flight, totals.residual), (2, 0));
     }
 

@@ -388,7 +388,28 @@ fn fold_record(
             fold_uncommon(tables, run, record, row, tally);
         }
     } else {
-        tally.count_mismatch(run.session, row);
+        count_mismatch(tables, run, record, row, tally);
+    }
+}
+
+/// Counts a record whose row is of another type; one without a row was counted when it was not found.
+#[cold]
+#[inline(never)]
+fn count_mismatch(
+    tables: &mut HotTables<'_>,
+    run: &Run<'_>,
+    record: &Record,
+    row: RowRef,
+    tally: &mut Tally<'_>,
+) {
+    tally.failed += 1;
+    if row == RowRef::NONE {
+        return;
+    }
+    tally.outcomes.rejected[Reason::Type as usize] += 1;
+    let live = row.sensor_type().and_then(|_| tables.of(row).live.get_mut(row.row()));
+    if live.is_some_and(|live| live.pass_over(run.epoch, tally.lane, record.seq())) {
+        tally.sessions.add_missing(run.session, tally.lane, -1);
     }
 }
 
@@ -421,16 +442,6 @@ struct Tally<'a> {
 }
 
 impl Tally<'_> {
-    /// Counts a record whose row is of another type; one without a row was counted when it was not found.
-    #[cold]
-    fn count_mismatch(&mut self, session: u32, row: RowRef) {
-        self.failed += 1;
-        if row != RowRef::NONE {
-            self.outcomes.rejected[Reason::Type as usize] += 1;
-            self.sessions.add_missing(session, self.lane, -1);
-        }
-    }
-
     /// Counts what became of a record.
     fn count(&mut self, session: u32, ts_us: u64, row: RowRef, smoothed: Smoothed, folded: Folded) {
         match folded {

@@ -36,7 +36,8 @@ pub struct Live {
     pub filled: u8,
     /// A [`Level`](super::Level) as a byte.
     pub level: u8,
-    /// Bit 0 for T1, bit 1 for T2: a sequence number was seen in this epoch.
+    /// Bit 0 for T1, bit 1 for T2: a sequence number was seen in this epoch. Above them three bits for each: numbers ahead of
+    /// the highest whose records were of another type.
     pub started: u8,
 }
 

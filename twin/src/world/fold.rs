@@ -8,7 +8,7 @@ use netloop::Run;
 use wire::Record;
 
 use super::component::{Live, Smoothed, WINDOW_VALUES, Window};
-use super::sequence::{Sighting, observe};
+use super::sequence::{AHEAD_MAX, Sighting, observe};
 use super::threshold::{Direction, Limits};
 
 /// What became of a record that had a row.
@@ -33,6 +33,13 @@ pub enum Folded {
 /// How much earlier than the newest a late record of an earlier boot may have come. Rings hold some 70 ms at full load, so a
 /// record that seems to be older came after the wall clock was set back; a device that boots meanwhile is silent for no longer.
 const LATE_MAX_NS: u64 = 2_000_000_000;
+
+/// Numbers that a row passes over between two of its own, at most: further ones count as lost, because a device that sends only
+/// another type from now on leaves none of them out.
+const PASSED_MAX: u8 = 0b111;
+
+/// Where their counts lie in [`Live::started`], by lane.
+const PASSED_FROM: [u8; 2] = [2, 5];
 
 /// Reciprocals, so that a mean costs a multiplication.
 const PER_COUNT: [f64; WINDOW_VALUES + 1] = {
@@ -86,7 +93,8 @@ pub(super) fn fold_any(
         return Folded::Stale { filled: false };
     }
     let skipped = match live.observe(lane, record.seq()) {
-        Sighting::Ahead { skipped } => skipped,
+        Sighting::Ahead { skipped: 0 } => 0,
+        Sighting::Ahead { skipped } => skipped.saturating_sub(live.take_passed(lane)),
         Sighting::Duplicate => return Folded::Duplicate,
         Sighting::Behind { filled: false } if record.ts_us() > live.ts_us => {
             // Behind by its number and ahead by its time: the number before it was broken, or the device counts anew.
@@ -144,6 +152,37 @@ impl Live {
     fn follow(&mut self, lane: usize) {
         self.highest[lane] = self.highest[lane].wrapping_add(1);
         self.seen[lane] = self.seen[lane] << 1 | 1;
+    }
+
+    /// Takes note of a number whose record is of another type than the row, so that it does not count as lost when one behind
+    /// it comes. Nothing else changes: two sensors under one name must not silence each other. Says whether the number fills
+    /// one that was counted as skipped.
+    pub(super) fn pass_over(&mut self, epoch: u32, lane: usize, seq: u32) -> bool {
+        if self.started & 1 << lane == 0 || (epoch != self.epoch && epoch != 0) {
+            return false;
+        }
+        if (1..=AHEAD_MAX).contains(&seq.wrapping_sub(self.highest[lane])) {
+            let at = PASSED_FROM[lane];
+            if self.started >> at & PASSED_MAX < PASSED_MAX {
+                self.started += 1 << at;
+            }
+            return false;
+        }
+        let (mut highest, mut seen) = (self.highest[lane], self.seen[lane]);
+        let sighting = observe(&mut highest, &mut seen, seq);
+        let fills = sighting == Sighting::Behind { filled: true };
+        if fills {
+            self.seen[lane] = seen;
+        }
+        fills
+    }
+
+    /// The numbers that [`Live::pass_over`] noted ahead of the highest, which is behind them now.
+    fn take_passed(&mut self, lane: usize) -> u32 {
+        let at = PASSED_FROM[lane];
+        let passed = self.started >> at & PASSED_MAX;
+        self.started &= !(PASSED_MAX << at);
+        passed.into()
     }
 
     fn observe(&mut self, lane: usize, seq: u32) -> Sighting {

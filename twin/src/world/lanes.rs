@@ -149,6 +149,8 @@ impl Lanes {
     pub fn tally(&self, tier: Tier) -> TierTally {
         let mut sum = TierTally::default();
         for lane in &self.workers {
+            // Read before the rejected ones, which they are among.
+            sum.forbidden += lane.worker.forbidden[tier.index()].value();
             let stats = match tier {
                 Tier::T1 => &lane.worker.t1,
                 Tier::T2 => &lane.worker.t2,

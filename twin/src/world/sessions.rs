@@ -53,8 +53,8 @@ pub struct Losses {
     /// Sequence numbers missing in sessions that are open. Of each session no fewer than none: a sensor whose records are all
     /// rejected skips none of its numbers, and would hide what others have lost.
     pub open_missing: [i64; Tier::COUNT],
-    /// Shed and rejected by the worker in sessions that closed, already taken out of `closed`.
-    pub closed_discarded: [u64; Tier::COUNT],
+    /// Left out by the worker in sessions that closed, see [`TierTally::left_out`]: already taken out of `closed`.
+    pub closed_left_out: [u64; Tier::COUNT],
 }
 
 /// All sessions, by place.
@@ -299,11 +299,11 @@ impl Place {
                 continue;
             };
             let tally = &closed.tally[lane];
-            let discarded = tally.shed + tally.rejected;
-            losses.closed_discarded[lane] += discarded;
+            let left_out = tally.left_out();
+            losses.closed_left_out[lane] += left_out;
             let lost = match closed.totals {
                 Some(totals) => totals.offered[lane].saturating_sub(tally.received),
-                None => self.missing[lane].saturating_sub_unsigned(discarded).max(0).unsigned_abs(),
+                None => self.missing[lane].saturating_sub_unsigned(left_out).max(0).unsigned_abs(),
             };
             losses.closed[lane] = losses.closed[lane].saturating_add(lost);
         }

@@ -174,6 +174,19 @@ impl Rig {
         pushed
     }
 
+    /// What the worker does with records in the name of a device that is not the session's.
+    pub(crate) fn forbid(&mut self, tier: Tier, session: u32, records: u64) {
+        let at = tier.index();
+        let tally = &mut self.tallies.get_mut(&session).expect("it was opened")[at];
+        tally.received += records;
+        tally.rejected += records;
+        tally.forbidden += records;
+        let stats = [&self.worker.t1, &self.worker.t2, &self.worker.t3][at];
+        stats.received.add(records);
+        stats.rejected.add(records);
+        self.worker.forbidden[at].add(records);
+    }
+
     pub(crate) fn slot(&self, record: &Record) -> Slot {
         let recv_ns = self.now_ns + TICK_NS / 2;
         Slot { recv_ns, lag_ns: 700, ..Slot::new(*record.as_bytes()) }

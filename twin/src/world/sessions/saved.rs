@@ -31,8 +31,8 @@ struct SavedPlace {
 
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct SavedClosed {
-    /// By tier: received, rejected, shed and undecodable.
-    tally: [[u64; 4]; Tier::COUNT],
+    /// By tier: received, rejected, forbidden, shed and undecodable.
+    tally: [[u64; 5]; Tier::COUNT],
     /// What the session said that it offered.
     offered: Option<[u64; Tier::COUNT]>,
 }
