@@ -278,6 +278,13 @@ impl WorkerStats {
         self.slab_replaced.set(pool.replaced());
     }
 
+    /// Shows that nothing is open any more: the sessions of a worker end with it. Only the worker calls it, at its end.
+    pub(crate) fn publish_end(&self) {
+        self.sessions_closed.set(self.sessions_opened.value());
+        self.viewers_closed.set(self.viewers_opened.value());
+        self.health.iter().for_each(|open| open.set(0));
+    }
+
     /// Makes the ledger of stolen time visible. Only the worker calls it.
     pub(crate) fn publish_gaps(&self, ledger: &Ledger) {
         for (at, gaps) in ledger.gaps().iter().enumerate() {

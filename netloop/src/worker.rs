@@ -164,6 +164,11 @@ impl<P: Port> Worker<P> {
 
     /// Runs on the calling thread until `stop` asks for the end and the end is done. Gives the port back.
     pub fn run(mut self, stop: &Stop) -> P {
+        LastWord(&mut self).0.run_until(stop);
+        self.port
+    }
+
+    fn run_until(&mut self, stop: &Stop) {
         let mut resync_ns = 0;
         self.usage = ThreadUsage::of_this_thread();
         while !stop.is_draining() {
@@ -175,9 +180,6 @@ impl<P: Port> Worker<P> {
             }
         }
         self.drain();
-        self.publish(self.clock.now());
-        self.publish_usage();
-        self.port
     }
 
     fn publish_usage(&mut self) {
@@ -393,6 +395,19 @@ impl<P: Port> Worker<P> {
         }
         self.stats.publish(self.engine.tally(), &counts, &self.pool);
         self.stats.publish_gaps(&self.ledger);
+    }
+}
+
+/// Publishes what a worker has done when it ends, however it ends: the rest takes what it pushed until then, and counts on
+/// its word of it. Records of the very service of a session that panicked stay uncounted.
+struct LastWord<'a, P: Port>(&'a mut Worker<P>);
+
+impl<P: Port> Drop for LastWord<'_, P> {
+    fn drop(&mut self) {
+        let now = self.0.clock.now();
+        self.0.publish(now);
+        self.0.publish_usage();
+        self.0.stats.publish_end();
     }
 }
 

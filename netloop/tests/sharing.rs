@@ -25,10 +25,11 @@ const SEED: [u8; 32] = [5; 32];
 /// More than the kernel puts into one of two sockets by chance: 2 in 2^16 runs would.
 const CLIENTS_MAX: usize = 16;
 
-/// A port that tells what happens to sessions, and stands still while its gate is shut.
+/// A port that tells what happens to sessions, stands still while its gate is shut, and takes its worker down when it is broken.
 struct Gated {
     events: Sender<SessionEvent>,
     shut: Arc<AtomicBool>,
+    broken: Arc<AtomicBool>,
 }
 
 impl Sink for Gated {
@@ -58,6 +59,7 @@ impl Port for Gated {
         while self.shut.load(Ordering::Acquire) {
             std::thread::yield_now();
         }
+        assert!(!self.broken.load(Ordering::Acquire), "as the test has asked for");
         false
     }
 
@@ -72,6 +74,7 @@ impl Port for Gated {
 struct Running {
     events: Receiver<SessionEvent>,
     shut: Arc<AtomicBool>,
+    broken: Arc<AtomicBool>,
     stats: Arc<WorkerStats>,
     waker: Waker,
     stop: Stop,
@@ -83,7 +86,8 @@ impl Running {
         let (waker, sleeper) = wakes;
         let (sender, events) = channel();
         let shut = Arc::new(AtomicBool::new(false));
-        let port = Gated { events: sender, shut: Arc::clone(&shut) };
+        let broken = Arc::new(AtomicBool::new(false));
+        let port = Gated { events: sender, shut: Arc::clone(&shut), broken: Arc::clone(&broken) };
         let idle = (Idle::new(IdleStrategy::Wait), Some(sleeper));
         let (stop, stats) = (Stop::new(), WorkerStats::shared());
         let config = WorkerConfig::default();
@@ -94,7 +98,7 @@ impl Running {
         };
         let until = stop.clone();
         let thread = std::thread::spawn(move || drop(worker.run(&until)));
-        Self { events, shut, stats, waker, stop, thread }
+        Self { events, shut, broken, stats, waker, stop, thread }
     }
 
     fn end(self) {
@@ -215,4 +219,21 @@ fn sessions_of_a_worker_that_stands_still_come_back_on_the_other() {
     for worker in pair.workers {
         worker.end();
     }
+}
+
+#[test]
+fn a_worker_that_panics_has_counted_everything_and_leaves_no_session() {
+    let pair = pair();
+    let (client, _) = pair.connect(1, 0);
+    let accepted = pair.await_accepted();
+    let [first, second] = pair.workers;
+    let (fails, lives) = if accepted == 0 { (first, second) } else { (second, first) };
+    fails.broken.store(true, Ordering::Release);
+    fails.waker.wake();
+    assert!(fails.thread.join().is_err(), "it panicked");
+    assert_eq!((fails.stats.handshakes_ok.value(), fails.stats.sessions_open()), (1, 0));
+    let peers = &fails.stats.health;
+    assert_eq!(peers.iter().map(netloop::Counter::value).sum::<u64>(), 0);
+    client.end();
+    lives.end();
 }
