@@ -208,7 +208,7 @@ impl Session {
                         if !are_possible(&totals, unix_ns.saturating_sub(self.opened_ns)) {
                             return Err(CloseCode::BadControl);
                         }
-                        self.totals = Some(totals);
+                        self.totals_told = Some(totals);
                     }
                 }
                 Err(_) => return Err(CloseCode::BadControl),
@@ -375,6 +375,8 @@ impl Session {
     fn handle_end(&mut self, at: u32) {
         let stream = self.inbound.remove(at);
         match stream.kind {
+            // Behind its end the device offers nothing more, so its totals are its last word.
+            StreamKind::Control if stream.tail.is_empty() => self.totals = self.totals_told,
             _ if stream.tail.is_empty() => {}
             // A cut magic is a cut record.
             StreamKind::Opening if stream.tail.len() < MAGIC.len() => {

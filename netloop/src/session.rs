@@ -129,6 +129,9 @@ pub(crate) struct Session {
     pub(crate) hello: Option<Hello>,
     /// Its first stream was no control stream: it has no hello.
     pub(crate) is_plain: bool,
+    /// What the peer says that it has offered; more may follow while its control stream is open.
+    pub(crate) totals_told: Option<Totals>,
+    /// What it has offered in all.
     pub(crate) totals: Option<Totals>,
     pub(crate) tally: [TierTally; 3],
     pub(crate) keys: KeyTable,
@@ -204,6 +207,7 @@ impl Session {
             phase: Phase::Handshake,
             hello: None,
             is_plain: false,
+            totals_told: None,
             totals: None,
             tally: [TierTally::default(); 3],
             keys: KeyTable::default(),

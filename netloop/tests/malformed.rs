@@ -249,6 +249,22 @@ fn broken_control_stream_costs_itself_and_the_session_lives() {
 }
 
 #[test]
+fn totals_hold_when_the_control_stream_ends_behind_them() {
+    let totals = wire::Totals { offered: [9, 0, 0] };
+    for fin in [false, true] {
+        let mut pair = Pair::plain(1, Weather::CALM);
+        let session = pair.connect();
+        let frames = [&link::hello().encode()[..], &totals.encode()].concat();
+        write_once(&mut pair, session, &frames, fin);
+        let now = pair.now;
+        pair.client.engine.close_all(now, CloseCode::Done);
+        pair.run_until("the close", LIMIT, |pair| pair.closed().is_some());
+        let Some(SessionEvent::Closed { totals: told, .. }) = pair.closed() else { return };
+        assert_eq!(*told, fin.then_some(totals), "more could have come behind them without an end");
+    }
+}
+
+#[test]
 fn cut_magic_is_a_cut_record() {
     let mut pair = Pair::plain(1, Weather::CALM);
     let session = pair.connect();

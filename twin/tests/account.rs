@@ -4,7 +4,7 @@ mod rig;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use netloop::SessionId;
+use netloop::{SessionId, Slot};
 use rig::{Random, Rig, device, options, reading, record};
 use twin::world::{LaneCapacities, WorldOptions};
 use wire::{Reading, Record, SensorType, Tier, Totals};
@@ -251,6 +251,44 @@ fn a_session_whose_place_was_taken_stays_in_the_account() {
     // Three closed with totals that say six, two without, where two numbers were skipped.
     let totals = rig.totals(Tier::T1);
     assert_eq!((totals.applied, totals.lost, totals.residual), (15, 3 * 3 + 2 * 2, 0));
+}
+
+#[test]
+fn totals_of_less_than_what_came_are_no_last_word() {
+    let mut rig = rig_with_loss(1, 500);
+    rig.close(1, Some(Totals { offered: [1, 0, 0] }));
+    rig.tick();
+    let totals = rig.totals(Tier::T1);
+    assert_eq!((totals.lost, totals.offered, totals.residual), (500, 502, 0));
+}
+
+#[test]
+fn what_a_worker_that_is_gone_has_shed_hides_no_loss_and_is_none() {
+    let mut rig = Rig::with_workers(options(), &rig::CAPACITIES, 2);
+    rig.open(1);
+    for seq in [0, 51] {
+        let slot = Slot { hint: 0, session: 1, ..rig.slot(&record(1, 1, seq, 1.0)) };
+        assert!(rig.port_of(1).t1.push(slot).is_ok());
+    }
+    let worker = &rig.lanes.workers_mut()[1].worker;
+    worker.t1.received.add(52);
+    worker.t1.shed.add(50);
+    let account = |rig: &mut Rig| {
+        rig.ticks(4);
+        let totals = rig.totals(Tier::T1);
+        (totals.lost, totals.offered, totals.residual)
+    };
+    assert_eq!(account(&mut rig), (0, 52, 0));
+    rig.others.clear();
+    assert_eq!(account(&mut rig), (0, 52, 0));
+    rig.open(2);
+    for seq in [0, 11] {
+        rig.receive(Tier::T1, 2, 0, &record(2, 1, seq, 1.0));
+    }
+    assert_eq!(account(&mut rig), (10, 64, 0));
+    // Another session in its place leaves it as it was.
+    rig.open(1 << 20 | 1);
+    assert_eq!(account(&mut rig), (10, 64, 0));
 }
 
 #[test]

@@ -17,6 +17,9 @@
 //! open                   max(0, sum over sessions of max(0, skipped - filled) - shed - malformed)   (estimate)
 //! ```
 //!
+//! Of totals that say less than what was received nothing is believed. A session whose worker is gone stays among the open
+//! ones, because what it has shed is known of all of them together only.
+//!
 //! A number that was skipped and came late is filled; one that was shed or malformed was skipped as well, but is not
 //! lost. One of another type than its row is not counted as skipped (`Live::pass_over`), and a record that was rejected
 //! because of whose it is never had a row that could have skipped it: neither hides what was lost. Losses that fault

@@ -28,6 +28,13 @@ struct Closed {
     totals: Option<Totals>,
 }
 
+impl Closed {
+    /// Whether it says what came of the session.
+    fn tells(&self) -> bool {
+        self.totals.is_some() || self.tally.iter().any(|tier| tier.received > 0)
+    }
+}
+
 /// A device or gateway, and its epoch.
 type Boot = (DeviceId, u32);
 
@@ -290,11 +297,12 @@ impl Sessions {
 }
 
 impl Place {
-    /// Adds what this session lost. A session that was opened over without a close is taken as open: its discarded
-    /// records are not known apart.
+    /// Adds what this session lost. A session that was opened over without a close is taken as open, and so is one that ended
+    /// with its worker, which could tell nothing any more: what was left out of their records is not known apart.
     fn settle(&self, losses: &mut Losses) {
+        let told = self.closed.as_ref().filter(|closed| closed.tells());
         for lane in 0..Tier::COUNT {
-            let Some(closed) = &self.closed else {
+            let Some(closed) = told else {
                 losses.open_missing[lane] += self.missing[lane].max(0);
                 continue;
             };
@@ -302,8 +310,11 @@ impl Place {
             let left_out = tally.left_out();
             losses.closed_left_out[lane] += left_out;
             let lost = match closed.totals {
-                Some(totals) => totals.offered[lane].saturating_sub(tally.received),
-                None => self.missing[lane].saturating_sub_unsigned(left_out).max(0).unsigned_abs(),
+                // Totals of less than what came are no last word.
+                Some(Totals { offered }) if offered[lane] >= tally.received => {
+                    offered[lane] - tally.received
+                }
+                _ => self.missing[lane].saturating_sub_unsigned(left_out).max(0).unsigned_abs(),
             };
             losses.closed[lane] = losses.closed[lane].saturating_add(lost);
         }
