@@ -617,6 +617,8 @@ fn commands(from: &Sources<'_>, to: &mut Series<'_>) {
             ("rejected", &commands.rejected),
             ("reset", &commands.reset),
             ("expired", &commands.expired),
+            ("replaced", &commands.replaced),
+            ("unreachable", &commands.unreachable),
         ];
         for (result, count) in results {
             to.count(&format!("direction=\"{direction}\",result=\"{result}\""), count.value());

@@ -452,6 +452,10 @@ pub struct Commands {
     pub reset: Counter,
     /// No answer within the deadline.
     pub expired: Counter,
+    /// Not answered yet when a later one took its place.
+    pub replaced: Counter,
+    /// Not sent, because nobody was there who answers commands.
+    pub unreachable: Counter,
 }
 
 impl TwinStats {

@@ -8,7 +8,8 @@ use rig::{Rig, device, options, record};
 use twin::config::{Effective, Layers};
 use twin::interval::Latency;
 use twin::order::{Order, OrderDesk, OrderEnd, Outcome, StopSource, orders};
-use twin::world::{ACTUATOR_ID, Rule, StopRule, WorldOptions};
+use twin::stats::Direction;
+use twin::world::{ACTUATOR_ID, CommandEnds, Rule, StopRule, WorldOptions};
 use wire::{Command, Operation, Record, SensorType, Status, Tier};
 
 const RULE: Rule = Rule {
@@ -102,6 +103,10 @@ fn every_order_ends_once_whatever_becomes_of_it() {
     rig.ticks(1001);
     assert_eq!(ended(&mut desk), (4, Outcome::Expired, 2.0));
     assert!(desk.poll().is_none() && !desk.is_waiting());
+    let ends = rig.world.command_ends();
+    let one_each = CommandEnds { rejected: 1, reset: 1, expired: 1, replaced: 1, ..ends };
+    assert_eq!((ends, ends.acknowledged, ends.unreachable), (one_each, 0, 0), "four were sent");
+    assert_eq!(rig.stats.commands(Direction::ToDevice).replaced.value(), 1);
     rig.close(1, None);
     desk.push(order(1, 5.0)).unwrap();
     rig.tick();

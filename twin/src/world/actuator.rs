@@ -58,7 +58,9 @@ pub struct CommandEnds {
     pub reset: u64,
     /// Nothing came within the deadline, or it came after it.
     pub expired: u64,
-    /// The device had no session that answers commands.
+    /// A later order took its place before it was answered.
+    pub replaced: u64,
+    /// Commands of rules that were not sent, because the device had no session that answers commands.
     pub unreachable: u64,
 }
 
@@ -133,6 +135,7 @@ impl Actuators {
         setpoint: &Setpoint,
         moment: Moment,
     ) -> Outbound {
+        self.ends.replaced += u64::from(ActuatorStatus::of(state) == ActuatorStatus::Pending);
         let tag = self.next_tag;
         // The highest bit is that of stop commands.
         self.next_tag = (tag + 1) & !STOP_TAG;

@@ -112,5 +112,7 @@ impl Plant {
         to_device.rejected.set(ends.rejected);
         to_device.reset.set(ends.reset);
         to_device.expired.set(ends.expired);
+        to_device.replaced.set(ends.replaced);
+        to_device.unreachable.set(ends.unreachable);
     }
 }

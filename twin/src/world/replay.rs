@@ -72,6 +72,7 @@ impl Plant {
             ends.rejected,
             ends.reset,
             ends.expired,
+            ends.replaced,
             ends.unreachable,
         ];
         outcomes.chain(self.crossing_counts.into_iter().flatten()).chain(others)
