@@ -41,7 +41,7 @@ pub struct Rates {
     /// From the intended send time of a record to its receipt, in nanoseconds: the least over the last ten seconds, below 0
     /// where a device's clock is ahead. Nothing where no record came.
     pub quickest_ns: Option<i64>,
-    /// Applied by offered, by tier, over the last ten seconds; 1 where nothing was offered.
+    /// Applied by offered, by tier, over the last ten seconds; 1 where nothing was offered. Of several copies one is offered.
     pub alignment: [f64; 3],
     /// Share of due ticks that ran, over the last ten seconds.
     pub availability: f64,
@@ -88,6 +88,7 @@ struct Round {
 struct Counts {
     at: Duration,
     applied: [u64; 3],
+    /// Each number once: the copies of a redundant path are no plan of their own.
     offered: [u64; 3],
     /// By the workers: what is known of the offered ones while no tick tells more.
     received: [u64; 3],
@@ -110,7 +111,10 @@ impl Counts {
         Self {
             at,
             applied: [0, 1, 2].map(|tier| stats.tiers[tier].applied.applied.value()),
-            offered: [0, 1, 2].map(|tier| stats.tiers[tier].ingress.offered.value()),
+            offered: [0, 1, 2].map(|tier| {
+                let of = &stats.tiers[tier];
+                of.ingress.offered.value().saturating_sub(of.applied.duplicate.value())
+            }),
             received: std::array::from_fn(|tier| {
                 let tiers = workers.iter().map(|worker| [&worker.t1, &worker.t2, &worker.t3]);
                 tiers.map(|tiers| tiers[tier].received.value()).sum()
@@ -146,7 +150,7 @@ impl Counts {
         if tick_stands {
             offered = offered.max(self.received[tier].saturating_sub(then.received[tier]));
         }
-        ratio(self.applied[tier].saturating_sub(then.applied[tier]), offered)
+        ratio(self.applied[tier].saturating_sub(then.applied[tier]), offered).min(1.0)
     }
 }
 
@@ -347,6 +351,22 @@ mod tests {
         let availability = sampler.rates().availability;
         assert!((0.25..0.26).contains(&availability), "{availability}");
         assert_eq!(sampler.odte(), availability, "timely and whole, but seldom");
+    }
+
+    #[test]
+    fn copies_of_a_redundant_path_are_no_loss() {
+        let (mut sampler, stats) = twin();
+        for second in 1..=3 {
+            let tier = &stats.tiers[0];
+            tier.ingress.offered.add(200);
+            tier.applied.applied.add(100);
+            tier.applied.duplicate.add(100);
+            sampler.look(&stats, Duration::from_secs(second), HZ);
+            assert_eq!(sampler.rates().alignment, [1.0; 3]);
+        }
+        stats.tiers[0].ingress.offered.add(100);
+        sampler.look(&stats, Duration::from_secs(4), HZ);
+        assert_eq!(sampler.rates().alignment[0], 300.0 / 400.0, "what was lost on all paths");
     }
 
     #[test]
