@@ -4,6 +4,7 @@ mod rig;
 
 use netloop::{Answer, NO_HINT, Outbound, Slot};
 use rig::{Rig, device, options, reading, record};
+use twin::interval::Latency;
 use twin::world::{Direction, FaultOptions, Limits, RowRef, WorldOptions};
 use wire::{CloseCode, Command, Reading, Record, SensorType, Status, Tier};
 
@@ -166,6 +167,8 @@ fn commands_of_devices_are_answered_with_the_token_they_came_with() {
     assert_eq!(ask(&mut rig, 72, unassigned), Answer::Reset(CloseCode::NoHandler));
     let totals = rig.totals(Tier::T3);
     assert_eq!((totals.applied, totals.rejected, totals.residual), (2, 1, 0));
+    let latency = rig.world.interval_mut().histogram(Latency::ReceiveToAppliedT3).len();
+    assert_eq!((latency, rig.world.ledger(Tier::T3).records), (2, 2), "those that were applied");
 }
 
 #[test]

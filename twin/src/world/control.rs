@@ -73,10 +73,13 @@ impl Plant {
         clock: &mut dyn FnMut() -> u64,
     ) {
         if slot.flags == 0 {
-            lane.push_outbound(self.answer_command(ecs, slot));
+            let outcome = self.answer_command(ecs, slot);
+            // A command that was reset is rejected and not applied.
+            let was_applied = !matches!(outcome, Outbound::Answer { answer: Answer::Reset(_), .. });
+            lane.push_outbound(outcome);
             let mut entries = Entries::new(Tier::T3, clock());
             let times = (slot.recv_ns, slot.lag_ns, Record::from_bytes(slot.record).ts_us());
-            entries.push(times, 1, &mut self.ledger, &mut self.interval);
+            entries.push(times, u64::from(was_applied), &mut self.ledger, &mut self.interval);
             entries.flush(&mut self.ledger, &mut self.interval);
         } else {
             self.end_command(ecs, slot, clock());
