@@ -306,6 +306,12 @@ impl World {
         balance(tier, self.outcomes(tier), &self.plant.ingress(tier, lanes), &losses)
     }
 
+    /// Whether fault injection holds records back that a later tick will apply.
+    #[must_use]
+    pub fn holds_back(&self) -> bool {
+        self.plant.fault.as_ref().is_some_and(|fault| fault.held(0) + fault.held(1) > 0)
+    }
+
     /// Publishes everything at once, for the last time or for the first.
     pub fn settle(&mut self, lanes: &Lanes) {
         self.plant.handle_second(&self.ecs);

@@ -28,6 +28,9 @@ struct Gap {
     ticks: u64,
 }
 
+/// Cells of the end: what is missing, and the mark.
+const END_CELLS: usize = 2;
+
 /// A tap and the ring of `capacity_cells` that it fills. The memory is written once here, so that no tick waits for a page.
 #[must_use]
 pub fn tap(capacity_cells: usize, stats: Arc<TwinStats>) -> (Tap, Consumer<Slot>) {
@@ -79,14 +82,20 @@ impl Tap {
             Some(gap) => {
                 gap.ticks += 1;
                 self.stats.capture.shed_ticks.add(1);
-                self.close_gap();
+                self.close_gap(self.ring.capacity() / 2);
             }
         }
     }
 
+    /// Whether the end has room. Where it has none, it is shed as well, and what is missing before it is not told either.
+    #[must_use]
+    pub fn can_finish(&self) -> bool {
+        self.ring.free() >= END_CELLS
+    }
+
     /// Ends the capture with the hash of the world as it stands.
     pub fn finish(mut self, state_hash: u64) {
-        self.close_gap();
+        self.close_gap(END_CELLS);
         let mark = Mark::new(MarkKind::End, 0, 0, [state_hash, self.ticks, 0, 0, 0, 0, 0]);
         self.push(None, &[mark.cell()]);
     }
@@ -107,9 +116,9 @@ impl Tap {
         self.ring.push_slice(cells);
     }
 
-    /// Says what is missing and goes on, once there is room.
-    fn close_gap(&mut self) {
-        if self.gap.is_some() && self.ring.free() >= self.ring.capacity() / 2 {
+    /// Says what is missing and goes on, once so many cells are free.
+    fn close_gap(&mut self, free: usize) {
+        if self.gap.is_some() && self.ring.free() >= free {
             let Gap { cells, ticks } = self.gap.take().unwrap_or_default();
             self.push(
                 None,

@@ -2,12 +2,14 @@
 //!
 //! It is the only part of the tick thread that reads a clock and waits. It neither allocates nor takes a lock, and it
 //! never waits for the cold thread: latencies that nobody has fetched are recorded further into the same interval. At the
-//! end it drains what the worker has left in the rings, so that the account closes.
+//! end it drains what the worker has left in the rings and what fault injection holds back, so that the account closes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use netloop::{Clock, Now, Punctual, Stop, ThreadUsage, Waker, sharpen_timers, thread_cpu_ns};
+use netloop::{
+    Clock, Now, Punctual, Stop, ThreadUsage, Waker, sharpen_timers, thread_cpu_ns, wait_until,
+};
 
 use crate::interval::{IntervalProducer, Latency};
 use crate::stats::TwinStats;
@@ -28,6 +30,13 @@ pub struct TickOptions {
 
 /// Ticks at the end that may find the rings not yet empty: a bound, should a worker never stop pushing.
 const DRAIN_TICKS_MAX: u32 = 10_000;
+
+/// Ticks at the end for what fault injection holds back: as long as `fault.delay_ticks` can be, and a tenth for what waits
+/// behind a full injector.
+const HELD_TICKS_MAX: u32 = 66_000;
+/// How long the end of a capture waits for room in its ring, and how often it looks: a disk that works empties it at once.
+const TAP_WAIT: Duration = Duration::from_secs(1);
+const TAP_LOOK: Duration = Duration::from_millis(1);
 
 /// A world with everything that makes it tick.
 pub struct TickThread {
@@ -118,10 +127,18 @@ impl TickThread {
             self.tick(&mut pace);
         }
         for _ in 0..DRAIN_TICKS_MAX {
-            if self.lanes.is_empty() {
+            if self.lanes.is_empty() || self.world.holds_back() {
                 break;
             }
             timer.wait_until(pace.next_start(), self.options.spin);
+            self.tick(&mut pace);
+        }
+        // What fault injection holds back belongs to the account as well. Nobody sends any more, so the ticks that it waits for
+        // need not keep their time.
+        for _ in 0..HELD_TICKS_MAX {
+            if self.lanes.is_empty() && !self.world.holds_back() {
+                break;
+            }
             self.tick(&mut pace);
         }
         self.finish();
@@ -182,6 +199,10 @@ impl TickThread {
     fn finish(mut self) {
         self.world.settle(&self.lanes);
         if let Some(tap) = self.lanes.tap.take() {
+            let end = self.clock.now().instant + TAP_WAIT;
+            while !tap.can_finish() && self.clock.now().instant < end {
+                wait_until(self.clock.now().instant + TAP_LOOK, Duration::ZERO);
+            }
             tap.finish(self.world.state_hash());
         }
         self.publish_usage();
