@@ -80,7 +80,7 @@ pub use naming::{Naming, Steering, WorkerNumber};
 pub use outbound::{SendError, SendStream};
 pub use path::{PathReport, PathStep};
 pub use pin::{Pinned, keep_off, pin};
-pub use port::{Due, Outbound, Port, RingPort};
+pub use port::{Due, Outbound, PathLane, Port, RingPort};
 pub use priority::set_niceness;
 pub use ring::{Consumer, Gauge, Producer, ring};
 pub use run::{RUN_RECORDS_MAX, Run, Runs, lines_of};

@@ -11,8 +11,8 @@ use std::{
 use wire::Record;
 
 use crate::{
-    Answer, Consumer, Engine, Now, PathReport, Producer, Renewals, Run, SessionEvent, SessionId,
-    Sink, Slot, ViewerEvent, ViewerPort,
+    Answer, Consumer, Counter, Engine, Now, PathReport, Producer, Renewals, Run, SessionEvent,
+    SessionId, Sink, Slot, ViewerEvent, ViewerPort,
 };
 
 /// Both directions between a worker and the rest: what arrives goes into the [`Sink`], what leaves is polled once a turn.
@@ -136,11 +136,19 @@ pub struct RingPort {
     /// When the tick thread will next look.
     pub due: Due,
     /// What paths do, for whoever asked for it.
-    pub paths: Option<Producer<PathReport>>,
+    pub paths: Option<PathLane>,
     /// What the server shows and trusts from now on; nothing where that never changes.
     pub renewals: Option<Renewals>,
     /// To and from whoever shows the plant to browsers; nothing where none may come.
     pub viewers: Option<ViewerPort>,
+}
+
+/// Where reports of paths go.
+pub struct PathLane {
+    /// Those that have room.
+    pub reports: Producer<PathReport>,
+    /// Those that had none: a reader that is behind misses some.
+    pub shed: Arc<Counter>,
 }
 
 /// Answers and commands taken in one turn: a flood of them may not keep the worker from its socket.
@@ -223,8 +231,7 @@ impl Port for RingPort {
 
     fn handle_path(&mut self, report: PathReport) {
         if let Some(paths) = &mut self.paths {
-            // A reader that is behind misses some.
-            let _ = paths.push(report);
+            paths.shed.add(u64::from(paths.reports.push(report).is_err()));
         }
     }
 

@@ -1,7 +1,7 @@
 //! The cold thread: collects intervals, serves HTTP, watches the workers and the certificates, waits for signals.
 //!
-//! It runs on whichever thread calls [`Cold::run`], on a runtime of that one thread. It may block and
-//! allocate; the hot threads reach it only through counters and lock-free queues.
+//! It runs on whichever thread calls [`Cold::run`], on a runtime of that one thread. It may allocate, and writes no files
+//! itself, for a disk may hang; the hot threads reach it only through counters and lock-free queues.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -18,11 +18,10 @@ use tokio::net::UnixStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::MissedTickBehavior;
 
+use crate::args::EXIT_FAILED;
 use crate::credentials::CredentialFiles;
-use crate::histograms::WriteError;
 use crate::http::{Door, DoorTls, Surface, router};
 use crate::interval::{IntervalConsumer, Latency};
-use crate::path_log::PathLog;
 use crate::picture::PictureConsumer;
 use crate::report::{Activity, Usage};
 use crate::watchdog::{LOOK, Watchdog};
@@ -40,9 +39,6 @@ pub enum ColdError {
     /// The runtime, a signal or the HTTP listener.
     #[error("the cold thread cannot start")]
     Start(#[from] std::io::Error),
-    /// A file of the report.
-    #[error("the report cannot be written")]
-    Report(#[from] WriteError),
 }
 
 /// Why the run ended.
@@ -72,7 +68,6 @@ pub struct Cold {
     watchdog: Option<Watchdog>,
     bell: Option<std::os::unix::net::UnixStream>,
     door: Option<Arc<DoorTls>>,
-    path_log: Option<PathLog>,
     /// A signal came before [`Cold::run`] could hear it.
     signalled: Arc<AtomicBool>,
 }
@@ -102,26 +97,26 @@ impl Cold {
             watchdog: None,
             bell: None,
             door: None,
-            path_log: None,
             signalled: Arc::default(),
         }
     }
 
     /// Heeds the signals that end a run from now on: one that comes before [`Cold::run`], when others have read that the twin is
-    /// ready, ends it in order too.
+    /// ready, ends it in order too. A second one ends the process at once, whatever the end waits for.
     ///
     /// # Errors
     /// The system refuses.
     pub fn heed_signals(&self) -> std::io::Result<()> {
         for signal in [SIGINT, SIGTERM] {
+            // Before the flag is raised, so that the first signal does not find it.
+            flag::register_conditional_shutdown(
+                signal,
+                EXIT_FAILED.into(),
+                Arc::clone(&self.signalled),
+            )?;
             flag::register(signal, Arc::clone(&self.signalled))?;
         }
         Ok(())
-    }
-
-    /// Also logs what the paths of sessions do.
-    pub fn logging_paths(&mut self, log: PathLog) {
-        self.path_log = Some(log);
     }
 
     /// Also mirrors the pictures of the tick thread, and its plant while somebody looks.
@@ -152,7 +147,7 @@ impl Cold {
     ///
     /// # Errors
     ///
-    /// The runtime cannot start, or the report cannot be written.
+    /// The runtime cannot start.
     pub fn run(
         &mut self,
         door: Option<Door>,
@@ -193,7 +188,7 @@ impl Cold {
                         _ = collect.tick() => break,
                     }
                 }
-                self.collect()?;
+                self.collect();
                 let now = self.clock.now().instant;
                 let live = liveness.judge(now, self.surface.stats().tick.ticks.value());
                 live.into_iter().for_each(|live| self.surface.set_live(live));
@@ -224,24 +219,15 @@ impl Cold {
 
     /// Fetches what the hot threads have handed over. Called once more after they have ended, it leaves
     /// nothing behind.
-    ///
-    /// # Errors
-    ///
-    /// The report cannot be written.
-    pub fn collect(&mut self) -> Result<(), WriteError> {
+    pub fn collect(&mut self) {
         self.activity.observe(self.surface.stats().applied(), (self.usage)());
-        if let Some(log) = &mut self.path_log {
-            log.poll();
-        }
         for consumer in &mut self.consumers {
             while let Some(interval) = consumer.poll() {
-                let added = self.surface.report().add(&interval);
+                self.surface.report().add(&interval);
                 self.surface.sampler().note_ages(interval.histogram(Latency::Age));
                 consumer.recycle(interval);
-                added?;
             }
         }
-        Ok(())
     }
 }
 

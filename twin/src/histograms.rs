@@ -39,7 +39,7 @@ impl WriteError {
 pub struct LatencyLog {
     name: &'static str,
     total: Histogram<u64>,
-    file: Option<(PathBuf, BufWriter<File>)>,
+    file: Option<LogFile>,
     serializer: V2DeflateSerializer,
     scratch: Vec<u8>,
 }
@@ -56,25 +56,18 @@ impl LatencyLog {
         folder: Option<&Path>,
         started: SystemTime,
     ) -> Result<Self, WriteError> {
+        let file = folder.map(|folder| LogFile::create(name, folder, started)).transpose()?;
+        Ok(Self { file, ..Self::without_file(name) })
+    }
+
+    /// A log without anything in it, whose lines are written by somebody else, if at all.
+    #[must_use]
+    pub(crate) fn without_file(name: &'static str) -> Self {
         // As long as the latencies that are added: ages have a longer bound than others.
         let mut total = histogram();
         total.auto(true);
-        let mut log = Self {
-            name,
-            total,
-            file: None,
-            serializer: V2DeflateSerializer::new(),
-            scratch: Vec::new(),
-        };
-        if let Some(folder) = folder {
-            let path = folder.join(format!("{name}.hlog"));
-            let file = File::create(&path).map_err(|reason| WriteError::new(&path, &reason))?;
-            let mut file = BufWriter::new(file);
-            write_head(name, started, &mut file)
-                .map_err(|reason| WriteError::new(&path, &reason))?;
-            log.file = Some((path, file));
-        }
-        Ok(log)
+        let (serializer, scratch) = (V2DeflateSerializer::new(), Vec::new());
+        Self { name, total, file: None, serializer, scratch }
     }
 
     /// Name of the latency.
@@ -104,8 +97,26 @@ impl LatencyLog {
         if interval.is_empty() {
             return Ok(());
         }
+        self.note(interval);
+        let Some(mut file) = self.file.take() else { return Ok(()) };
+        let added = self.line(interval, since, length).map_err(|reason| file.error(&reason));
+        let added = added.and_then(|line| file.append(line));
+        self.file = Some(file);
+        added
+    }
+
+    /// Adds an interval to the total alone.
+    pub(crate) fn note(&mut self, interval: &Histogram<u64>) {
         self.total.add(interval).expect("because the total grows to what is added");
-        let Some((path, file)) = &mut self.file else { return Ok(()) };
+    }
+
+    /// The line of an interval in an interval log.
+    pub(crate) fn line(
+        &mut self,
+        interval: &Histogram<u64>,
+        since: Duration,
+        length: Duration,
+    ) -> io::Result<&[u8]> {
         self.scratch.clear();
         // A writer without head lines: the head was written once, and a writer that lived as long as the
         // log would have to borrow from it.
@@ -113,9 +124,8 @@ impl LatencyLog {
             .begin_log_with(&mut self.scratch, &mut self.serializer)
             .and_then(|mut writer| {
                 writer.write_histogram(interval, since, length, None).map_err(io::Error::other)
-            })
-            .and_then(|()| file.write_all(&self.scratch))
-            .map_err(|reason| WriteError::new(path, &reason))
+            })?;
+        Ok(&self.scratch)
     }
 
     /// Flushes the log and writes `NAME.hgrm` beside it.
@@ -124,13 +134,17 @@ impl LatencyLog {
     ///
     /// A file cannot be written.
     pub fn finish(&mut self) -> Result<(), WriteError> {
-        let Some((path, file)) = &mut self.file else { return Ok(()) };
-        file.flush().map_err(|reason| WriteError::new(path, &reason))?;
-        let path = path.with_extension("hgrm");
+        let Some(file) = &mut self.file else { return Ok(()) };
+        file.flush()?;
+        write_file(&file.path.with_extension("hgrm"), &self.table())
+    }
+
+    /// The percentile table over everything.
+    #[must_use]
+    pub(crate) fn table(&self) -> Vec<u8> {
         let mut text = Vec::new();
-        write_percentiles(&self.total, &mut text)
-            .and_then(|()| std::fs::write(&path, text))
-            .map_err(|reason| WriteError::new(&path, &reason))
+        write_percentiles(&self.total, &mut text).expect("memory takes everything");
+        text
     }
 
     /// The percentiles that a summary states.
@@ -138,6 +152,46 @@ impl LatencyLog {
     pub fn summary(&self) -> LatencySummary {
         LatencySummary::of(&self.total)
     }
+}
+
+/// An interval log on disk.
+pub(crate) struct LogFile {
+    path: PathBuf,
+    file: BufWriter<File>,
+}
+
+impl LogFile {
+    /// `NAME.hlog` in a folder, with its head.
+    pub(crate) fn create(
+        name: &str,
+        folder: &Path,
+        started: SystemTime,
+    ) -> Result<Self, WriteError> {
+        let path = folder.join(format!("{name}.hlog"));
+        let file = File::create(&path).map_err(|reason| WriteError::new(&path, &reason))?;
+        let mut log = Self { path, file: BufWriter::new(file) };
+        write_head(name, started, &mut log.file).map_err(|reason| log.error(&reason))?;
+        Ok(log)
+    }
+
+    /// Appends a line.
+    pub(crate) fn append(&mut self, line: &[u8]) -> Result<(), WriteError> {
+        self.file.write_all(line).map_err(|reason| self.error(&reason))
+    }
+
+    /// Writes what was appended.
+    pub(crate) fn flush(&mut self) -> Result<(), WriteError> {
+        self.file.flush().map_err(|reason| self.error(&reason))
+    }
+
+    fn error(&self, reason: &io::Error) -> WriteError {
+        WriteError::new(&self.path, reason)
+    }
+}
+
+/// Writes a whole file.
+pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
+    std::fs::write(path, bytes).map_err(|reason| WriteError::new(path, &reason))
 }
 
 fn write_head(name: &str, started: SystemTime, file: &mut impl Write) -> io::Result<()> {

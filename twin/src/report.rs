@@ -2,7 +2,8 @@
 //!
 //! With a folder it leaves `NAME.hlog` and `NAME.hgrm` for each latency and `summary.json`; without one
 //! it still adds up, for the last line on stdout and for `/metrics`. It reads no clock: times come with
-//! the intervals, and what the process used comes as [`Usage`].
+//! the intervals, and what the process used comes as [`Usage`]. Files are written on a thread of their own, so that a disk
+//! costs the report alone, whatever it does.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,9 +13,10 @@ use std::time::{Duration, SystemTime};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::histograms::{LatencyLog, LatencySummary, WriteError};
+use crate::histograms::{LatencyLog, LatencySummary, LogFile, WriteError, write_file};
 use crate::host::Host;
 use crate::interval::{Interval, Latency};
+use crate::scribe::Scribe;
 use crate::stats::{Counter, Ledger, SYSTEMS, System, TierTotals, TwinStats};
 use crate::world::{Cause, Hop};
 use wire::Tier;
@@ -66,8 +68,16 @@ impl Activity {
 
 /// Adds up the intervals of a run.
 pub struct Report {
-    folder: Option<PathBuf>,
     logs: Vec<LatencyLog>,
+    files: Option<Files>,
+}
+
+/// Where a report goes.
+struct Files {
+    folder: PathBuf,
+    /// Until the first line, which starts the thread: so it runs where the cold thread runs, as that one has settled.
+    logs: Vec<LogFile>,
+    scribe: Option<Scribe>,
 }
 
 impl Report {
@@ -78,28 +88,27 @@ impl Report {
     ///
     /// The folder or a file in it cannot be written.
     pub fn create(folder: Option<&Path>, started: SystemTime) -> Result<Self, WriteError> {
-        if let Some(folder) = folder {
-            std::fs::create_dir_all(folder).map_err(|reason| WriteError::new(folder, &reason))?;
-        }
-        let logs = Latency::ALL
-            .into_iter()
-            .map(|latency| LatencyLog::create(latency.name(), folder, started))
-            .collect::<Result<_, _>>()?;
-        Ok(Self { folder: folder.map(Path::to_owned), logs })
+        let files = folder.map(|folder| Files::create(folder, started)).transpose()?;
+        let logs = Latency::ALL.map(|latency| LatencyLog::without_file(latency.name())).into();
+        Ok(Self { logs, files })
     }
 
-    /// Adds an interval.
-    ///
-    /// # Errors
-    ///
-    /// A log cannot be written.
-    pub fn add(&mut self, interval: &Interval) -> Result<(), WriteError> {
+    /// Adds an interval. A log that cannot be written ends, and that is said.
+    pub fn add(&mut self, interval: &Interval) {
         let since = Duration::from_nanos(interval.since_ns);
         let length = Duration::from_nanos(interval.until_ns.saturating_sub(interval.since_ns));
         for (latency, log) in Latency::ALL.into_iter().zip(&mut self.logs) {
-            log.add(interval.histogram(latency), since, length)?;
+            let histogram = interval.histogram(latency);
+            if histogram.is_empty() {
+                continue;
+            }
+            log.note(histogram);
+            let Some(scribe) = self.files.as_mut().and_then(Files::scribe) else { continue };
+            match log.line(histogram, since, length) {
+                Ok(line) => scribe.push(latency as usize, line.to_vec()),
+                Err(error) => tracing::error!(%error, "an interval has no form for the report"),
+            }
         }
-        Ok(())
     }
 
     /// One latency over all intervals added so far.
@@ -114,14 +123,48 @@ impl Report {
         self.logs.iter().map(|log| (log.name(), log.summary())).collect()
     }
 
-    /// Flushes the logs and writes percentile tables and `summary.json`, if there is a folder.
+    /// Ends the logs and writes percentile tables and `summary.json`, if there is a folder.
     ///
     /// # Errors
     ///
-    /// A file cannot be written.
+    /// A file could not be written, now or before, or the disk takes longer than some seconds. What can be written is.
     pub fn finish(&mut self, summary: &impl Serialize) -> Result<(), WriteError> {
-        self.logs.iter_mut().try_for_each(LatencyLog::finish)?;
-        self.folder.as_ref().map_or(Ok(()), |folder| write_summary(folder, summary))
+        let Some(mut files) = self.files.take() else { return Ok(()) };
+        let table = |log: &LatencyLog| {
+            let path = files.folder.join(log.name()).with_extension("hgrm");
+            (path, log.table())
+        };
+        let mut last: Vec<_> = self.logs.iter().map(table).collect();
+        let path = files.folder.join(SUMMARY);
+        last.push((path.clone(), summary_text(&path, summary)?));
+        files.scribe();
+        match files.scribe {
+            Some(scribe) => scribe.finish(last),
+            None => Err(WriteError::new(&files.folder, &"the system gives no thread that writes")),
+        }
+    }
+}
+
+impl Files {
+    /// A folder, and the logs in it with their heads.
+    fn create(folder: &Path, started: SystemTime) -> Result<Self, WriteError> {
+        std::fs::create_dir_all(folder).map_err(|reason| WriteError::new(folder, &reason))?;
+        let logs = Latency::ALL
+            .into_iter()
+            .map(|latency| LogFile::create(latency.name(), folder, started))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { folder: folder.to_owned(), logs, scribe: None })
+    }
+
+    /// The thread that writes, started if it was not before. None where the system gives none, which is said once.
+    fn scribe(&mut self) -> Option<&mut Scribe> {
+        if self.scribe.is_none() && !self.logs.is_empty() {
+            let started = Scribe::start(&self.folder, std::mem::take(&mut self.logs));
+            let failed =
+                |error: &std::io::Error| tracing::error!(%error, "the report has no thread");
+            self.scribe = started.inspect_err(failed).ok();
+        }
+        self.scribe.as_mut()
     }
 }
 
@@ -131,12 +174,15 @@ impl Report {
 ///
 /// The file cannot be written.
 pub fn write_summary(folder: &Path, summary: &impl Serialize) -> Result<(), WriteError> {
-    let path = folder.join("summary.json");
-    serde_json::to_string_pretty(summary)
-        .map_err(|reason| WriteError::new(&path, &reason))
-        .and_then(|text| {
-            std::fs::write(&path, text + "\n").map_err(|reason| WriteError::new(&path, &reason))
-        })
+    let path = folder.join(SUMMARY);
+    write_file(&path, &summary_text(&path, summary)?)
+}
+
+const SUMMARY: &str = "summary.json";
+
+fn summary_text(path: &Path, summary: &impl Serialize) -> Result<Vec<u8>, WriteError> {
+    let text = serde_json::to_string_pretty(summary);
+    Ok((text.map_err(|reason| WriteError::new(path, &reason))? + "\n").into_bytes())
 }
 
 /// What a run of the twin came to; the object that `-o json` prints and `summary.json` holds.

@@ -2,7 +2,7 @@
 //!
 //! [`Twin::start`] binds everything that can fail before any thread runs. [`Twin::finish`] ends the workers first, then
 //! the tick thread, which drains what they left in the rings, and then closes the report: nothing that QUIC
-//! acknowledged is left behind.
+//! acknowledged is left behind. Threads that a disk holds are waited for last, and with a bound.
 
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
@@ -15,8 +15,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, anyhow, bail};
 use netloop::{
-    Clock, Due, IdleStrategy, Now, Renewer, RingPort, Stop, Waker, Worker, confine, keep_off,
-    lock_memory, pin, ring, set_niceness, set_slice, sharpen_timers,
+    Clock, Counter, Due, IdleStrategy, Now, PathLane, Renewer, RingPort, Stop, Waker, Worker,
+    confine, keep_off, lock_memory, pin, ring, set_niceness, set_slice, sharpen_timers,
 };
 
 use crate::capture::{Allowance, Ended as CaptureEnded, Header, Writer, Written, tap};
@@ -28,7 +28,8 @@ use crate::host;
 use crate::http::{self, Door, DoorTls, Surface, SurfaceOptions};
 use crate::interval::exchange;
 use crate::order::{OrderPort, orders};
-use crate::path_log::PathLog;
+use crate::parting::{Left, Patience};
+use crate::path_log::{Logging, PathLog, Reports};
 use crate::picture::pictures;
 use crate::report::{Report, Summary, Usage};
 use crate::stats::TwinStats;
@@ -46,11 +47,18 @@ const EVENTS_MAX: usize = 4096;
 /// optimisation.
 const STACK_BYTES: usize = 1 << 20;
 
+/// How long a worker may take to its end: it drains for a second. With [`DISK_WAIT`] it is less than a supervisor waits, ten
+/// seconds.
+const WORKER_WAIT: Duration = Duration::from_secs(5);
+/// How long threads with a disk below them may take: one that works needs some milliseconds for what a ring holds.
+const DISK_WAIT: Duration = Duration::from_secs(3);
+
 /// A twin whose threads run.
 pub struct Twin {
     workers: Vec<Hot<RingPort>>,
     tick: Hot<()>,
     capture: Option<Writer>,
+    path_log: Option<Logging>,
     wakers: Vec<Waker>,
     renewers: Vec<Renewer>,
     cold: Cold,
@@ -136,7 +144,6 @@ impl Twin {
         surface.browsers().open(quic_addr.port(), desks, credentials.browsers());
         let _ = stats.quic_addr.set(quic_addr);
         let mut cold = cold.watching(Watchdog::new(Arc::clone(&stats), posts));
-        path_log.into_iter().for_each(|log| cold.logging_paths(log));
         let options = WorldOptions::new(config, secrets.index);
         let mut world = World::new(options, Arc::clone(&stats), interval);
         show(config, &mut world, orders, &mut cold)?;
@@ -155,6 +162,7 @@ impl Twin {
         Ok(Self {
             workers,
             capture,
+            path_log,
             tick,
             wakers,
             renewers,
@@ -206,7 +214,7 @@ impl Twin {
     /// `each_second` wants no more.
     ///
     /// # Errors
-    /// The cold side cannot start, or the report cannot be written.
+    /// The cold side cannot start.
     pub fn run(
         &mut self,
         limit: Option<Duration>,
@@ -223,41 +231,78 @@ impl Twin {
         self.full = Some((self.surface.stats().worker().sessions_open(), rss_bytes()));
     }
 
-    /// Ends the threads in order and gives the account of the run.
-    ///
-    /// # Errors
-    /// A hot thread has panicked, or the report cannot be written.
-    pub fn finish(mut self) -> anyhow::Result<Summary> {
+    /// Ends the threads in order and gives the account of the run, beside the first thing that went wrong on the way: a thread
+    /// has panicked or does not end, or the report or the capture cannot be written. The account is of what is there.
+    #[must_use]
+    pub fn finish(mut self) -> (Summary, anyhow::Result<()>) {
         // Before the threads end, because they take sessions and rows with them.
         if self.full.is_none() {
             self.note_full();
         }
-        let (sessions, resident) = self.full.unwrap_or_default();
+        let full = self.full.unwrap_or_default();
         for (worker, waker) in self.workers.iter().zip(&self.wakers) {
             worker.stop.drain();
             waker.wake();
         }
-        let ended: Vec<_> = self.workers.into_iter().map(|worker| worker.thread.join()).collect();
-        self.tick.stop.drain();
-        let tick = self.tick.thread.join();
-        if let Some(writer) = self.capture {
-            say_captured(writer.finish(), self.surface.stats());
+        let Self { workers, tick, capture, path_log, mut cold, surface, .. } = self;
+        let mut wrong = Wrong(Ok(()));
+        let patience = Patience::of(WORKER_WAIT);
+        for worker in workers {
+            wrong.note("a worker thread", patience.join(worker.thread));
         }
-        for worker in ended {
-            worker.map_err(|_| anyhow!("a worker thread has panicked"))?;
-        }
-        tick.map_err(|_| anyhow!("the tick thread has panicked"))?;
-        self.cold.collect()?;
+        tick.stop.drain();
+        // Its own bounds are in ticks, and no disk is below it.
+        wrong.note("the tick thread", tick.thread.join().map_err(|_| Left::Panicked));
+        capture.iter().for_each(Writer::drain);
+        let patience = Patience::of(DISK_WAIT);
         let duration = self.clock.now().instant.saturating_duration_since(self.started);
-        let mut report = self.surface.report();
-        let idle = self.idle.to_string();
-        let (stats, activity) = (self.surface.stats(), self.cold.activity());
-        let used = Usage { rss_bytes: resident, ..usage() };
-        let mut summary = Summary::of(&report, stats, used, activity, duration, &idle);
-        summary.sessions = sessions;
-        report.finish(&summary)?;
-        drop(report);
-        Ok(summary)
+        let (summary, reported) = report(&mut cold, &surface, full, duration, self.idle);
+        wrong.0 = wrong.0.and(reported);
+        let written = capture.map(|writer| writer.finish(patience));
+        if let Some(written) = written.and_then(|written| wrong.note("the capture", written)) {
+            say_captured(written, surface.stats());
+        }
+        if let Some(Err(left)) = path_log.map(|log| log.finish(patience)) {
+            // It costs the log alone, as everything that goes wrong with it does.
+            tracing::warn!("the log of paths is not whole: its thread {left}");
+        }
+        (summary, wrong.0)
+    }
+}
+
+/// The account of a run, which goes into its report. `full` are the sessions and the resident memory before its end.
+fn report(
+    cold: &mut Cold,
+    surface: &Surface,
+    full: (u64, u64),
+    duration: Duration,
+    idle: IdleStrategy,
+) -> (Summary, anyhow::Result<()>) {
+    cold.collect();
+    let mut report = surface.report();
+    let used = Usage { rss_bytes: full.1, ..usage() };
+    let (stats, activity, idle) = (surface.stats(), cold.activity(), idle.to_string());
+    let mut summary = Summary::of(&report, stats, used, activity, duration, &idle);
+    summary.sessions = full.0;
+    let reported = report.finish(&summary).context("the report cannot be written");
+    (summary, reported)
+}
+
+/// The first thing that went wrong.
+struct Wrong(anyhow::Result<()>);
+
+impl Wrong {
+    /// Notes how a thread has ended.
+    fn note<T>(&mut self, thread: &str, ended: Result<T, Left>) -> Option<T> {
+        let left = match ended {
+            Ok(ended) => return Some(ended),
+            Err(left) => left,
+        };
+        tracing::error!("{thread} {left}");
+        if self.0.is_ok() {
+            self.0 = Err(anyhow!("{thread} {left}"));
+        }
+        None
     }
 }
 
@@ -436,15 +481,16 @@ fn capacities(config: &Config) -> LaneCapacities {
 const PATHS_MAX: usize = 1 << 12;
 
 /// Begins the log of paths that the configuration asks for.
-fn start_path_log(config: &Config, ports: &mut [RingPort]) -> anyhow::Result<Option<PathLog>> {
+fn start_path_log(config: &Config, ports: &mut [RingPort]) -> anyhow::Result<Option<Logging>> {
     let Some(path) = &config.net.path_log else { return Ok(None) };
     let mut reports = Vec::new();
     for port in ports {
-        let (producer, consumer) = ring(PATHS_MAX);
-        port.paths = Some(producer);
-        reports.push(consumer);
+        let ((producer, ring), shed) = (ring(PATHS_MAX), Arc::new(Counter::default()));
+        port.paths = Some(PathLane { reports: producer, shed: Arc::clone(&shed) });
+        reports.push(Reports { ring, shed });
     }
     let log = PathLog::open(path, config.net.path_log_max_bytes, reports);
+    let log = log.and_then(|log| log.start(config.hot_cores()));
     Ok(Some(log.with_context(|| format!("net.path_log {}", path.display()))?))
 }
 

@@ -116,7 +116,7 @@ fn file_of(cells: &[Slot], config: &str, bytes_max: u64) -> (Vec<u8>, Ended, Arc
     let writer =
         Writer::start(&path, &header, Allowance::bytes(bytes_max), consumer, Arc::clone(&stats))
             .unwrap();
-    let ended = writer.finish().ended;
+    let ended = writer.finish(rig::patience()).unwrap().ended;
     (fs::read(&path).unwrap(), ended, stats)
 }
 

@@ -43,8 +43,10 @@ fn capture_within(folder: &Path, config: &str, (keep, bytes_max): (Keep, u64)) -
     rig.lanes.tap.take().unwrap().finish(rig.world.state_hash());
     let header = Header::of_this_build(rig::START_NS, keep, config.to_owned());
     let stats = Arc::clone(&rig.stats);
-    let written =
-        Writer::start(&path, &header, Allowance::bytes(bytes_max), ring, stats).unwrap().finish();
+    let written = Writer::start(&path, &header, Allowance::bytes(bytes_max), ring, stats)
+        .unwrap()
+        .finish(rig::patience())
+        .unwrap();
     assert_eq!(written.bytes, path.metadata().unwrap().len());
     path
 }

@@ -21,6 +21,7 @@ use super::file::{Header, PAGE_BYTES, SEGMENT_CELLS_MAX, SegmentHeader, Segments
 use super::follower::Follower;
 use super::rounds::Rounds;
 use crate::config::Keep;
+use crate::parting::{Left, Patience};
 use crate::stats::TwinStats;
 
 /// The ring is looked at so often.
@@ -128,14 +129,18 @@ impl Writer {
         Ok(Self { stop, thread: thread.map_err(refused)? })
     }
 
-    /// Writes what is left in the ring, and ends. The tap has to have ended before.
-    ///
-    /// # Panics
-    /// The thread has panicked.
-    #[must_use]
-    pub fn finish(self) -> Written {
+    /// Lets it write what is left in the ring, and end. The tap has to have ended before.
+    pub fn drain(&self) {
         self.stop.drain();
-        self.thread.join().expect("the writer does not panic because its errors end the file")
+    }
+
+    /// Waits for the end that it was asked for, or asks for it.
+    ///
+    /// # Errors
+    /// It does not end in time, because its disk hangs, or it has panicked.
+    pub fn finish(self, patience: Patience) -> Result<Written, Left> {
+        self.drain();
+        patience.join(self.thread)
     }
 }
 

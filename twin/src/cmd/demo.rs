@@ -81,7 +81,9 @@ pub fn run(args: &DemoArgs) -> anyhow::Result<ExitCode> {
         while !fleet.wait(Duration::from_millis(50))? {}
         fleet.finish(crate::runtime::usage)?;
     }
-    crate::cmd::serve::print(&twin.finish()?, Output::Text)?;
+    let (summary, closed) = twin.finish();
+    crate::cmd::serve::print(&summary, Output::Text)?;
+    closed?;
     Ok(if ended == Ended::Stopped { ExitCode::from(EXIT_FAILED) } else { ExitCode::SUCCESS })
 }
 

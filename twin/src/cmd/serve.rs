@@ -40,9 +40,13 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let ended = twin.run(limit, &mut |surface| {
         notifier.handle_second(surface.stats().tick.ticks.value());
         ControlFlow::Continue(())
-    })?;
+    });
     notifier.stopping();
-    print(&twin.finish()?, args.report.output)?;
+    // In order, whatever has ended the run.
+    let (summary, closed) = twin.finish();
+    print(&summary, args.report.output)?;
+    let ended = ended?;
+    closed?;
     Ok(if ended == Ended::Stopped { ExitCode::from(EXIT_FAILED) } else { ExitCode::SUCCESS })
 }
 

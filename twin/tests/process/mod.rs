@@ -113,6 +113,15 @@ impl Running {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
     }
 
+    /// Sends SIGTERM again and again, until it ends.
+    pub(crate) fn insist(mut self) -> Ended {
+        while self.child.try_wait().unwrap().is_none() {
+            self.terminate();
+            std::thread::park_timeout(LOOK);
+        }
+        self.end()
+    }
+
     /// Waits for the end.
     pub(crate) fn end(mut self) -> Ended {
         loop {
@@ -165,6 +174,19 @@ pub(crate) fn plant() -> TempDir {
     folder
 }
 
+/// A twin on free ports.
+const SERVE: [&str; 9] = [
+    "serve",
+    "--report",
+    "report",
+    "-o",
+    "json",
+    "--set",
+    "net.addr=127.0.0.1:0",
+    "--set",
+    "http.addr=127.0.0.1:0",
+];
+
 /// A twin that serves.
 pub(crate) struct Serve {
     running: Running,
@@ -181,9 +203,18 @@ impl Serve {
 
     /// The same with further arguments.
     pub(crate) fn start_with(folder: &Path, more: &[&str]) -> Self {
-        let args = ["serve", "--report", "report", "-o", "json"];
-        let sets = ["--set", "net.addr=127.0.0.1:0", "--set", "http.addr=127.0.0.1:0"];
-        let mut running = Running::start(folder, &[&args[..], &sets, more].concat());
+        Self::await_ready(folder, Running::start(folder, &[&SERVE[..], more].concat()))
+    }
+
+    /// The same below a shell, which runs this before it becomes the twin.
+    pub(crate) fn start_behind(folder: &Path, script: &str, more: &[&str]) -> Self {
+        let mut command = Command::new("bash");
+        command.args(["-c", &format!("{script}; exec \"$@\""), "bash"]).arg(binary());
+        command.args(SERVE).args(more);
+        Self::await_ready(folder, Running::spawn(folder, command))
+    }
+
+    fn await_ready(folder: &Path, mut running: Running) -> Self {
         let quic = running.await_line("listening quic ").parse().unwrap();
         let http = running.await_line("listening http ").parse().unwrap();
         let serve = Self { running, folder: folder.to_owned(), quic, http };
@@ -257,6 +288,16 @@ impl Serve {
             std::thread::park_timeout(LOOK);
         }
         panic!("{series} never reaches {least}, it is {}", self.metric(series));
+    }
+
+    /// The process.
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.running.child)
+    }
+
+    /// The process, without what is known of it as a twin.
+    pub(crate) fn into_running(self) -> Running {
+        self.running
     }
 
     /// Asks for the end, awaits it, and gives the summary, which is the same on stdout and in the report.

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use netloop::slot::ACK;
 use netloop::{
@@ -12,6 +13,7 @@ use netloop::{
 };
 use twin::config::Config;
 use twin::interval::{IntervalConsumer, IntervalProducer, exchange};
+use twin::parting::Patience;
 use twin::stats::{TierTotals, TwinStats};
 use twin::world::{LaneCapacities, Lanes, World, WorldOptions, lanes};
 use wire::{
@@ -55,6 +57,11 @@ pub(crate) fn options() -> WorldOptions {
     options.drain = [1 << 16, 1 << 14, 1 << 10];
     options.limits = [twin::world::Limits::NONE; SensorType::COUNT];
     options
+}
+
+/// Longer than any writer takes, whatever the machine.
+pub(crate) fn patience() -> Patience {
+    Patience::of(Duration::from_secs(60))
 }
 
 impl Rig {
