@@ -17,6 +17,7 @@
 mod cell;
 mod file;
 mod follower;
+mod former;
 mod frames;
 mod lap;
 mod reader;

@@ -333,10 +333,12 @@ const METRICS: &[Metric] = &[
     }),
     counter(
         "pollux_capture_ticks_total",
-        "Ticks that went into the capture, and those that it has shed.",
+        "Ticks that went into the file of the capture, those that it has shed, and those that came after the file had ended.",
         |from, to| {
-            to.count("result=\"captured\"", from.stats.capture.ticks.value());
-            to.count("result=\"shed\"", from.stats.capture.shed_ticks.value());
+            let of = &from.stats.capture;
+            to.count("result=\"captured\"", of.written_ticks.value());
+            to.count("result=\"shed\"", of.shed_ticks.value());
+            to.count("result=\"unwritten\"", of.unwritten_ticks.value());
         },
     ),
     gauge("pollux_capture_bytes", "Size of the capture.", |from, to| {

@@ -136,8 +136,12 @@ pub struct AgeStats {
 /// A capture, in ticks by the tick thread, in bytes and cells by the thread that writes the file.
 #[derive(Debug, Default)]
 pub struct Capture {
-    /// Ticks that were captured.
+    /// Ticks that were handed to the thread that writes.
     pub ticks: Counter,
+    /// Of those: written into the file.
+    pub written_ticks: Counter,
+    /// Of those: came after the file had ended, full or refused.
+    pub unwritten_ticks: Counter,
     /// Ticks that were shed, because the file could not keep up.
     pub shed_ticks: Counter,
     /// Size of the file, in bytes.

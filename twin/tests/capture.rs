@@ -73,7 +73,7 @@ fn write(path: &Path, captured: Captured, bytes_max: u64) -> (Rig, Vec<u64>, Wri
     let Captured { rig, ring, hashes } = captured;
     let stats = Arc::clone(&rig.stats);
     let writer = Writer::start(path, &header(), Allowance::bytes(bytes_max), ring, stats).unwrap();
-    (rig, hashes, writer.finish())
+    (rig, hashes, writer.finish(rig::patience()).unwrap())
 }
 
 #[derive(Debug, Default)]
@@ -244,7 +244,8 @@ fn a_capture_goes_on_after_a_gap_and_claims_no_sameness_behind_it() {
     let stats = Arc::clone(&rig.stats);
     let written = Writer::start(&path, &header(), Allowance::bytes(u64::MAX), consumer, stats)
         .unwrap()
-        .finish();
+        .finish(rig::patience())
+        .unwrap();
     assert_eq!(written.ended, Ended::Whole);
     let read = replay(&fs::read(&path).unwrap(), options(), false).unwrap();
     assert_eq!((read.gaps.len(), read.gaps[0].1), (1, 1), "{:?}", read.gaps);
@@ -263,6 +264,44 @@ fn a_full_file_keeps_its_beginning() {
     let read = replay(&bytes, with_rules(faults()), false).unwrap();
     assert_eq!((read.difference, read.tail), (None, Some(Tail::Open)));
     assert!(read.hashes.len() > 100);
+    let counts = &rig.stats.capture;
+    let [ticks, written, unwritten] =
+        [&counts.ticks, &counts.written_ticks, &counts.unwritten_ticks].map(|of| of.value());
+    assert_eq!((written, written + unwritten), (read.hashes.len() as u64, ticks));
+}
+
+#[test]
+fn an_end_behind_shed_ticks_says_how_many_there_are() {
+    let mut rig = Rig::new(options());
+    let (tap, mut ring) = tap(64, Arc::clone(&rig.stats));
+    rig.lanes.tap = Some(tap);
+    rig.open(1);
+    for seq in 0..40 {
+        rig.receive(Tier::T1, 1, 0, &rig::record(1, 1, seq, 1.0));
+        rig.tick();
+    }
+    let shed = rig.stats.capture.shed_ticks.value();
+    assert!(shed > 10);
+    let tap = rig.lanes.tap.take().unwrap();
+    let (mut producer, consumer) = netloop::ring(128);
+    let mut forward = |ring: &mut Consumer<Slot>, cells| {
+        ring.pop_chunk(cells, |front, back| {
+            producer.push_slice(front);
+            producer.push_slice(back);
+        })
+    };
+    // Less than half of the ring is free, and more than the end needs.
+    forward(&mut ring, 4);
+    assert!(tap.can_finish());
+    tap.finish(rig.world.state_hash());
+    forward(&mut ring, 64);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.capture");
+    let stats = Arc::clone(&rig.stats);
+    let writer = Writer::start(&path, &header(), Allowance::bytes(u64::MAX), consumer, stats);
+    writer.unwrap().finish(rig::patience()).unwrap();
+    let read = replay(&fs::read(&path).unwrap(), options(), false).unwrap();
+    assert_eq!((read.gaps.len(), read.gaps[0].1, read.tail), (1, shed, Some(Tail::Whole)));
 }
 
 #[test]
@@ -325,7 +364,7 @@ fn file_of(cells: &[Slot], keep: Keep, bytes_max: u64) -> (Vec<u8>, Written) {
     let written =
         Writer::start(&path, &header, Allowance::bytes(bytes_max), consumer, Arc::default())
             .unwrap();
-    let written = written.finish();
+    let written = written.finish(rig::patience()).unwrap();
     (fs::read(&path).unwrap(), written)
 }
 

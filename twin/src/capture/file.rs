@@ -24,7 +24,7 @@ use netloop::Slot;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::cell::Mark;
+use super::cell::{Mark, MarkKind};
 use crate::config::Keep;
 use crate::host::{REVISION, RUSTC, VERSION};
 
@@ -36,7 +36,7 @@ pub const SEGMENT_CELLS_MAX: usize = 1 << 14;
 const CELL_BYTES: usize = size_of::<Slot>();
 /// Header and segments begin at multiples of this: what disks are written by without a copy.
 pub(super) const PAGE_BYTES: usize = 4096;
-const FILE_MAGIC: [u8; 8] = *b"plxcapt\n";
+pub(super) const FILE_MAGIC: [u8; 8] = *b"plxcapt\n";
 const SEGMENT_MAGIC: [u8; 8] = *b"plxsegm\n";
 /// A configuration takes some kilobytes; a header that claims more is broken.
 const TEXT_BYTES_MAX: usize = 1 << 20;
@@ -224,32 +224,39 @@ impl Segments {
     /// # Errors
     /// The system.
     pub fn write(&mut self, to: &mut impl Write, front: &[Slot], back: &[Slot]) -> io::Result<()> {
-        let header = self.next(front, back);
+        let (header, _) = self.next(front, back);
         to.write_all(&header.encode())?;
         to.write_all(bytemuck::cast_slice(front))?;
         to.write_all(bytemuck::cast_slice(back))?;
         to.write_all(&[0; PAGE_BYTES][..header.padding()])
     }
 
-    /// The header of the next segment, which has these cells.
-    pub(super) fn next(&mut self, front: &[Slot], back: &[Slot]) -> SegmentHeader {
+    /// The header of the next segment, which has these cells, and the ticks that end in it.
+    pub(super) fn next(&mut self, front: &[Slot], back: &[Slot]) -> (SegmentHeader, u64) {
+        let (begins, ticks) = self.walk(front, back);
+        let cells = front.len() + back.len();
+        let mut header = SegmentHeader { number: self.number, cells, begins, sum: 0 };
+        header.sum = header.sum_of(front, back);
+        self.number += 1;
+        (header, ticks)
+    }
+
+    /// Goes over the marks of these cells: the first cell with which a tick begins, and the ticks that end.
+    pub(super) fn walk(&mut self, front: &[Slot], back: &[Slot]) -> (usize, u64) {
         let cells = front.len() + back.len();
         let cell = |at: usize| front.get(at).unwrap_or_else(|| &back[at - front.len()]);
-        let (mut at, mut begins) = (self.owed, None);
+        let (mut at, mut begins, mut ticks) = (self.owed, None, 0);
         while at < cells {
             if !self.in_tick {
                 begins = begins.or(Some(at));
             }
             let mark = Mark::of(cell(at));
             self.in_tick = !mark.ends_tick();
+            ticks += u64::from(mark.kind() == Some(MarkKind::Tick));
             at += 1 + mark.count as usize;
         }
         self.owed = at - cells;
-        let begins = begins.unwrap_or(cells);
-        let mut header = SegmentHeader { number: self.number, cells, begins, sum: 0 };
-        header.sum = header.sum_of(front, back);
-        self.number += 1;
-        header
+        (begins.unwrap_or(cells), ticks)
     }
 }
 

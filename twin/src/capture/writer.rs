@@ -19,6 +19,7 @@ use thiserror::Error;
 
 use super::file::{Header, PAGE_BYTES, SEGMENT_CELLS_MAX, SegmentHeader, Segments};
 use super::follower::Follower;
+use super::former::set_aside;
 use super::rounds::Rounds;
 use crate::config::Keep;
 use crate::parting::{Left, Patience};
@@ -99,10 +100,10 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Creates the file, which must not be there yet, and starts the thread.
+    /// Creates the file, sets aside the capture that is there, and starts the thread.
     ///
     /// # Errors
-    /// The file is there or cannot be written, or the system gives no thread.
+    /// Something else is there, the file cannot be written, or the system gives no thread.
     pub fn start(
         path: &Path,
         header: &Header,
@@ -191,6 +192,10 @@ pub(super) struct Output {
     first_at: u64,
     at: u64,
     bytes_max: u64,
+    /// Where a lap is taken to end: before `bytes_max` where the disk was full there in the lap before.
+    lap_end: u64,
+    /// The disk has ended the lap before, which was said.
+    disk_is_full: bool,
     written: Written,
     stats: Arc<TwinStats>,
     /// What was written since the last state of the world.
@@ -207,6 +212,10 @@ impl Output {
         bytes_max: u64,
         stats: Arc<TwinStats>,
     ) -> io::Result<Self> {
+        if let Some(aside) = set_aside(path)? {
+            let (path, aside) = (path.display(), aside.display());
+            tracing::info!(%path, %aside, "the capture of the run before is kept");
+        }
         let mut file = File::create_new(path)?;
         let bytes = header.write(&mut file)?;
         let direct = File::options().write(true).custom_flags(O_DIRECT).open(path).ok();
@@ -221,6 +230,8 @@ impl Output {
             first_at: bytes,
             at: bytes,
             bytes_max,
+            lap_end: bytes_max,
+            disk_is_full: false,
             written,
             stats,
             stateless_bytes: 0,
@@ -241,7 +252,7 @@ impl Output {
 
     /// Bytes of segments that the file has room for.
     const fn lap_bytes(&self) -> u64 {
-        self.bytes_max.saturating_sub(self.first_at)
+        self.lap_end.saturating_sub(self.first_at)
     }
 
     /// Whether the file takes anything more.
@@ -279,12 +290,15 @@ impl Output {
     pub(super) fn push(&mut self, front: &[Slot], back: &[Slot]) {
         let cells = (front.len() + back.len()) as u64;
         if self.has_ended() {
-            return self.stats.capture.unwritten_cells.add(cells);
+            let (_, ticks) = self.segments.walk(front, back);
+            return self.note_unwritten(cells, ticks);
         }
-        let header = self.segments.next(front, back);
+        let (header, ticks) = self.segments.next(front, back);
         match self.put(&header, front, back) {
             Ok(true) => {
                 self.at += header.bytes();
+                self.lap_end = self.lap_end.max(self.at);
+                self.stats.capture.written_ticks.add(ticks);
                 self.written.bytes = self.written.bytes.max(self.at);
                 self.written.segments += 1;
                 self.stateless_bytes += header.bytes();
@@ -293,40 +307,47 @@ impl Output {
             Ok(false) => {
                 let (path, bytes) = (self.path.display(), self.written.bytes);
                 tracing::warn!(%path, bytes, "the capture is full and ends; raise capture.max_bytes");
-                self.end(Ended::Full, cells);
+                self.written.ended = Ended::Full;
+                self.note_unwritten(cells, ticks);
             }
             Err(reason) => {
                 let path = self.path.display();
                 tracing::warn!(%path, %reason, "the capture cannot be written and ends");
-                self.end(Ended::Failed, cells);
+                self.written.ended = Ended::Failed;
+                self.note_unwritten(cells, ticks);
             }
         }
     }
 
     /// Writes a segment, at the beginning of the file again where its end is reached. False when it has no place.
     fn put(&mut self, header: &SegmentHeader, front: &[Slot], back: &[Slot]) -> io::Result<bool> {
-        if self.at + header.bytes() > self.bytes_max && !self.go_round(header.bytes())? {
-            return Ok(false);
+        if self.at + header.bytes() > self.bytes_max {
+            if !self.go_round(header.bytes())? {
+                return Ok(false);
+            }
+            self.disk_is_full = false;
         }
         let Err(reason) = self.write(header, front, back) else { return Ok(true) };
         // What was written of it beyond the former end is cut off, so that the file ends with a whole segment.
         drop(self.file.set_len(self.written.bytes));
-        // A disk that takes no more is the end of the file too, and what lies before it can be written over.
+        // A disk that takes no more is the end of this lap, and what lies before it can be written over. The next lap tries
+        // again: room that comes back later is used.
         let limits = [io::ErrorKind::StorageFull, io::ErrorKind::FileTooLarge];
         if !limits.contains(&reason.kind()) || self.at < self.first_at + LAP_BYTES_MIN {
             return Err(reason);
         }
-        self.bytes_max = self.at;
+        self.lap_end = self.at;
         if !self.go_round(header.bytes())? {
             return Err(reason);
         }
+        self.say_disk_full(&reason);
         self.write(header, front, back).map(|()| true)
     }
 
     /// Goes on behind the header, if the file is one to do so and a segment of this size has a place there. What the lap before
     /// has left behind this place is cut off: between two laps there is nothing that belongs to neither.
     fn go_round(&mut self, bytes: u64) -> io::Result<bool> {
-        if self.keep == Keep::First || self.first_at + bytes > self.bytes_max {
+        if self.keep == Keep::First || self.first_at + bytes > self.lap_end {
             return Ok(false);
         }
         if self.written.ended == Ended::Whole {
@@ -338,6 +359,15 @@ impl Output {
         self.written.ended = Ended::Round;
         self.at = self.first_at;
         Ok(true)
+    }
+
+    /// Says that the disk ends a lap, once until one reaches the limit again.
+    fn say_disk_full(&mut self, reason: &io::Error) {
+        if !std::mem::replace(&mut self.disk_is_full, true) {
+            let (path, bytes, bytes_max) =
+                (self.path.display(), self.written.bytes, self.bytes_max);
+            tracing::warn!(%path, bytes, bytes_max, %reason, "the disk is full before the capture has its size: it holds less until there is room");
+        }
     }
 
     /// Says that ticks were shed since it last said so, and then is silent for a while.
@@ -363,9 +393,9 @@ impl Output {
         self.file.write_all_at(bytes, at)
     }
 
-    fn end(&mut self, ended: Ended, cells: u64) {
-        self.written.ended = ended;
+    fn note_unwritten(&self, cells: u64, ticks: u64) {
         self.stats.capture.unwritten_cells.add(cells);
+        self.stats.capture.unwritten_ticks.add(ticks);
     }
 }
 

@@ -572,13 +572,13 @@ const CAPTURE: &[Key] = &[
         "capture.file",
         "none",
         Kind::PathOrNone { set: |c, v| c.capture.file = v },
-        "Keeps everything that the tick thread consumes in this file, to be read by `pollux replay` and `pollux inspect`. It must not be there yet.",
+        "Keeps everything that the tick thread consumes in this file, to be read by `pollux replay` and `pollux inspect`. The captures of the three runs before are kept beside it, with .1, .2 and .3 behind the name, .1 the latest of them; anything else that has the name is refused.",
     ),
     key(
         "capture.max_bytes",
         "1073741824",
         Kind::Count { min: MIB, max: 1 << 50, set: |c, v| c.capture.max_bytes = v },
-        "Size of that file at most; `capture.keep` says what it holds then.",
+        "Size of that file at most, and of each that is kept beside it; `capture.keep` says what it holds then.",
     ),
     key(
         "capture.keep",
