@@ -233,7 +233,7 @@ impl Twin {
 
     /// Ends the threads in order and gives the account of the run, beside the first thing that went wrong on the way: a thread
     /// has panicked or does not end, or the report or the capture cannot be written. The account is of what is there.
-    #[must_use]
+    #[must_use = "what went wrong is told nowhere else"]
     pub fn finish(mut self) -> (Summary, anyhow::Result<()>) {
         // Before the threads end, because they take sessions and rows with them.
         if self.full.is_none() {
