@@ -117,7 +117,8 @@ pub struct Request {
 /// Makes an authority, a server, an empty revocation list and the holders of a request, and returns their paths in the
 /// order of making.
 ///
-/// An authority that is there already signs new holders and stays as it is, with its server.
+/// An authority that is there already signs new holders and stays as it is, with its server; one that has none, because it was
+/// cut short, gets it.
 ///
 /// # Errors
 ///
@@ -130,7 +131,8 @@ pub fn init(request: &Request, now_unix_s: u64) -> Result<Vec<PathBuf>, CertsErr
     let mut folder = Folder::create(&request.folder)?;
     let there = folder.path("ca.pem");
     let joins = there.exists() && !request.force;
-    if joins && (grants.is_empty() || !request.names.is_empty()) {
+    let lacks_server = !folder.certificate(&server.holder).exists();
+    if joins && !lacks_server && (grants.is_empty() || !request.names.is_empty()) {
         return Err(CertsError::AuthorityExists(there));
     }
     if !request.force {
@@ -140,14 +142,19 @@ pub fn init(request: &Request, now_unix_s: u64) -> Result<Vec<PathBuf>, CertsErr
         Authority::read(&folder)?
     } else {
         if !request.force {
-            folder.vacant("ca.key")?;
-            folder.vacant_for(&server.holder)?;
+            // A key of the server alone may be one that another authority is about to sign.
+            ["ca.key", "server.key", "server.pem"]
+                .iter()
+                .try_for_each(|name| folder.vacant(name))?;
         }
-        let authority = Authority::make(&mut folder, now_unix_s)?;
-        authority.write_list(&mut folder, &[], now_unix_s)?;
-        authority.issue(&mut folder, &server, now_unix_s)?;
-        authority
+        Authority::make(&mut folder, now_unix_s)?
     };
+    if !joins || lacks_server {
+        if !joins || !folder.path("crl.pem").exists() {
+            authority.write_list(&mut folder, &[], now_unix_s)?;
+        }
+        authority.issue(&mut folder, &server, now_unix_s)?;
+    }
     for grant in &grants {
         authority.issue(&mut folder, grant, now_unix_s)?;
     }
@@ -169,7 +176,7 @@ pub fn enroll(
     let revoked = reading::revoked(&folder.path("crl.pem"))?;
     for Grant { holder, .. } in grants {
         let path = folder.certificate(holder);
-        if !path.exists() || !revoked.contains(&reading::serial(&path)?) {
+        if path.exists() && !revoked.contains(&reading::serial(&path)?) {
             folder.vacant_for(holder)?;
         }
     }

@@ -430,6 +430,55 @@ fn a_refused_enrolment_leaves_every_file_as_it_was() {
 }
 
 #[test]
+fn a_revocation_that_cannot_see_every_copy_is_an_error_and_changes_no_list() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    let device = Uuid::from_u128(15);
+    init(&Request { devices: vec![device], ..request(path) }, NOW_UNIX_S).unwrap();
+    let before = content(path);
+    std::fs::rename(path.join("issued"), path.join("aside")).unwrap();
+    std::fs::write(path.join("issued"), "no folder").unwrap();
+    let refused = revoke(path, &[Holder::Device(device)], &[], NOW_UNIX_S).unwrap_err();
+    assert!(
+        matches!(&refused, CertsError::File { path: of, .. } if *of == path.join("issued")),
+        "{refused:?}"
+    );
+    std::fs::remove_file(path.join("issued")).unwrap();
+    assert_eq!(content(path), before);
+    let added = revoke(path, &[Holder::Device(device)], &[], NOW_UNIX_S).unwrap().1;
+    assert_eq!(added, 1, "copies that were taken away are no error");
+}
+
+#[test]
+fn a_key_without_a_certificate_is_replaced_by_an_enrolment() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    init(&request(path), NOW_UNIX_S).unwrap();
+    let device = Uuid::from_u128(16);
+    let key = path.join(format!("device-{device}.key"));
+    std::fs::write(&key, "of a pair that was cut short").unwrap();
+    enroll(path, &[Grant::device(device)], NOW_UNIX_S).unwrap();
+    assert!(PrivateKeyDer::from_pem_file(&key).is_ok());
+    assert_eq!(standing(path, &format!("device-{device}")).1, Standing::Valid);
+}
+
+#[test]
+fn an_authority_that_was_cut_short_gets_its_server_and_its_list() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    init(&request(path), NOW_UNIX_S).unwrap();
+    let authority = std::fs::read(path.join("ca.pem")).unwrap();
+    for name in ["server.pem", "crl.pem"] {
+        std::fs::remove_file(path.join(name)).unwrap();
+    }
+    init(&request(path), NOW_UNIX_S).unwrap();
+    assert_eq!(std::fs::read(path.join("ca.pem")).unwrap(), authority);
+    assert_eq!(standing(path, "server").1, Standing::Valid);
+    let whole = init(&request(path), NOW_UNIX_S);
+    assert!(matches!(whole, Err(CertsError::AuthorityExists(_))), "{whole:?}");
+}
+
+#[test]
 fn no_authority_is_made_beside_a_server_that_has_to_stay() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("server.pem"), "of another authority").unwrap();

@@ -4,8 +4,8 @@
 //! folder therefore never reads half of one. Who has the folder open is the only one: what is read from a list stays true
 //! until the list is written again, and what is written beside is nobody else's.
 
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::Write;
+use std::fs::{self, DirEntry, File, OpenOptions, Permissions};
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
@@ -91,8 +91,12 @@ impl Folder {
         if path.exists() { Err(CertsError::Exists(path)) } else { Ok(()) }
     }
 
-    /// Refuses where a holder has a key or a certificate.
+    /// Refuses where a holder has a certificate. A key alone is what was left of a pair that was cut short: nothing was ever
+    /// signed for it.
     pub(super) fn vacant_for(&self, holder: &Holder) -> Result<(), CertsError> {
+        if !self.certificate(holder).exists() {
+            return Ok(());
+        }
         self.vacant(&format!("{holder}.key"))?;
         self.vacant(&format!("{holder}.pem"))
     }
@@ -139,7 +143,7 @@ impl Folder {
             serials.push(reading::serial(&own)?);
         }
         let beginning = format!("{holder}-");
-        for entry in fs::read_dir(self.path("issued")).into_iter().flatten().flatten() {
+        for entry in self.issued()? {
             let name = entry.file_name().to_string_lossy().into_owned();
             let digits = name.strip_prefix(&beginning).and_then(|rest| rest.strip_suffix(".pem"));
             // The name of another gateway may begin with that of this one; no serial number has a hyphen.
@@ -150,6 +154,17 @@ impl Folder {
         serials.sort();
         serials.dedup();
         Ok(serials)
+    }
+
+    /// What lies under `issued`, which somebody may have taken away: then nothing does. A folder that is there and cannot be read
+    /// whole is an error, because what is not seen would not be revoked.
+    fn issued(&self) -> Result<Vec<DirEntry>, CertsError> {
+        let path = self.path("issued");
+        let entries = match fs::read_dir(&path) {
+            Err(reason) if reason.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.and_then(Iterator::collect),
+        };
+        entries.map_err(|reason| file_error(&path, reason))
     }
 
     fn rename(&mut self, beside: Beside) -> Result<(), CertsError> {
@@ -199,9 +214,14 @@ struct Beside {
 }
 
 impl Beside {
-    /// Puts it into its place, and says where that is.
+    /// Puts it into its place, for good, and says where that is.
     fn rename(self) -> Result<PathBuf, CertsError> {
-        fs::rename(&self.path, &self.place).map_err(|reason| file_error(&self.place, reason))?;
+        let folder =
+            self.place.parent().expect("a folder because the name of a file was joined to it");
+        let renamed = fs::rename(&self.path, &self.place)
+            // The name is on the disk only once its folder is.
+            .and_then(|()| File::open(folder)?.sync_all());
+        renamed.map_err(|reason| file_error(&self.place, reason))?;
         Ok(self.place.clone())
     }
 }
