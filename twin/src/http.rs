@@ -118,10 +118,12 @@ async fn metrics(State(surface): State<Arc<Surface>>) -> impl IntoResponse {
 }
 
 async fn livez(State(surface): State<Arc<Surface>>) -> impl IntoResponse {
-    if surface.is_alive() {
-        (StatusCode::OK, "live\n")
-    } else {
+    if !surface.is_alive() {
         (StatusCode::SERVICE_UNAVAILABLE, "the tick has stood still for a second\n")
+    } else if !surface.stats().is_served() {
+        (StatusCode::SERVICE_UNAVAILABLE, "every worker stands still\n")
+    } else {
+        (StatusCode::OK, "live\n")
     }
 }
 

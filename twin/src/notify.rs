@@ -1,6 +1,7 @@
 //! What a supervisor is told: ready, alive, stopping, in the datagrams of sd_notify(3).
 //!
-//! The sign of life follows the ticks: a twin whose tick stands still sends none, and `WatchdogSec` of the unit ends it.
+//! The sign of life follows the ticks and the workers: a twin whose tick stands still, or all of whose workers do, sends none,
+//! and `WatchdogSec` of the unit ends it.
 //! Without NOTIFY_SOCKET in the environment nothing is said; a supervisor that does not listen is no error of the twin.
 
 use std::ffi::OsStr;
@@ -45,9 +46,10 @@ impl Notifier {
         self.send("STOPPING=1");
     }
 
-    /// Called once a second with the number of ticks so far: a sign of life if there was one since the last call.
-    pub fn handle_second(&mut self, ticks: u64) {
-        if std::mem::replace(&mut self.ticks, ticks) != ticks {
+    /// Called once a second with the number of ticks so far, and whether a worker takes turns: a sign of life if there was a tick
+    /// since the last call and there is such a worker.
+    pub fn handle_second(&mut self, ticks: u64, serves: bool) {
+        if std::mem::replace(&mut self.ticks, ticks) != ticks && serves {
             self.send("WATCHDOG=1");
         }
     }
@@ -65,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tick_that_stands_still_gives_no_sign_of_life() {
+    fn a_tick_that_stands_still_gives_no_sign_of_life_and_neither_do_workers_that_all_do() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notify");
         let supervisor = UnixDatagram::bind(&path).unwrap();
@@ -78,11 +80,15 @@ mod tests {
         let mut notifier = Notifier::new(Some(path.as_os_str()));
         notifier.ready();
         assert_eq!(heard().as_deref(), Some("READY=1"));
-        notifier.handle_second(1000);
+        notifier.handle_second(1000, true);
         assert_eq!(heard().as_deref(), Some("WATCHDOG=1"));
-        notifier.handle_second(1000);
+        notifier.handle_second(1000, true);
         assert_eq!(heard(), None);
-        notifier.handle_second(1001);
+        notifier.handle_second(1001, true);
+        assert_eq!(heard().as_deref(), Some("WATCHDOG=1"));
+        notifier.handle_second(1002, false);
+        assert_eq!(heard(), None, "no worker takes turns");
+        notifier.handle_second(1003, true);
         assert_eq!(heard().as_deref(), Some("WATCHDOG=1"));
         notifier.stopping();
         assert_eq!(heard().as_deref(), Some("STOPPING=1"));

@@ -92,6 +92,13 @@ impl TwinStats {
         WorkerStats::sum(&self.workers)
     }
 
+    /// Whether a worker takes turns, as the watchdog sees it. What has no worker serves nobody who could miss one.
+    #[must_use]
+    pub fn is_served(&self) -> bool {
+        let still = self.watch.still.value();
+        still == 0 || still < self.workers.len() as u64
+    }
+
     /// Records applied so far, of all tiers.
     #[must_use]
     pub fn applied(&self) -> u64 {

@@ -104,6 +104,8 @@ impl Watchdog {
                 self.posts.desert(worker);
                 self.stats.watch.stood_in.add(1);
             }
+            // A worker alone has no neighbour. Where all stand still, neither the supervisor nor a probe is told that the twin is
+            // alive, and whoever runs it starts it again.
             Found::Deserted => {}
             Found::Back => {
                 tracing::warn!(worker, "the worker takes turns again");

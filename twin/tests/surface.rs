@@ -278,6 +278,8 @@ fn readiness_waits_for_the_worker_and_the_tick() {
     assert_eq!(served.get("/readyz"), (503, "no tick has run yet\n".to_owned()));
     served.stats.tick.ticks.add(1);
     assert_eq!(served.get("/readyz"), (200, "ready\n".to_owned()));
+    served.stats.watch.still.set(1);
+    assert_eq!(served.get("/readyz"), (503, "a worker stands still\n".to_owned()));
     assert_eq!(served.get("/nothing").0, 404);
 }
 
@@ -289,6 +291,20 @@ fn liveness_falls_when_the_tick_stands_still_and_comes_back() {
     assert_eq!(still, "the tick has stood still for a second\n");
     served.stats.tick.ticks.add(1);
     served.await_body("/livez", |body| body == "live\n");
+}
+
+#[test]
+fn liveness_falls_only_where_every_worker_stands_still() {
+    let stats = TwinStats::new(2);
+    let served = [0, 1, 2].map(|still| {
+        stats.watch.still.set(still);
+        stats.is_served()
+    });
+    assert_eq!(served, [true, true, false]);
+    let served = Served::start();
+    served.stats.watch.still.set(served.stats.workers().len() as u64);
+    let still = served.await_body("/livez", |body| body.contains("worker"));
+    assert_eq!(still, "every worker stands still\n");
 }
 
 #[test]

@@ -38,7 +38,8 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let mut notifier = Notifier::of_process();
     notifier.ready();
     let ended = twin.run(limit, &mut |surface| {
-        notifier.handle_second(surface.stats().tick.ticks.value());
+        let stats = surface.stats();
+        notifier.handle_second(stats.tick.ticks.value(), stats.is_served());
         ControlFlow::Continue(())
     });
     notifier.stopping();

@@ -245,9 +245,11 @@ impl Surface {
         })
     }
 
-    /// What is missing before devices can be served, if anything is.
+    /// What is missing before all devices can be served, if anything is.
     pub(super) fn missing(&self) -> Option<&'static str> {
-        if self.stats.workers().iter().any(|worker| worker.turns.value() == 0) {
+        if self.stats.watch.still.value() > 0 {
+            Some("a worker stands still\n")
+        } else if self.stats.workers().iter().any(|worker| worker.turns.value() == 0) {
             Some("a worker does not listen yet\n")
         } else if self.stats.tick.ticks.value() == 0 {
             Some("no tick has run yet\n")
