@@ -22,8 +22,10 @@ use crate::args::EXIT_FAILED;
 use crate::credentials::CredentialFiles;
 use crate::http::{Door, DoorTls, Surface, router};
 use crate::interval::{IntervalConsumer, Latency};
+use crate::parting::{Left, Patience};
 use crate::picture::PictureConsumer;
 use crate::report::{Activity, Usage};
+use crate::stop_file::StopKeeper;
 use crate::watchdog::{LOOK, Watchdog};
 
 /// How often finished intervals are fetched: well within the second that fills the next one.
@@ -68,6 +70,7 @@ pub struct Cold {
     watchdog: Option<Watchdog>,
     bell: Option<std::os::unix::net::UnixStream>,
     door: Option<Arc<DoorTls>>,
+    stop_keeper: Option<StopKeeper>,
     /// A signal came before [`Cold::run`] could hear it.
     signalled: Arc<AtomicBool>,
 }
@@ -97,6 +100,7 @@ impl Cold {
             watchdog: None,
             bell: None,
             door: None,
+            stop_keeper: None,
             signalled: Arc::default(),
         }
     }
@@ -117,6 +121,20 @@ impl Cold {
             flag::register(signal, Arc::clone(&self.signalled))?;
         }
         Ok(())
+    }
+
+    /// Also has the stop of the plant kept over a restart.
+    pub fn keeping_stop(&mut self, keeper: StopKeeper) {
+        self.stop_keeper = Some(keeper);
+    }
+
+    /// Waits until the last request to stop or to clear is kept. Called after the tick thread has ended, it leaves none behind.
+    ///
+    /// # Errors
+    /// The disk below it takes longer than that.
+    pub fn finish_stop(&mut self, patience: Patience) -> Result<(), Left> {
+        let keeper = self.stop_keeper.take();
+        keeper.map_or(Ok(()), |keeper| keeper.finish(self.surface.stop_request(), patience))
     }
 
     /// Also mirrors the pictures of the tick thread, and its plant while somebody looks.
@@ -200,6 +218,7 @@ impl Cold {
                 }
                 if round == COLLECTS_PER_SECOND - 1 {
                     self.door.iter().for_each(|tls| tls.poll());
+                    self.stop_keeper.iter().for_each(|of| of.retry(self.surface.stop_request()));
                     let hz = self.surface.options().hz;
                     self.surface.sampler().look(self.surface.stats(), now - self.began, hz);
                     if each_second(&self.surface).is_break() {
@@ -234,6 +253,9 @@ impl Cold {
 impl Cold {
     /// Takes the pictures in that have come, and lets the viewers have them.
     fn look(&mut self) {
+        if let Some(keeper) = &mut self.stop_keeper {
+            keeper.poll(self.surface.stop_request());
+        }
         self.surface.browsers().poll(&self.surface);
         let Some(pictures) = &mut self.pictures else { return };
         let wanted =

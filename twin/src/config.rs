@@ -416,6 +416,8 @@ pub struct Automation {
     pub stop_rules: Vec<StopRule>,
     /// Whether a device may stop the plant.
     pub device_stop: bool,
+    /// The file that keeps the stop over a restart.
+    pub stop_file: Option<PathBuf>,
 }
 
 /// While a sensor of a type is above a value, the plant is stopped.

@@ -24,11 +24,13 @@ pub enum Wish {
     ReceiveBuffer,
     /// Sleeps that end on time.
     Timers,
+    /// `automation.stop_file`.
+    StopFile,
 }
 
 impl Wish {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Cores,
         Self::Pinning,
         Self::Priority,
@@ -36,6 +38,7 @@ impl Wish {
         Self::Confinement,
         Self::ReceiveBuffer,
         Self::Timers,
+        Self::StopFile,
     ];
 
     /// Its name, as in metrics.
@@ -49,6 +52,7 @@ impl Wish {
             Self::Confinement => "confinement",
             Self::ReceiveBuffer => "receive_buffer",
             Self::Timers => "timers",
+            Self::StopFile => "stop_file",
         }
     }
 }
@@ -116,7 +120,7 @@ mod tests {
         let line = lacks.settle(&gauges).unwrap();
         assert_eq!(line, "pinning: net-1 not on core 9; priority: niceness 0 instead of -10");
         let set = Wish::ALL.map(|wish| gauges[wish as usize].value());
-        assert_eq!(set, [0, 1, 1, 0, 0, 0, 0]);
+        assert_eq!(set, [0, 1, 1, 0, 0, 0, 0, 0]);
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub mod say;
 mod scribe;
 pub mod simulate;
 pub mod stats;
+pub mod stop_file;
 pub mod tick;
 pub mod watchdog;
 pub mod world;

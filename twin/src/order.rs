@@ -130,12 +130,18 @@ pub struct OrderPort {
     bell: Option<UnixStream>,
 }
 
-/// Makes the two ends.
+/// Makes the two ends, of a plant that nobody has stopped.
 #[must_use]
 pub fn orders() -> (OrderDesk, OrderPort) {
+    orders_after(StopRequest::default())
+}
+
+/// Makes the two ends, of a plant in which this request holds from the beginning.
+#[must_use]
+pub fn orders_after(held: StopRequest) -> (OrderDesk, OrderPort) {
     let (orders, orders_out) = ring(ORDERS_MAX);
     let (ends, ends_out) = ring(ORDERS_MAX);
-    let switch = Arc::new(StopSwitch::default());
+    let switch = Arc::new(StopSwitch::holding(held));
     let switched = Arc::clone(&switch);
     let port = OrderPort { orders: orders_out, ends, switch: switched, bell: None };
     (OrderDesk { orders, ends: ends_out, switch, on_their_way: 0, next_id: 1 }, port)
@@ -174,9 +180,18 @@ impl OrderDesk {
     }
 
     /// Stops the plant, or clears the stop, asked for at `asked_ns` since the Unix epoch. Gives the request's number; an
-    /// order that holds already changes nothing and gives the number in force.
+    /// order that holds already changes nothing and gives the number in force. To clear a plant that nobody has stopped as far
+    /// as is known here is a request like others: devices may stand since before this twin began.
     pub fn set_stopped(&self, stopped: bool, asked_ns: u64) -> u64 {
         self.switch.set(stopped, asked_ns, StopSource::Operator)
+    }
+
+    /// What was asked for last, by whom and when.
+    #[must_use]
+    pub fn stop_request(&self) -> StopRequest {
+        // The word first, because its acquire lets the others be found.
+        let (word, asked_ns) = self.switch.load();
+        StopRequest { word, source: self.switch.source(), asked_ns }
     }
 
     /// What was asked for last.
@@ -235,6 +250,17 @@ impl StopWord {
     }
 }
 
+/// A request to stop or to clear, with who made it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StopRequest {
+    /// Its number.
+    pub word: StopWord,
+    /// Who asked.
+    pub source: StopSource,
+    /// When, in nanoseconds since the Unix epoch.
+    pub asked_ns: u64,
+}
+
 /// Who asked for a stop, or for its end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
@@ -246,10 +272,18 @@ pub enum StopSource {
     Device = 1,
     /// A rule of the twin.
     Rule = 2,
+    /// The twin at its start, which could not read whether the plant was stopped.
+    Restart = 3,
 }
 
 impl StopSource {
-    const ALL: [Self; 3] = [Self::Operator, Self::Device, Self::Rule];
+    const ALL: [Self; 4] = [Self::Operator, Self::Device, Self::Rule, Self::Restart];
+
+    /// The one of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|source| source.name() == name)
+    }
 
     /// Lower-case name, as in the API.
     #[must_use]
@@ -258,6 +292,7 @@ impl StopSource {
             Self::Operator => "operator",
             Self::Device => "device",
             Self::Rule => "rule",
+            Self::Restart => "restart",
         }
     }
 }
@@ -271,18 +306,28 @@ struct StopSwitch {
 }
 
 impl StopSwitch {
+    fn holding(held: StopRequest) -> Self {
+        Self {
+            word: AtomicU64::new(held.word.0),
+            asked_ns: AtomicU64::new(held.asked_ns),
+            source: AtomicU8::new(held.source as u8),
+        }
+    }
+
     fn set(&self, stopped: bool, asked_ns: u64, source: StopSource) -> u64 {
         let held = self.word.load(Ordering::Relaxed);
-        if StopWord(held).is_stopped() == stopped {
-            return held;
-        }
+        let next = match (StopWord(held).is_stopped(), stopped) {
+            // Nobody was told anything yet. The number is even, and not that of what nobody asked for.
+            (false, false) if held == 0 => 2,
+            (holds, asked) if holds == asked => return held,
+            _ => held + 1,
+        };
         // The time first: the release below pairs with the acquire of the reader, who then finds it. Of two who ask at the
         // same moment one is counted, with the time and the name of either.
         self.asked_ns.store(asked_ns, Ordering::Relaxed);
         self.source.store(source as u8, Ordering::Relaxed);
-        let counted =
-            self.word.compare_exchange(held, held + 1, Ordering::Release, Ordering::Relaxed);
-        counted.map_or_else(|now| now, |before| before + 1)
+        let counted = self.word.compare_exchange(held, next, Ordering::Release, Ordering::Relaxed);
+        counted.map_or_else(|now| now, |_| next)
     }
 
     fn source(&self) -> StopSource {
@@ -330,5 +375,18 @@ mod tests {
         assert_eq!(port.stop(), (StopWord(1), 5));
         assert_eq!([desk.set_stopped(false, 7), desk.set_stopped(false, 8)], [2, 2]);
         assert!(!port.stop().0.is_stopped());
+    }
+
+    #[test]
+    fn a_clear_of_what_nobody_stopped_is_a_request_once_and_a_held_stop_goes_on() {
+        let (desk, port) = orders();
+        assert_eq!([desk.set_stopped(false, 5), desk.set_stopped(false, 6)], [2, 2]);
+        assert_eq!(port.stop(), (StopWord(2), 5));
+        assert_eq!(desk.set_stopped(true, 7), 3);
+        let held = StopRequest { word: StopWord(7), source: StopSource::Device, asked_ns: 9 };
+        let (desk, port) = orders_after(held);
+        assert_eq!((port.stop(), desk.stop_request()), ((StopWord(7), 9), held));
+        assert_eq!(desk.set_stopped(true, 10), 7);
+        assert_eq!(desk.set_stopped(false, 11), 8);
     }
 }

@@ -27,12 +27,13 @@ use crate::degraded::{Teller, Wish, lacks};
 use crate::host;
 use crate::http::{self, Door, DoorTls, Surface, SurfaceOptions};
 use crate::interval::exchange;
-use crate::order::{OrderPort, orders};
+use crate::order::{OrderDesk, OrderPort, StopRequest, StopSource, StopWord, orders_after};
 use crate::parting::{Left, Patience};
 use crate::path_log::{Logging, PathLog, Reports};
 use crate::picture::pictures;
 use crate::report::{Report, Summary, Usage};
 use crate::stats::TwinStats;
+use crate::stop_file::{self, StopKeeper};
 use crate::tick::{TickOptions, TickThread};
 use crate::watchdog::Watchdog;
 use crate::world::{LaneCapacities, Lanes, Watch, World, WorldOptions, lanes};
@@ -125,7 +126,7 @@ impl Twin {
         credentials.publish(&stats);
         let began = SystemTime::UNIX_EPOCH + Duration::from_nanos(now.unix_ns);
         let report = Report::create(report, began)?;
-        let (desk, orders) = orders();
+        let (desk, orders, keeper) = plant_stop(config, now, &stats, &teller)?;
         let options = SurfaceOptions::new(config, token(config)?);
         let surface =
             Surface::with_options(Arc::clone(&stats), report, rss_bytes, options, Some(desk));
@@ -146,7 +147,7 @@ impl Twin {
         let mut cold = cold.watching(Watchdog::new(Arc::clone(&stats), posts));
         let options = WorldOptions::new(config, secrets.index);
         let mut world = World::new(options, Arc::clone(&stats), interval);
-        show(config, &mut world, orders, &mut cold)?;
+        show(config, &mut world, orders, &mut cold, keeper)?;
         let started = now.instant;
         let (gauges, also, pace) = (Arc::clone(&stats), wakers.clone(), tick_options(config));
         let tick = TickThread::new(world, tick_lanes, producer, stats, also, pace, started);
@@ -258,6 +259,7 @@ impl Twin {
         let duration = self.clock.now().instant.saturating_duration_since(self.started);
         let (summary, reported) = report(&mut cold, &surface, full, duration, self.idle);
         wrong.0 = wrong.0.and(reported);
+        wrong.note("the thread of automation.stop_file", cold.finish_stop(patience));
         let written = capture.map(|writer| writer.finish(patience));
         if let Some(written) = written.and_then(|written| wrong.note("the capture", written)) {
             say_captured(written, surface.stats());
@@ -425,13 +427,49 @@ fn rss_bytes() -> u64 {
     netloop::rss_bytes().unwrap_or_default()
 }
 
+/// The way of orders and of the stop, which begins as it was before a restart, and who keeps it. The twin goes on without: a stop
+/// that cannot be kept is still one.
+fn plant_stop(
+    config: &Config,
+    now: Now,
+    stats: &Arc<TwinStats>,
+    teller: &Teller,
+) -> anyhow::Result<(OrderDesk, OrderPort, Option<StopKeeper>)> {
+    let Some(path) = &config.automation.stop_file else {
+        let (desk, orders) = orders_after(StopRequest::default());
+        return Ok((desk, orders, None));
+    };
+    let read = stop_file::read(path);
+    if let Err(error) = &read {
+        tracing::error!(%error, "whether the plant was stopped is not known: it is, until it is cleared");
+        teller.tell(Wish::StopFile, error.to_string());
+    }
+    let source = StopSource::Restart;
+    let held = read.unwrap_or(StopRequest { word: StopWord(1), source, asked_ns: now.unix_ns });
+    let written = stop_file::write(path, held);
+    if let Err(error) = &written {
+        teller.tell(Wish::StopFile, format!("{} cannot be written: {error}", path.display()));
+    }
+    // Its devices are told by this run, which is what the time until their answers is counted from.
+    let (desk, orders) = orders_after(StopRequest { asked_ns: now.unix_ns, ..held });
+    let off = config.hot_cores();
+    let prepare = move || {
+        keep_off(&off);
+    };
+    let (stats, failed) = (Arc::clone(stats), written.is_err());
+    let keeper = StopKeeper::start(path.clone(), held, failed, stats, prepare);
+    Ok((desk, orders, Some(keeper.context("a thread that keeps the stop")?)))
+}
+
 /// Lets operators see the world, command it and end it. Without a surface nobody looks, and nothing is shown.
 fn show(
     config: &Config,
     world: &mut World,
     orders: OrderPort,
     cold: &mut Cold,
+    keeper: Option<StopKeeper>,
 ) -> anyhow::Result<()> {
+    keeper.into_iter().for_each(|keeper| cold.keeping_stop(keeper));
     let (bell, heard) = UnixStream::pair().context("a bell for orders")?;
     bell.set_nonblocking(true)?;
     heard.set_nonblocking(true)?;

@@ -13,7 +13,7 @@ use netloop::{Consumer, Slot};
 use rig::{Random, Rig, device};
 use twin::capture::{Allowance, Ended, Header, Reader, Replay, Step, Tail, Writer, tap};
 use twin::config::{Effective, Keep};
-use twin::order::{Order, orders};
+use twin::order::{Order, StopRequest, StopWord, orders_after};
 use twin::stats::TwinStats;
 use twin::world::{ACTUATOR_ID, Saved, SavedError, WorldOptions};
 use wire::SensorType;
@@ -60,7 +60,9 @@ struct Run {
 /// A run with orders of operators and stops of the plant.
 fn run(config: &str, seed: u64) -> Run {
     let mut rig = Rig::new(options(config));
-    let (mut desk, port) = orders();
+    // As after a restart in some of them: stopped from the beginning.
+    let held = StopRequest { word: StopWord(seed % 2), ..StopRequest::default() };
+    let (mut desk, port) = orders_after(held);
     rig.world.command(port);
     let (tap, ring) = tap(CELLS, Arc::clone(&rig.stats));
     rig.lanes.tap = Some(tap);

@@ -26,18 +26,39 @@ struct Operated {
 
 impl Operated {
     fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same with further arguments for the twin.
+    fn start_with(more: &[&str]) -> Self {
         let folder = plant();
-        let twin = Serve::start(folder.path());
+        let twin = Serve::start_with(folder.path(), more);
         let load = twin.simulate(&["--devices", "8", "--rate-hz", "20"]);
         let client = Client::new(&twin.http.to_string(), None).unwrap();
         let operated = Self { twin, load, client, folder };
+        operated.await_devices();
+        operated
+    }
+
+    fn await_devices(&self) {
         let all = |overview: &Value| overview["sensors"] == 40 && overview["sessions"] == 8;
-        operated.await_answer("/overview", all);
+        self.await_answer("/overview", all);
         // Before its hello a session answers no commands.
-        operated.await_answer("/sessions", |page| {
+        self.await_answer("/sessions", |page| {
             let items = page["items"].as_array().unwrap();
             items.len() == 8 && items.iter().all(|session| session["answers_commands"] == true)
         });
+    }
+
+    /// Kills the twin, as a crash does, and starts another at the same address, which the devices come back to.
+    fn restart_with(self, more: &[&str]) -> Self {
+        let Self { twin, load, folder, .. } = self;
+        let again = format!("net.addr={}", twin.quic);
+        drop(twin);
+        let twin = Serve::start_with(folder.path(), &[&["--set", &again], more].concat());
+        let client = Client::new(&twin.http.to_string(), None).unwrap();
+        let operated = Self { twin, load, client, folder };
+        operated.await_devices();
         operated
     }
 
@@ -180,6 +201,32 @@ fn a_stop_is_acknowledged_by_every_session_and_holds_until_it_is_cleared() {
     assert_eq!(done["state"], "acknowledged", "{done:#}");
     operated.twin.await_metric("pollux_stop_seconds_count", 16.0);
     operated.end();
+}
+
+#[test]
+fn a_stop_outlives_the_twin_until_an_operator_clears_it() {
+    let keeps = ["--set", "automation.stop_file=stop", "--set", "net.idle_timeout_ms=1000"];
+    let operated = Operated::start_with(&keeps);
+    let device = operated.device(0);
+    assert_eq!(operated.ctl(&["stop"]).code, Some(0));
+    let file = operated.folder.path().join("stop");
+    let kept = |stopped: bool| {
+        let text = std::fs::read_to_string(&file).unwrap();
+        serde_json::from_str::<Value>(&text).unwrap()["stopped"] == stopped
+    };
+    operated.await_answer("/stop", |_| kept(true));
+    let operated = operated.restart_with(&keeps);
+    let told = |stop: &Value| stop["acknowledged"] == 8 && stop["waiting"] == 0;
+    let stop = operated.await_answer("/stop", told);
+    assert_eq!((&stop["stopped"], &stop["by"]), (&json!(true), &json!("operator")), "{stop:#}");
+    assert_eq!(detail(operated.setpoint(&device, 20.0)).0, 409);
+    assert_eq!(operated.ctl(&["clear"]).code, Some(0));
+    let done = operated.setpoint(&device, 20.0).unwrap();
+    assert_eq!(done["state"], "acknowledged", "{done:#}");
+    operated.await_answer("/stop", |_| kept(false));
+    operated.load.terminate();
+    operated.load.end();
+    operated.twin.end();
 }
 
 #[test]

@@ -7,7 +7,9 @@ use netloop::{Answer, Outbound, SessionId, Slot};
 use rig::{Rig, device, options, record};
 use twin::config::{Effective, Layers};
 use twin::interval::Latency;
-use twin::order::{Order, OrderDesk, OrderEnd, Outcome, StopSource, orders};
+use twin::order::{
+    Order, OrderDesk, OrderEnd, Outcome, StopRequest, StopSource, StopWord, orders, orders_after,
+};
 use twin::stats::Direction;
 use twin::world::{ACTUATOR_ID, CommandEnds, Rule, StopRule, WorldOptions};
 use wire::{Command, Operation, Record, SensorType, Status, Tier};
@@ -245,6 +247,36 @@ fn who_comes_back_is_told_what_holds_and_a_clear_lets_orders_through() {
     desk.push(order(1, 50.0)).unwrap();
     rig.tick();
     assert_eq!(sent(rig.port.outbound.pop()).1.value(), 50.0);
+}
+
+#[test]
+fn a_clear_reaches_every_session_of_a_plant_that_nobody_has_stopped() {
+    let (mut rig, desk) = plant();
+    desk.set_stopped(false, rig::START_NS);
+    rig.tick();
+    let told = std::iter::from_fn(|| rig.port.stops.pop()).map(|clear| sent(Some(clear)).1);
+    let operations: Vec<_> = told.map(|r| Command::decode(&r).unwrap().operation()).collect();
+    assert_eq!(operations, [Some(Operation::Clear); 3], "they may stand since an earlier run");
+    assert_eq!(rig.stats.stop.concerned.value(), 3);
+}
+
+#[test]
+fn a_stop_that_was_held_over_a_restart_is_told_and_holds_from_the_first_tick_on() {
+    let mut rig = Rig::new(WorldOptions { rules: vec![RULE], ..options() });
+    let (word, source) = (StopWord(5), StopSource::Rule);
+    let (mut desk, port) = orders_after(StopRequest { word, source, asked_ns: rig::START_NS });
+    rig.world.command(port);
+    desk.push(order(1, 50.0)).unwrap();
+    rig.tick();
+    assert_eq!((rig.stats.stop.word(), ended(&mut desk).1), (word, Outcome::Stopped));
+    rig.open(1);
+    rig.hello(1, 7);
+    rig.receive(Tier::T1, 1, 7, &record(1, 1, 0, 90.0));
+    rig.ticks(2);
+    assert!(rig.port.outbound.pop().is_none(), "no rule commands");
+    let (session, told, _) = sent(rig.port.stops.pop());
+    let operation = Command::decode(&told).unwrap().operation();
+    assert_eq!((session, operation), (SessionId(1), Some(Operation::Stop)));
 }
 
 #[test]

@@ -75,6 +75,9 @@ fn announce(twin: &Twin, config: &Config, credentials: &Credentials) {
     note(format_args!(
         "devices: client_auth {mode}, {revoked} certificates revoked, {tokens} tokens"
     ));
+    if config.automation.stop_file.is_none() {
+        note("automation.stop_file is not set: a restart forgets that the plant is stopped");
+    }
     let (idle, hz, cores) = (twin.idle_strategy(), config.tick.hz, host::cores());
     note(format_args!("ready: tick {hz} Hz, idle {idle} ({cores} cores)"));
 }

@@ -532,6 +532,12 @@ const AUTOMATION: &[Key] = &[
         Kind::Switch { set: |c, v| c.automation.device_stop = v },
         "Whether a device may stop the plant, by operation 2 of T3. To clear a stop is left to operators.",
     ),
+    key(
+        "automation.stop_file",
+        "none",
+        Kind::PathOrNone { set: |c, v| c.automation.stop_file = v },
+        "A file that keeps whether the plant is stopped, in a folder that the twin may write; without one a restart forgets it. One that is there and cannot be read stops the plant until an operator clears it.",
+    ),
 ];
 
 const FAULT: &[Key] = &[

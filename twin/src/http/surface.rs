@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use crate::config::{Commands, Config, Threshold};
 use crate::metrics::{Sources, exposition};
 use crate::mirror::Mirror;
-use crate::order::{Order, OrderDesk, OrderEnd, Outcome, StopSource, StopWord};
+use crate::order::{Order, OrderDesk, OrderEnd, Outcome, StopRequest, StopSource, StopWord};
 use crate::rates::Sampler;
 use crate::report::Report;
 use crate::stats::TwinStats;
@@ -318,6 +318,11 @@ impl Surface {
     /// Who asked for it.
     pub(super) fn stop_source(&self) -> StopSource {
         self.desk().plant.as_ref().map_or(StopSource::default(), OrderDesk::stop_source)
+    }
+
+    /// What is to be kept of the stop over a restart.
+    pub(crate) fn stop_request(&self) -> StopRequest {
+        self.desk().plant.as_ref().map_or(StopRequest::default(), OrderDesk::stop_request)
     }
 
     /// The stop that was asked for last.
