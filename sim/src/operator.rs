@@ -64,7 +64,10 @@ impl Operator {
     ) {
         let stops = scenario.faults.iter().filter(|fault| fault.kind == Kind::Stop);
         let stopped = stops.filter(|stop| stop.is_on(now_ns / 1_000)).count() > 0;
-        self.desk.set_stopped(stopped, now.unix_ns);
+        // To clear what nobody stopped would be a request that every device is told.
+        if stopped != self.desk.stop_asked().is_stopped() {
+            self.desk.set_stopped(stopped, now.unix_ns);
+        }
         while self.next_ns <= now_ns {
             self.order(devices, world, now, now_ns);
             self.next_ns += self.every_ns;
