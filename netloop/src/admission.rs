@@ -111,6 +111,11 @@ impl Admission {
         self.doors.as_ref().map(|doors| Arc::clone(&doors.closed))
     }
 
+    /// False once no further session is wanted.
+    pub(crate) const fn is_accepting(&self) -> bool {
+        self.accepting
+    }
+
     /// Lets a handshake wait.
     fn push(&mut self, waiting: Waiting) {
         self.called.extend(waiting.id);
@@ -406,7 +411,7 @@ impl Engine {
         self.addresses.leave(id);
     }
 
-    /// Refuses every further handshake, and those that wait.
+    /// Refuses every further handshake, those that wait, and commands of peers: an answer would come too late.
     pub fn stop_accepting(&mut self) {
         self.admission.accepting = false;
         while let Some(Waiting { incoming, address, .. }) = self.admission.pop() {

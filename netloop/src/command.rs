@@ -160,7 +160,9 @@ impl Session {
         // A send window of a session holds many acks; one that is full belongs to a peer that does not read.
         if send.write(ack.as_bytes()) != Ok(RECORD_BYTES) || send.finish().is_err() {
             let _ = send.reset(VarInt::from_u32(CloseCode::Busy as u32));
+            return;
         }
+        self.answers_out += 1;
     }
 
     /// Resets a command of the peer.

@@ -318,6 +318,7 @@ impl Engine {
             streams_max: [self.limits.uni_streams_max, self.limits.bi_streams_max],
             streams_stopped: 0,
             records_wait: self.backlog.has_records(),
+            refuses_commands: self.client.is_none() && !self.admission.is_accepting(),
         };
         Some((session, service))
     }
@@ -449,6 +450,7 @@ impl Engine {
         }
         self.tally.shed_quic_datagrams += session.shed_quic_datagrams();
         if session.commands_waiting > 0 {
+            self.tally.unanswered += u64::from(session.commands_waiting);
             self.commands.forget(id);
         }
         let (tally, totals, turned_away) = (session.tally, session.totals, session.turned_away);
@@ -568,7 +570,15 @@ impl Engine {
         !self.backlog.is_empty() || self.audit.is_running()
     }
 
-    /// Answers a command of the peer by its token.
+    /// True while a peer waits for the answer to a command: it was handed on and not answered, or the answer is not known to have
+    /// arrived.
+    #[must_use]
+    pub fn owes_answers(&self) -> bool {
+        let mut open = self.sessions.iter().flatten().filter(|open| open.phase != Phase::Closed);
+        open.any(|open| open.ended.is_none() && open.commands_waiting + open.answers_out > 0)
+    }
+
+    /// Answers a command of the peer by its token. One whose session is over was counted as unanswered then.
     pub fn answer(&mut self, session: SessionId, token: u32, answer: Answer) {
         let Some(stream) = self.commands.remove(token, session) else { return };
         let Some(open) = self.session(session) else { return };

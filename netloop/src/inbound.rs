@@ -345,10 +345,11 @@ impl Session {
             self.count_forbidden(Tier::T3, 1);
             return Read::Bad(CloseCode::Forbidden);
         }
-        if service.sink.free_t3() == 0 {
+        if service.refuses_commands || service.sink.free_t3() == 0 {
             tally.shed += 1;
             self.busy += 1;
-            return Read::Bad(CloseCode::Busy);
+            let ends = service.refuses_commands;
+            return Read::Bad(if ends { CloseCode::Shutdown } else { CloseCode::Busy });
         }
         let stream = self.inbound[at].id;
         let Some(token) = service.commands.insert(self.id, stream) else {
@@ -399,7 +400,10 @@ impl Session {
                 let _ = self.connection.send_stream(stream.id).reset(number);
                 match code {
                     CloseCode::NoHandler => self.no_handler += 1,
-                    CloseCode::Busy | CloseCode::BadRecord | CloseCode::Forbidden => {}
+                    CloseCode::Busy
+                    | CloseCode::Shutdown
+                    | CloseCode::BadRecord
+                    | CloseCode::Forbidden => {}
                     _ => self.tally[Tier::T3.index()].decode_errors += 1,
                 }
             }

@@ -102,6 +102,8 @@ pub(crate) struct Service<'a, S> {
     pub(crate) streams_stopped: u64,
     /// Others wait for their turn to have T2 read.
     pub(crate) records_wait: bool,
+    /// The end has begun: what a peer asks for now could not be answered in time.
+    pub(crate) refuses_commands: bool,
 }
 
 /// What a service of the session brought about, for the engine to act on.
@@ -153,6 +155,8 @@ pub(crate) struct Session {
     pub(crate) one_by_one: bool,
     /// Commands of the peer that were handed on and not yet answered.
     pub(crate) commands_waiting: u32,
+    /// Acks that were written for it and are not known to have arrived.
+    pub(crate) answers_out: u32,
     pub(crate) control_out: Option<StreamId>,
     /// What became of the data that this side sent before the handshake was done.
     pub(crate) early: EarlyData,
@@ -222,6 +226,7 @@ impl Session {
             kept_stream: None,
             one_by_one: false,
             commands_waiting: 0,
+            answers_out: 0,
             control_out: None,
             early: EarlyData::None,
             totals_left: Bytes::new(),
@@ -368,11 +373,20 @@ impl Session {
             Event::Stream(StreamEvent::Finished { id }) if Some(id) == self.control_out => {
                 self.control_out = None;
             }
+            Event::Stream(StreamEvent::Finished { id }) => self.end_answer(id),
             Event::Stream(StreamEvent::Stopped { id, error_code }) => {
+                self.end_answer(id);
                 // The peer refuses the stream; QUIC leaves the reset to the sender.
                 let _ = self.connection.send_stream(id).reset(error_code);
             }
             Event::Stream(_) | Event::DatagramReceived | Event::DatagramsUnblocked => {}
+        }
+    }
+
+    /// The peer has an answer, or wants none.
+    fn end_answer(&mut self, id: StreamId) {
+        if id.dir() == Dir::Bi && id.initiator() != self.connection.side() {
+            self.answers_out = self.answers_out.saturating_sub(1);
         }
     }
 

@@ -175,8 +175,10 @@ pub struct WorkerStats {
     pub t3: TierStats,
     /// Commands that nobody handles: their stream was reset.
     pub t3_no_handler: Counter,
-    /// Commands that found the ring full: their stream was reset.
+    /// Commands that found the ring full, or the end begun: their stream was reset.
     pub t3_busy: Counter,
+    /// Commands whose session was over before their answer.
+    pub t3_unanswered: Counter,
     /// Handshakes completed.
     pub handshakes_ok: Counter,
     /// Handshakes broken off by a TLS alert that says nothing about who the peer is, such as one of the peer's own.
@@ -247,6 +249,7 @@ impl WorkerStats {
         self.budget_exhausted.session.set(tally.unfinished);
         self.t3_no_handler.set(tally.no_handler);
         self.t3_busy.set(tally.busy);
+        self.t3_unanswered.set(tally.unanswered);
         self.handshakes_ok.set(tally.opened);
         self.handshakes_tls.set(tally.handshakes_tls);
         self.handshakes_timeout.set(tally.handshakes_timeout);
@@ -346,6 +349,7 @@ impl WorkerStats {
             &self.t3.decode_errors,
             &self.t3_no_handler,
             &self.t3_busy,
+            &self.t3_unanswered,
             &self.handshakes_ok,
             &self.handshakes_tls,
             &self.handshakes_timeout,

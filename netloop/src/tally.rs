@@ -139,8 +139,10 @@ pub struct EngineTally {
     pub rounds: u64,
     /// Commands reset because nobody handles them.
     pub no_handler: u64,
-    /// Commands reset because the ring was full.
+    /// Commands reset because the ring was full, or the end has begun.
     pub busy: u64,
+    /// Commands that were handed on and whose session was over before their answer.
+    pub unanswered: u64,
     /// DATAGRAM frames that QUIC discarded because its own queue was full.
     pub shed_quic_datagrams: u64,
     /// Services of a session that left something in QUIC, because the sink was full, a budget used up or others in turn.

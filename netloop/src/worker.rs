@@ -10,7 +10,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use quinn_proto::Transmit;
@@ -61,7 +61,7 @@ pub struct WorkerConfig {
     /// port end the rest, so that answers and commands of this side do not wait for it; timers of QUIC fire after it,
     /// so this is their grain. Zero never rests.
     pub rest: Duration,
-    /// Longest wait for the rest to take what waits in QUIC, at the end.
+    /// Longest wait at the end for the rest to take what waits in QUIC, and to answer commands.
     pub drain_max: Duration,
 }
 
@@ -201,7 +201,7 @@ impl<P: Port> Worker<P> {
         self.ledger.end_turn(end.instant, busy, ThreadUsage::of_this_thread);
         if !busy {
             self.publish(end);
-            self.wait(end);
+            self.wait(end, None);
             return end;
         }
         self.stats.busy_turns.add(1);
@@ -214,7 +214,8 @@ impl<P: Port> Worker<P> {
         end
     }
 
-    fn wait(&mut self, now: Now) {
+    /// Waits for something to do, until `latest` at most.
+    fn wait(&mut self, now: Now, latest: Option<Instant>) {
         // A turn takes one step of a handshake; a rest in front of the next one would make a storm of them endless.
         if self.engine.has_handshakes_due(now) {
             return;
@@ -224,7 +225,7 @@ impl<P: Port> Worker<P> {
             .then(|| now.instant + BACKLOG_RETRY);
         let absent = self.handover.as_ref().is_some_and(Handover::stands_in);
         let backlog = backlog.or(absent.then(|| now.instant + ABSENT_RETRY));
-        let port = [self.port.poll_timeout(), backlog].into_iter().flatten().min();
+        let port = [self.port.poll_timeout(), backlog, latest].into_iter().flatten().min();
         let rests = self.rest.is_allowed() && !self.port.is_awaited();
         let rest = (std::mem::take(&mut self.rest_due) && rests)
             .then(|| self.rest.begin(now.unix_ns, self.port.due()))
@@ -349,7 +350,8 @@ impl<P: Port> Worker<P> {
         }
     }
 
-    /// Accepts nothing new, waits until the rest has taken what QUIC acknowledged, and closes the sessions.
+    /// Accepts nothing new, waits until the rest has taken what QUIC acknowledged and devices have the answers to their
+    /// commands, and closes the sessions.
     fn drain(&mut self) {
         let mut now = self.clock.now();
         let end = now.instant + self.config.drain_max;
@@ -357,11 +359,14 @@ impl<P: Port> Worker<P> {
         loop {
             let busy = self.turn(now);
             now = self.clock.now();
-            if now.instant >= end || !(self.engine.is_backlogged() || self.port.is_draining()) {
+            let left = self.engine.is_backlogged()
+                || self.engine.owes_answers()
+                || self.port.is_draining();
+            if now.instant >= end || !left {
                 break;
             }
             if !busy {
-                self.wait(now);
+                self.wait(now, Some(end));
             }
         }
         self.engine.close_all(now, CloseCode::Shutdown);

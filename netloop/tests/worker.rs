@@ -1,7 +1,7 @@
 //! Two workers over real sockets on loopback, each on a thread of its own, joined to this test by rings.
 #![allow(clippy::unwrap_used, reason = "a test panics where its set-up fails")]
 
-use std::{net::SocketAddr, sync::Arc, thread::JoinHandle};
+use std::{net::SocketAddr, sync::Arc, thread::JoinHandle, time::Duration};
 
 use netloop::{
     Answer, Clock, CloseReason, Consumer, Due, Engine, Idle, IdleStrategy, Outbound, Producer,
@@ -175,4 +175,78 @@ fn a_worker_that_ends_tells_every_peer_however_few_it_may_send_in_a_turn() {
     client.stop.drain();
     client.waker.wake();
     client.thread.join().unwrap();
+}
+
+#[test]
+fn a_worker_that_ends_gives_devices_the_answers_to_what_they_have_asked() {
+    let config = WorkerConfig { drain_max: Duration::from_secs(60), ..WorkerConfig::default() };
+    let (mut server, mut client, _) = pair(config, 1);
+    let at_client = opened(&mut client);
+    opened(&mut server);
+    let ask = |client: &mut Far, seq| {
+        let (session, request) = (at_client, command(seq));
+        client.outbound.push(Outbound::Command { session, request, tag: seq }).unwrap();
+        client.waker.wake();
+    };
+    ask(&mut client, 0);
+    let mut asked = vec![next(&mut server.t3)];
+    server.stop.drain();
+    server.waker.wake();
+    // What still comes in the turn that has begun before the end is handed on as well.
+    let refused = loop {
+        let seq = asked.len() as u32;
+        ask(&mut client, seq);
+        let refused = loop {
+            match (server.t3.pop(), client.t3.pop()) {
+                (None, None) => std::thread::yield_now(),
+                (Some(slot), _) => {
+                    asked.push(slot);
+                    break None;
+                }
+                (None, end) => break end,
+            }
+        };
+        if let Some(refused) = refused {
+            break refused;
+        }
+    };
+    let last = command(asked.len() as u32);
+    assert_eq!((refused.record, refused.flags), (*last.as_bytes(), netloop::slot::FAILED));
+    for slot in &asked {
+        let ack = Command::ack(Record::from_bytes(slot.record), Status::Ok, 21.0);
+        let (session, token) = (SessionId(slot.session), slot.hint);
+        let answer = Answer::Ack(ack);
+        server.outbound.push(Outbound::Answer { session, token, answer }).unwrap();
+    }
+    server.waker.wake();
+    let acked: Vec<_> = asked.iter().map(|_| next(&mut client.t3).flags).collect();
+    assert_eq!(acked, vec![netloop::slot::ACK; asked.len()]);
+    server.thread.join().unwrap();
+    client.stop.drain();
+    client.waker.wake();
+    client.thread.join().unwrap();
+    let stats = &server.stats;
+    assert_eq!((stats.t3_busy.value(), stats.t3_unanswered.value()), (1, 0));
+}
+
+#[test]
+fn commands_whose_session_is_over_before_their_answer_are_counted() {
+    let (mut server, mut client, _) = pair(WorkerConfig::default(), 1);
+    let session = opened(&mut client);
+    opened(&mut server);
+    client.outbound.push(Outbound::Command { session, request: command(0), tag: 0 }).unwrap();
+    client.waker.wake();
+    next(&mut server.t3);
+    client.stop.drain();
+    client.waker.wake();
+    client.thread.join().unwrap();
+    loop {
+        if let SessionEvent::Closed { .. } = next(&mut server.events) {
+            break;
+        }
+    }
+    server.stop.drain();
+    server.waker.wake();
+    server.thread.join().unwrap();
+    assert_eq!(server.stats.t3_unanswered.value(), 1);
 }
