@@ -323,6 +323,10 @@ impl Session {
             self.drain_datagrams(service);
             outcome.left = self.drain_streams(service, &mut outcome);
         }
+        // An ack that came with the close is one, also where it has to wait for room.
+        if (outcome.lost.is_some() || self.ended.is_some()) && !outcome.left.acks {
+            self.fail_commands(service);
+        }
         self.recv_ns = 0;
         outcome
     }
@@ -356,7 +360,6 @@ impl Session {
                 outcome.opened = true;
             }
             Event::ConnectionLost { reason } => {
-                self.fail_commands(service);
                 outcome.lost = Some(close_reason(&reason));
                 if let ConnectionError::TransportError(error) = &reason
                     && let CloseReason::Tls(alert) = transport_reason(error.code)

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use link::{Pair, Weather, numbered, payload, values};
-use netloop::{SendError, SessionEvent, SessionLimits, StreamPriority};
-use wire::{CloseCode, Tier, Totals};
+use netloop::{Answer, SendError, SessionEvent, SessionLimits, StreamPriority, slot};
+use wire::{CloseCode, Command, Operation, Tier, Totals};
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -249,6 +249,39 @@ fn orderly_close_tells_both_ends() {
     );
     pair.run_for(Duration::from_secs(60));
     assert_eq!(pair.server.engine.ids().count() + pair.client.engine.ids().count(), 0);
+}
+
+#[test]
+fn an_ack_that_comes_with_the_close_is_taken_and_only_the_others_fail() {
+    for room in [1 << 20, 0] {
+        let mut pair = Pair::new(9, Weather::CALM);
+        let session = pair.connect();
+        pair.client.sink.room_t3 = room;
+        for (tag, answered) in [(0, false), (1, true)] {
+            if !answered {
+                pair.server.sink.answer = |_| Answer::Later;
+            }
+            let request = Command::request(numbered(tag), Operation::Read);
+            pair.client.engine.open_command(session, request, tag).unwrap();
+            let asked = pair.server.sink.t3.len() + 1;
+            pair.run_until("the command", LIMIT, |pair| pair.server.sink.t3.len() == asked);
+            pair.server.sink.answer = link::Collector::default().answer;
+        }
+        // Behind the ack, so that both arrive between two turns of the client.
+        let at_server = pair.server_session();
+        pair.server.engine.close(pair.now, at_server, CloseCode::Shutdown);
+        pair.run_for(Duration::from_secs(1));
+        if room == 0 {
+            assert_eq!(pair.client.sink.acks.len(), 0);
+            pair.client.sink.room_t3 = 2;
+        }
+        pair.run_until("the close", LIMIT, |pair| {
+            let closed = |event: &SessionEvent| matches!(event, SessionEvent::Closed { .. });
+            pair.client.sink.events.iter().any(closed)
+        });
+        let ends = pair.client.sink.acks.iter().map(|end| (end.hint, end.flags));
+        assert_eq!(ends.collect::<Vec<_>>(), [(1, slot::ACK), (0, slot::FAILED)]);
+    }
 }
 
 #[test]
