@@ -17,11 +17,11 @@ use quinn_proto::{ConnectionId, DatagramEvent, Incoming, ServerConfig, crypto};
 use wire::CloseCode;
 
 use crate::{
-    Datagram, Engine, HandshakeLimits, Limit, Now, Sink,
+    CloseReason, Datagram, Engine, HandshakeLimits, Limit, Now, Sink,
     addresses::{AddressId, Held},
     fairness::Arrived,
     rate::{Rate, RateLimit},
-    session::{Phase, Session},
+    session::{Phase, Session, close_reason},
 };
 
 /// Handshakes from the first packet to the last, before there is a session.
@@ -348,12 +348,23 @@ impl Engine {
                 self.service(now, place, sink);
             }
             Err(error) => {
-                self.tally.handshakes_failed += 1;
+                self.count_failed_handshake(close_reason(&error.cause), false);
                 self.forget_handshake(address);
                 if let Some(transmit) = error.response {
                     self.respond(transmit);
                 }
             }
+        }
+    }
+
+    /// Counts a handshake that failed; one that was turned away has its reason in the counter of the refusal.
+    pub(crate) const fn count_failed_handshake(&mut self, reason: CloseReason, turned_away: bool) {
+        self.tally.handshakes_failed += 1;
+        match reason {
+            _ if turned_away => {}
+            CloseReason::Tls(_) => self.tally.handshakes_tls += 1,
+            CloseReason::Idle => self.tally.handshakes_timeout += 1,
+            _ => self.tally.handshakes_other += 1,
         }
     }
 

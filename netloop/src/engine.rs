@@ -456,13 +456,7 @@ impl Engine {
         let (tally, totals, turned_away) = (session.tally, session.totals, session.turned_away);
         self.release(place, was);
         if was == Phase::Handshake {
-            self.tally.handshakes_failed += 1;
-            match reason {
-                _ if turned_away => {}
-                CloseReason::Tls(_) => self.tally.handshakes_tls += 1,
-                CloseReason::Idle => self.tally.handshakes_timeout += 1,
-                _ => self.tally.handshakes_other += 1,
-            }
+            self.count_failed_handshake(reason, turned_away);
             self.events.push_back(SessionEvent::Failed { session: id, reason });
         } else {
             self.end_looks(place);

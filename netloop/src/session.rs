@@ -514,7 +514,7 @@ impl Session {
     }
 }
 
-fn close_reason(error: &ConnectionError) -> CloseReason {
+pub(crate) fn close_reason(error: &ConnectionError) -> CloseReason {
     match error {
         ConnectionError::ApplicationClosed(close) => CloseReason::Peer(code_of(close.error_code)),
         ConnectionError::TimedOut => CloseReason::Idle,

@@ -28,6 +28,10 @@ impl Rig {
     }
 
     fn with_limits(limits: SessionLimits) -> Self {
+        Self::build(limits, wire::ALPN)
+    }
+
+    fn build(limits: SessionLimits, alpn: &[u8]) -> Self {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let key: PrivateKeyDer<'static> =
             PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()).into();
@@ -35,7 +39,7 @@ impl Rig {
         let tls = ServerTls::from_der(vec![certificate.clone()], key).into_quic().unwrap();
         let now = Now::simulated();
         let server = Engine::server(tls, limits, now, [1; 32]);
-        let mut client = ClientConfig::new(client_tls([certificate], wire::ALPN).unwrap());
+        let mut client = ClientConfig::new(client_tls([certificate], alpn).unwrap());
         let mut transport = TransportConfig::default();
         transport.max_idle_timeout(None);
         client.transport_config(Arc::new(transport));
@@ -173,4 +177,13 @@ fn an_early_command_waits_for_its_handshake_without_work() {
     assert!(!rig.server.is_backlogged(), "the next turn could do nothing for it");
     rig.exchange(&mut peer, 20);
     assert_eq!(rig.sink.t3.len(), 1);
+}
+
+#[test]
+fn a_handshake_that_fails_in_its_first_packet_is_counted_by_its_reason() {
+    let mut rig = Rig::build(SessionLimits::default(), b"pollux/2");
+    let mut peer = rig.call();
+    rig.exchange(&mut peer, 5);
+    let tally = rig.server.tally();
+    assert_eq!((tally.handshakes_failed, tally.handshakes_tls, tally.opened), (1, 1, 0));
 }
