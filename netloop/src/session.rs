@@ -13,7 +13,7 @@ use quinn_proto::{
 use wire::{Batch, CloseCode, Hello, Record, Tier, Totals};
 
 use crate::{
-    CloseReason, Limit, Refusal, Run, SessionId, Sink, Slot, TierTally, Trust,
+    CloseReason, Limit, Refusal, Run, SendStream, SessionId, Sink, Slot, TierTally, Trust,
     addresses::AddressId,
     backlog::Left,
     command::{Commands, OpenCommand},
@@ -379,6 +379,9 @@ impl Session {
             Event::Stream(StreamEvent::Finished { id }) => self.end_answer(id),
             Event::Stream(StreamEvent::Stopped { id, error_code }) => {
                 self.end_answer(id);
+                if id.dir() == Dir::Uni {
+                    service.sink.handle_stopped(self.id, SendStream(id));
+                }
                 // The peer refuses the stream; QUIC leaves the reset to the sender.
                 let _ = self.connection.send_stream(id).reset(error_code);
             }

@@ -2,7 +2,7 @@
 
 use wire::{CloseCode, Record};
 
-use crate::{Run, Slot};
+use crate::{Run, SendStream, SessionId, Slot};
 
 /// The receiving end of an engine, called only from the thread that drives it.
 pub trait Sink {
@@ -31,6 +31,11 @@ pub trait Sink {
     /// Takes the end of a command that this side opened; never called while [`Sink::free_t3`] is zero. Its `hint` is the
     /// tag that the command was opened with, its flags say how it ended.
     fn handle_ack(&mut self, slot: Slot);
+
+    /// The peer has stopped a T2 stream of this side: what was written on it and not read yet is for nobody.
+    fn handle_stopped(&mut self, session: SessionId, stream: SendStream) {
+        let _ = (session, stream);
+    }
 }
 
 /// What becomes of a command.

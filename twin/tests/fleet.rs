@@ -11,7 +11,9 @@ use std::{
 
 use bytes::BytesMut;
 use far::Far;
-use netloop::{Datagram, Engine, Now, Outbound, Port, SessionLimits, Stop, client_tls};
+use netloop::{
+    AddressLimits, Datagram, Engine, Now, Outbound, Port, SessionLimits, Stop, client_tls,
+};
 use twin::{
     args::{Batch, FramesPerPacket, Profile, Rate, Sampling},
     simulate::{Fleet, FleetError, LoadLatency, Outcome, Plan},
@@ -92,6 +94,11 @@ fn plan(devices: u32) -> Plan {
 
 impl Plant {
     fn new(plan: Plan) -> Self {
+        Self::with_limits(plan, SessionLimits::default())
+    }
+
+    /// With a twin that has these limits, but for those that the plan sets.
+    fn with_limits(plan: Plan, twin_limits: SessionLimits) -> Self {
         let now = Now::simulated();
         let (certificate, server) = far::localhost();
         let hello = Hello {
@@ -102,8 +109,7 @@ impl Plant {
         let limits = plan.limits();
         let tls = client_tls([certificate], ALPN).unwrap();
         let mtu_bytes = limits.mtu_bytes;
-        let twin_limits =
-            SessionLimits { sessions_max: 4096, mtu_bytes, ..SessionLimits::default() };
+        let twin_limits = SessionLimits { sessions_max: 4096, mtu_bytes, ..twin_limits };
         let stop = Stop::new();
         Self {
             now,
@@ -394,6 +400,33 @@ fn a_twin_that_does_not_read_t2_slows_it_and_loses_none_of_it() {
     assert_eq!(far.out_of_sequence, 0);
     assert_eq!(outcome.acknowledged[1], outcome.sent[1]);
     assert!(outcome.sent[1] > 200_000, "{} sent once the twin read", outcome.sent[1]);
+}
+
+#[test]
+fn t2_on_streams_that_the_twin_stops_is_not_acknowledged() {
+    // One stream is that of the hello.
+    let address = AddressLimits { streams_max: 1, ..AddressLimits::default() };
+    let limits = SessionLimits { address, ..SessionLimits::default() };
+    let plan = Plan { t2_rate_hz: 20.0, sessions: 1, ..plan(1) };
+    let (outcome, far) = Plant::with_limits(plan, limits).finish();
+    assert_eq!(far.records, [300, 0, 0]);
+    assert_eq!((outcome.sent, outcome.sessions_finished), ([300, 300, 0], 1));
+    assert_eq!(outcome.acknowledged, [0; 3]);
+}
+
+#[test]
+fn a_twin_that_falls_silent_leaves_no_session_and_no_command_without_an_end() {
+    let mut plant = Plant::new(Plan { t2_rate_hz: 5.0, t3_rate_hz: 20.0, ..plan(5) });
+    plant.run_for(Duration::from_secs(2));
+    plant.cut = true;
+    // Not a turn longer than the worker takes.
+    plant.run_for(Duration::from_secs(60));
+    assert!(plant.fleet.is_done());
+    let (outcome, _) = plant.fleet.finish().unwrap();
+    assert_eq!((outcome.sessions_opened, outcome.sessions_finished), (5, 0));
+    assert_eq!(outcome.sessions_lost, 5, "{outcome:?}");
+    assert!(outcome.commands_failed > 0, "{outcome:?}");
+    assert_eq!(outcome.acknowledged[2] + outcome.commands_failed, outcome.sent[2]);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use netloop::ClientIdentity;
 use signal_hook::{consts::TERM_SIGNALS, flag};
 
 use crate::{
-    args::{Output, SimulateArgs},
+    args::{EXIT_FAILED, Output, SimulateArgs},
     report::Usage,
     say::{note, print_line},
     simulate::{Generator, LoadTls, Plan, Summary},
@@ -27,7 +27,8 @@ const POLL: Duration = Duration::from_millis(50);
 /// Polls between two lines of progress.
 const POLLS_PER_LINE: u32 = 20;
 
-/// Runs until the plan is fulfilled, a signal asks for the end, or nobody reads the lines of progress.
+/// Runs until the plan is fulfilled, a signal asks for the end, or nobody reads the lines of progress. Fails where no session
+/// was closed in order.
 ///
 /// # Errors
 /// The arguments fit no plan, nothing could connect, or the report cannot be written.
@@ -54,7 +55,10 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
     }
     let summary = generator.finish(usage)?;
     print(&summary, args.report.output)?;
-    Ok(ExitCode::SUCCESS)
+    let sessions = &summary.sessions;
+    // The line that says so was printed with the summary. Who stops a load before it has any session has lost none.
+    let lost_all = sessions.opened > 0 && sessions.finished == 0;
+    Ok(if lost_all { EXIT_FAILED.into() } else { ExitCode::SUCCESS })
 }
 
 /// The line of each second on stderr.

@@ -231,6 +231,8 @@ impl Outlet for EngineOutlet<'_, '_> {
 #[derive(Debug, Default)]
 pub(super) struct EventStream {
     stream: Option<SendStream>,
+    /// Records that are wholly written on it.
+    on_stream: u64,
     pending: Vec<u8>,
     /// Bytes at the front of `pending` that QUIC has taken.
     written: usize,
@@ -266,7 +268,7 @@ impl EventStream {
             match engine.write_stream(session, stream, &self.pending[self.written..]) {
                 Ok(bytes) => self.written += bytes,
                 Err(SendError::StreamClosed) => {
-                    // The twin stopped the stream; the next turn goes on with a new one.
+                    // The twin allows no further stream, or has stopped this one; the next turn goes on with a new one.
                     self.rewind();
                     break;
                 }
@@ -275,7 +277,9 @@ impl EventStream {
         }
         let after = self.written / RECORD_BYTES;
         self.compact();
-        (after - before) as u64
+        let written = (after - before) as u64;
+        self.on_stream += written;
+        written
     }
 
     fn compact(&mut self) {
@@ -292,7 +296,20 @@ impl EventStream {
     /// Forgets the stream; a record that was written in part will be written whole on the next one.
     fn rewind(&mut self) {
         self.stream = None;
+        self.on_stream = 0;
         self.written -= self.written % RECORD_BYTES;
+    }
+
+    /// The twin has stopped a stream. Nobody tells how much of it was read before.
+    pub(super) fn stop(&mut self, stream: SendStream) {
+        if self.stream == Some(stream) {
+            self.rewind();
+        }
+    }
+
+    /// Records that the twin has taken once the session is closed in order: those of a stream that it did not stop.
+    pub(super) const fn acknowledged(&self) -> u64 {
+        self.on_stream
     }
 
     fn part(&mut self) {
@@ -305,9 +322,9 @@ impl EventStream {
         ((self.pending.len() - self.written).div_ceil(RECORD_BYTES)) as u64
     }
 
-    /// Ends the stream in order.
-    pub(super) fn finish(&mut self, engine: &mut Engine, session: SessionId) {
-        if let Some(stream) = self.stream.take() {
+    /// Ends the stream in order. The twin may still stop it.
+    pub(super) fn finish(&self, engine: &mut Engine, session: SessionId) {
+        if let Some(stream) = self.stream {
             engine.finish_stream(session, stream);
         }
     }

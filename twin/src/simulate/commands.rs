@@ -44,6 +44,14 @@ impl Waiting {
         self.free.len() == self.places.len()
     }
 
+    /// Forgets all commands that wait, and says how many.
+    pub(super) fn clear(&mut self) -> u64 {
+        let waiting = self.places.len() - self.free.len();
+        self.places.clear();
+        self.free.clear();
+        waiting as u64
+    }
+
     /// The command that `end` ends, once.
     pub(super) fn remove(&mut self, end: &Slot) -> Option<Sent> {
         let sent = self.places.get_mut(end.hint as usize)?.take()?;

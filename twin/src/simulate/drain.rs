@@ -58,6 +58,8 @@ impl Fleet {
                 Link::Connecting(session) | Link::Open(session) | Link::Finishing(session) => {
                     open += 1;
                     if late {
+                        // First, because no turn comes behind this one that would hear of the close.
+                        self.give_up(number);
                         engine.close(now, session, CloseCode::Done);
                     }
                 }
@@ -86,12 +88,13 @@ impl Fleet {
         carrier.link = Link::Finishing(session);
     }
 
-    /// Counts what was numbered and never left.
+    /// Counts what was numbered and never left, and commands that nobody has answered.
     fn count_unsent(&mut self) {
         for carrier in &mut self.carriers {
             self.outcome.shed[Tier::T1.index()] += carrier.forget_t1();
             self.outcome.shed[Tier::T2.index()] += carrier.events.unwritten();
             self.outcome.shed[Tier::T3.index()] += u64::from(carrier.command.take().is_some());
         }
+        self.outcome.commands_failed += self.waiting.clear();
     }
 }

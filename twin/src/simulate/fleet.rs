@@ -11,8 +11,8 @@ use std::{
 };
 
 use netloop::{
-    Answer, CloseReason, ConnectError, Engine, Now, Port, Run, SessionEvent, SessionId, Sink, Slot,
-    Stop, slot,
+    Answer, CloseReason, ConnectError, Engine, Now, Port, Run, SendStream, SessionEvent, SessionId,
+    Sink, Slot, Stop, slot,
 };
 use wire::{CloseCode, Command, Record, Status, Tier};
 
@@ -37,7 +37,8 @@ pub struct Outcome {
     /// Records that were due and not sent in time, for each tier; without a number on the wire, but for those of T1 that
     /// were packed when their session was lost.
     pub shed: [u64; Tier::COUNT],
-    /// T2 records in sessions that closed in order, and T3 commands with an ack; T1 has none.
+    /// T2 records in sessions that closed in order, on streams that the twin did not stop, and T3 commands with an ack; T1
+    /// has none.
     pub acknowledged: [u64; Tier::COUNT],
     /// Commands that ended without an ack.
     pub commands_failed: u64,
@@ -395,6 +396,12 @@ impl Sink for Fleet {
         let (trip, corrected) = (LoadLatency::RoundTrip, LoadLatency::RoundTripIntended);
         self.interval.record_n(trip, handled_ns.saturating_sub(sent.sent_ns), 1);
         self.interval.record_n(corrected, handled_ns.saturating_sub(sent.due_ns), 1);
+    }
+
+    fn handle_stopped(&mut self, session: SessionId, stream: SendStream) {
+        if let Some(carrier) = self.carrier_number(session) {
+            self.carriers[carrier as usize].events.stop(stream);
+        }
     }
 }
 

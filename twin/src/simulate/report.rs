@@ -84,7 +84,8 @@ pub struct Summary {
     pub active_s: f64,
     /// Records sent.
     pub sent: Tiers,
-    /// T2 records in sessions that closed in order, T3 commands with an ack. T1 is never acknowledged.
+    /// T2 records in sessions that closed in order, on streams that the twin did not stop; T3 commands with an ack. T1 is
+    /// never acknowledged.
     pub acknowledged: Tiers,
     /// Records that were due and could not be sent in time.
     pub shed: Tiers,

@@ -157,15 +157,14 @@ impl Fleet {
         };
         let Some(carrier) = self.carrier_number(session) else { return };
         if self.carriers[carrier as usize].link == Link::Connecting(session) {
-            self.calls.connecting.retain(|&connecting| connecting != carrier);
             self.failure = Some(failure_of(reason));
-            self.handle_failure(carrier);
+            self.give_up(carrier);
         } else {
             self.handle_closed(carrier, reason);
         }
     }
 
-    fn carrier_number(&mut self, session: SessionId) -> Option<u32> {
+    pub(super) fn carrier_number(&self, session: SessionId) -> Option<u32> {
         let carrier = self.calls.carrier(session)?;
         is_of(self.carriers[carrier as usize].link, session).then_some(carrier)
     }
@@ -200,9 +199,25 @@ impl Fleet {
         if finishing && reason == CloseReason::Local(CloseCode::Done) {
             ended.link = Link::Over;
             self.outcome.sessions_finished += 1;
-            self.outcome.acknowledged[Tier::T2.index()] += ended.offered[Tier::T2.index()];
+            self.outcome.acknowledged[Tier::T2.index()] += ended.events.acknowledged();
             return;
         }
+        self.lose(carrier);
+    }
+
+    /// Counts a session that did not close in order, or a call that was not admitted.
+    pub(super) fn give_up(&mut self, carrier: u32) {
+        if let Link::Connecting(_) = self.carriers[carrier as usize].link {
+            self.calls.connecting.retain(|&connecting| connecting != carrier);
+            self.handle_failure(carrier);
+        } else {
+            self.calls.open -= 1;
+            self.lose(carrier);
+        }
+    }
+
+    fn lose(&mut self, carrier: u32) {
+        let ended = &mut self.carriers[carrier as usize];
         self.outcome.sessions_lost += 1;
         self.outcome.shed[Tier::T1.index()] += ended.part();
         if self.at.ns - ended.opened_ns >= BACKOFF_NS_MAX {
