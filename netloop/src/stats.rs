@@ -165,6 +165,12 @@ pub struct WorkerStats {
     pub send_calls: Counter,
     /// Sends that the kernel refused for want of buffer space.
     pub send_would_block: Counter,
+    /// Datagrams that the kernel discarded because the path carries none so large: probes of it.
+    pub datagrams_oversized: Counter,
+    /// Receives that failed for another reason than an empty socket.
+    pub recv_errors: Counter,
+    /// Sends that failed for another reason than these.
+    pub send_errors: Counter,
     /// Loops that stopped at their budget.
     pub budget_exhausted: BudgetStats,
     /// Unreliable telemetry.
@@ -218,7 +224,7 @@ pub struct WorkerStats {
     pub handshakes_turned_away: [Counter; Refusal::COUNT],
     /// Established sessions closed because of who the peer is, by [`Refusal`].
     pub sessions_refused: [Counter; Refusal::COUNT],
-    /// DATAGRAM frames that QUIC discarded because its own queue was full.
+    /// DATAGRAM frames that QUIC discarded because its own queue was full, of sessions that have ended.
     pub shed_quic_datagrams: Counter,
     /// Receive slabs replaced because their bytes were still in use.
     pub slab_replaced: Counter,
@@ -246,6 +252,9 @@ impl WorkerStats {
         self.recv_calls.set(socket.recv_calls);
         self.send_calls.set(socket.send_calls);
         self.send_would_block.set(socket.would_block);
+        self.datagrams_oversized.set(socket.oversized);
+        self.recv_errors.set(socket.recv_errors);
+        self.send_errors.set(socket.send_errors);
         self.budget_exhausted.session.set(tally.unfinished);
         self.t3_no_handler.set(tally.no_handler);
         self.t3_busy.set(tally.busy);
@@ -330,6 +339,9 @@ impl WorkerStats {
             &self.recv_calls,
             &self.send_calls,
             &self.send_would_block,
+            &self.datagrams_oversized,
+            &self.recv_errors,
+            &self.send_errors,
             &self.budget_exhausted.recv,
             &self.budget_exhausted.session,
             &self.budget_exhausted.handshakes,

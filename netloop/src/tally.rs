@@ -143,7 +143,7 @@ pub struct EngineTally {
     pub busy: u64,
     /// Commands that were handed on and whose session was over before their answer.
     pub unanswered: u64,
-    /// DATAGRAM frames that QUIC discarded because its own queue was full.
+    /// DATAGRAM frames that QUIC discarded because its own queue was full, of sessions that have ended.
     pub shed_quic_datagrams: u64,
     /// Services of a session that left something in QUIC, because the sink was full, a budget used up or others in turn.
     pub unfinished: u64,

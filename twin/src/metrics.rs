@@ -271,6 +271,11 @@ const METRICS: &[Metric] = &[
     ),
     counter("pollux_commands_total", "Commands by direction and result.", commands),
     counter(
+        "pollux_commands_unanswered_total",
+        "Commands of devices whose session was over before their answer.",
+        |from, to| to.count("", from.worker.t3_unanswered.value()),
+    ),
+    counter(
         "pollux_threshold_crossings_total",
         "Threshold crossings by sensor type and direction.",
         crossings,
@@ -394,6 +399,24 @@ const METRICS: &[Metric] = &[
                 to.count("", drops);
             }
         },
+    ),
+    counter(
+        "pollux_socket_errors_total",
+        "Calls to the sockets of devices that failed, by call; an empty or a full socket is no failure.",
+        |from, to| {
+            to.count("call=\"receive\"", from.worker.recv_errors.value());
+            to.count("call=\"send\"", from.worker.send_errors.value());
+        },
+    ),
+    counter(
+        "pollux_datagrams_oversized_total",
+        "UDP datagrams that the kernel discarded because the path carries none so large: probes of it.",
+        |from, to| to.count("", from.worker.datagrams_oversized.value()),
+    ),
+    counter(
+        "pollux_frames_shed_total",
+        "DATAGRAM frames that QUIC discarded because its queue was full, counted when their session ends; their records count as lost.",
+        |from, to| to.count("", from.worker.shed_quic_datagrams.value()),
     ),
     counter(
         "pollux_datagrams_rejected_total",
@@ -613,17 +636,20 @@ fn by_refusal(to: &mut Series<'_>, counters: &[Counter; Refusal::COUNT]) {
 }
 
 fn commands(from: &Sources<'_>, to: &mut Series<'_>) {
-    for (direction, commands) in ["to_twin", "to_device"].iter().zip(&from.stats.commands) {
+    // What found the ring full never reached the world, which counts the others.
+    let busy = [from.worker.t3_busy.value(), 0];
+    let directions = ["to_twin", "to_device"].iter().zip(busy);
+    for ((direction, busy), commands) in directions.zip(&from.stats.commands) {
         let results = [
-            ("acknowledged", &commands.acknowledged),
-            ("rejected", &commands.rejected),
-            ("reset", &commands.reset),
-            ("expired", &commands.expired),
-            ("replaced", &commands.replaced),
-            ("unreachable", &commands.unreachable),
+            ("acknowledged", commands.acknowledged.value()),
+            ("rejected", commands.rejected.value()),
+            ("reset", commands.reset.value() + busy),
+            ("expired", commands.expired.value()),
+            ("replaced", commands.replaced.value()),
+            ("unreachable", commands.unreachable.value()),
         ];
         for (result, count) in results {
-            to.count(&format!("direction=\"{direction}\",result=\"{result}\""), count.value());
+            to.count(&format!("direction=\"{direction}\",result=\"{result}\""), count);
         }
     }
 }

@@ -459,7 +459,7 @@ pub struct Commands {
     pub acknowledged: Counter,
     /// Answered with another status.
     pub rejected: Counter,
-    /// The stream was reset: nobody handles this command, or a ring was full.
+    /// The stream was reset: nobody handles this command. Those that found a ring full are counted by the worker.
     pub reset: Counter,
     /// No answer within the deadline.
     pub expired: Counter,

@@ -23,7 +23,7 @@ use twin::stats::{Direction, TwinStats};
 const RSS_BYTES: u64 = 12_345_678;
 
 /// The names that the outside relies on.
-const PROMISED: [&str; 30] = [
+const PROMISED: [&str; 34] = [
     "pollux_records_total",
     "pollux_lost_total",
     "pollux_decode_errors_total",
@@ -43,6 +43,10 @@ const PROMISED: [&str; 30] = [
     "pollux_ring_depth",
     "pollux_ring_capacity",
     "pollux_commands_total",
+    "pollux_commands_unanswered_total",
+    "pollux_socket_errors_total",
+    "pollux_datagrams_oversized_total",
+    "pollux_frames_shed_total",
     "pollux_limits_total",
     "pollux_peer_health",
     "pollux_threshold_crossings_total",
