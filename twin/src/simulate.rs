@@ -27,7 +27,7 @@ pub use fleet::{Fleet, FleetError, Outcome};
 pub use generator::{Generator, GeneratorError, LoadTls};
 pub use plan::{Plan, PlanError};
 pub use progress::{LoadInterval, LoadLatency, Progress};
-pub use report::{Latencies, Summary, Traffic};
+pub use report::{Latencies, Sessions, Summary, Traffic};
 pub use schedule::{Due, Schedule};
 pub use seeded::Seeded;
 pub use waveform::Waveform;

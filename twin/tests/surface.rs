@@ -219,6 +219,8 @@ fn counters_appear_under_their_labels() {
     stats.tiers[1].ingress.lost_max.set(5);
     stats.crossings[1][0].add(6);
     stats.commands(Direction::ToDevice).acknowledged.add(7);
+    stats.commands(Direction::ToTwin).reset.add(8);
+    stats.workers()[0].t3_busy.add(9);
     stats.aggregates[3].count.set(2);
     stats.aggregates[3].mean.set(-1.5);
     stats.tick.rate_hz.set(999.5);
@@ -237,6 +239,8 @@ fn counters_appear_under_their_labels() {
     assert_eq!(sample("pollux_threshold_crossings_total", crossing), 6.0);
     let command = r#"pollux_commands_total{direction="to_device",result="acknowledged"}"#;
     assert_eq!(sample("pollux_commands_total", command), 7.0);
+    let reset = r#"pollux_commands_total{direction="to_twin",result="reset"}"#;
+    assert_eq!(sample("pollux_commands_total", reset), 17.0);
     let values = &families["pollux_sensor_value"].samples;
     assert_eq!(values[r#"pollux_sensor_value{type="pressure",stat="mean"}"#], -1.5);
     assert_eq!(values.len(), 6 + 3, "types without sensors have a count and no values");

@@ -19,7 +19,7 @@ use crate::{
     args::{EXIT_FAILED, Output, SimulateArgs},
     report::Usage,
     say::{note, print_line},
-    simulate::{Generator, LoadTls, Plan, Summary},
+    simulate::{Generator, LoadTls, Plan, Sessions, Summary},
 };
 
 /// How often a signal is looked for.
@@ -27,8 +27,8 @@ const POLL: Duration = Duration::from_millis(50);
 /// Polls between two lines of progress.
 const POLLS_PER_LINE: u32 = 20;
 
-/// Runs until the plan is fulfilled, a signal asks for the end, or nobody reads the lines of progress. Fails where no session
-/// was closed in order.
+/// Runs until the plan is fulfilled, a signal asks for the end, or nobody reads the lines of progress. Fails where the
+/// plan came to its end and no session was closed in order.
 ///
 /// # Errors
 /// The arguments fit no plan, nothing could connect, or the report cannot be written.
@@ -55,10 +55,14 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
     }
     let summary = generator.finish(usage)?;
     print(&summary, args.report.output)?;
-    let sessions = &summary.sessions;
-    // The line that says so was printed with the summary. Who stops a load before it has any session has lost none.
-    let lost_all = sessions.opened > 0 && sessions.finished == 0;
-    Ok(if lost_all { EXIT_FAILED.into() } else { ExitCode::SUCCESS })
+    // The line that says so was printed with the summary.
+    let failed = !stopping && has_lost_all(&summary.sessions);
+    Ok(if failed { EXIT_FAILED.into() } else { ExitCode::SUCCESS })
+}
+
+/// Whether no session was closed in order, of those that there were.
+const fn has_lost_all(sessions: &Sessions) -> bool {
+    sessions.opened > 0 && sessions.finished == 0
 }
 
 /// The line of each second on stderr.
@@ -156,6 +160,14 @@ fn usage() -> Usage {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_load_fails_where_each_of_its_sessions_was_lost() {
+        let lost_all =
+            |opened, finished| has_lost_all(&Sessions { opened, finished, ..Sessions::default() });
+        assert!(lost_all(20, 0));
+        assert!(!lost_all(20, 1) && !lost_all(20, 20) && !lost_all(0, 0));
+    }
 
     #[test]
     fn the_server_name_is_the_host_unless_it_is_this_machine() {
