@@ -263,15 +263,18 @@ impl Mirror {
         self.rows_waiting
     }
 
-    /// How old the information about a sensor is, in nanoseconds, counted from the intended send time of its value.
+    /// How old the information about a sensor is, in nanoseconds, counted from the intended send time of its value; from its
+    /// receipt where the clock of the device is ahead, so that a sensor which is dead does not look fresh until ours catches up.
+    /// What came before our clock was set back is as old as that is ahead, for the same reason.
     ///
     /// A sensor that was shown a moment ago may have changed since, without its turn having come: its age is taken as it
     /// was when it was shown. One whose turn has come and gone has not changed.
     #[must_use]
-    pub const fn age_ns(&self, sensor: &Sensor) -> u64 {
-        let waits = self.at_ns.saturating_sub(sensor.shown_ns) <= self.rows_lag_ns;
+    pub fn age_ns(&self, sensor: &Sensor) -> u64 {
+        let since_ns = self.at_ns.checked_sub(sensor.shown_ns);
+        let waits = since_ns.is_some_and(|since_ns| since_ns <= self.rows_lag_ns);
         let at_ns = if waits { sensor.shown_ns } else { self.at_ns };
-        at_ns.saturating_sub(sensor.ts_us.saturating_mul(1000))
+        at_ns.abs_diff(sensor.ts_us.saturating_mul(1000).min(sensor.recv_ns))
     }
 }
 

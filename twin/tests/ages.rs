@@ -4,6 +4,9 @@ mod rig;
 
 use rig::{Rig, START_NS, TICK_NS, options, reading};
 use twin::interval::Latency;
+use twin::mirror::Mirror;
+use twin::picture::pictures;
+use twin::world::Watch;
 use wire::{Reading, Record, SensorType, Tier};
 
 const SENSORS: u32 = 2500;
@@ -71,4 +74,33 @@ fn a_plant_that_grows_within_a_round_is_still_looked_at_within_a_second() {
     report(&mut rig, 1);
     rig.ticks(TICKS_PER_S);
     assert_eq!(rig.stats.ages.sensors.value(), u64::from(SENSORS));
+}
+
+#[test]
+fn a_dead_sensor_grows_old_although_its_clock_is_ahead() {
+    let mut rig = Rig::new(options());
+    let (producer, mut looks) = pictures();
+    looks.want(true);
+    rig.world.attach(Watch::new(producer, 1000, 64));
+    rig.open(0);
+    let ahead = Reading { ts_us: START_NS / 1000 + 3_600_000_000, ..reading(0, 0, 0, 1.0) };
+    assert!(rig.receive(Tier::T1, 0, 0, &Record::encode(&ahead)));
+    rig.tick();
+    let received_ns = rig.now_ns;
+    let mut mirror = Mirror::default();
+    for _ in 0..10 {
+        rig.ticks(TICKS_PER_S / 2);
+        while let Some(picture) = looks.poll() {
+            mirror.apply(&picture);
+            looks.recycle(picture);
+        }
+    }
+    let ages = &rig.stats.ages;
+    assert_eq!((ages.sensors.value(), ages.timely.value()), (1, 0));
+    // The last round was a second ago at most.
+    let age_ns = rig.now_ns - received_ns;
+    let oldest_ns = age_ns - TICKS_PER_S * TICK_NS..=age_ns + 2 * TICK_NS;
+    assert!(oldest_ns.contains(&ages.worst_ns.value()), "{}", ages.worst_ns.value());
+    let shown_ns = mirror.age_ns(&mirror.sensors()[0]);
+    assert!(oldest_ns.contains(&shown_ns), "{shown_ns}");
 }

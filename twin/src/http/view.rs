@@ -12,6 +12,7 @@ use crate::host::{self, Host};
 use crate::interval::Latency;
 use crate::mirror::{self, Mirror};
 use crate::picture::ShownSession;
+use crate::rates::Sampler;
 use crate::stats::{Direction, SYSTEMS, TierTotals};
 use crate::world::{self, ActuatorStatus};
 
@@ -20,6 +21,9 @@ use super::surface::GivenOrder;
 
 /// Units by sensor type, as PROTOCOL.md has them.
 const UNITS: [&str; SensorType::COUNT] = ["", "°C", "%", "kPa", "V", "A"];
+/// A device is said to have a clock that is ahead where its records come so long before they were sent, in seconds: a clock that
+/// somebody keeps is never so far off.
+const CLOCK_AHEAD_S: f64 = 1.0;
 /// Levels as their bytes count them.
 pub(super) const LEVELS: [&str; 3] = ["normal", "high", "low"];
 
@@ -488,7 +492,7 @@ impl Overview {
         let tiers = tiers(surface, rates.applied_hz);
         let residual = tiers.iter().map(|tier| tier.totals.residual).sum();
         let (stop, tick) = (Stop::of(surface), tick(surface, rates.tick_stands));
-        let reasons = reasons(surface, &tick, &tiers);
+        let reasons = reasons(surface, &sampler, &tick, &tiers);
         let to_device = stats.commands(Direction::ToDevice);
         Self {
             version: host::VERSION,
@@ -593,7 +597,7 @@ fn systems(surface: &Surface, busy: &[f64]) -> Vec<System> {
 }
 
 /// What an operator should look at, in words.
-fn reasons(surface: &Surface, tick: &Tick, tiers: &[Tier]) -> Vec<String> {
+fn reasons(surface: &Surface, sampler: &Sampler, tick: &Tick, tiers: &[Tier]) -> Vec<String> {
     let mut reasons = Vec::new();
     if !surface.is_alive() {
         reasons.push("the tick stands still".to_owned());
@@ -602,6 +606,11 @@ fn reasons(surface: &Surface, tick: &Tick, tiers: &[Tier]) -> Vec<String> {
     }
     for tier in tiers.iter().filter(|tier| tier.ring_depth * 2 > tier.ring_capacity) {
         reasons.push(format!("the ring of {} holds more than half of its capacity", tier.tier));
+    }
+    let ahead_s =
+        sampler.clock(surface.stats().rtt_min_ns()).map_or(0.0, |(ahead, off)| ahead - off);
+    if ahead_s > CLOCK_AHEAD_S {
+        reasons.push(format!("the clock of a device is {ahead_s:.1} s ahead of the twin's"));
     }
     reasons
 }
@@ -613,8 +622,13 @@ pub(super) fn parse_device(text: &str) -> Option<DeviceId> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::time::{Duration, UNIX_EPOCH};
+
     use super::*;
     use crate::picture::{ShownName, ShownRow, pictures};
+    use crate::report::Report;
+    use crate::stats::TwinStats;
     use crate::world::{RowRef, SensorKey};
 
     const S: u64 = 1_000_000_000;
@@ -640,6 +654,23 @@ mod tests {
     }
 
     #[test]
+    fn a_device_whose_clock_is_ahead_is_a_reason_why_health_is_not_good() {
+        let stats = Arc::new(TwinStats::new(1));
+        let report = Report::create(None, UNIX_EPOCH).unwrap();
+        let surface = Surface::new(Arc::clone(&stats), report, || 0);
+        stats.workers()[0].rtt_min_ns.set(2_000_000);
+        stats.ages.fresh.set(1);
+        for (ahead_ms, reasons) in [
+            (900, vec![]),
+            (3_600_000, vec!["the clock of a device is 3600.0 s ahead of the twin's"]),
+        ] {
+            stats.ages.quickest_ns.set((-ahead_ms * 1_000_000_i64) as u64);
+            surface.sampler().look(&stats, Duration::from_secs(1), 1000);
+            assert_eq!(Overview::of(&surface).reasons, reasons);
+        }
+    }
+
+    #[test]
     fn the_age_of_a_sensor_that_waits_for_its_turn_is_that_of_when_it_was_shown() {
         for (rows_lag_ns, age_s) in [(0, 2.1), (3 * S, 0.1)] {
             let mirror = mirror(rows_lag_ns);
@@ -647,5 +678,14 @@ mod tests {
             let device = Device::of(&mirror, &mirror.devices()[0]);
             assert_eq!(device.worst_age_s, Some(age_s), "{rows_lag_ns}");
         }
+    }
+
+    #[test]
+    fn a_sensor_that_was_last_heard_before_our_clock_was_set_back_does_not_look_fresh() {
+        let (mut producer, mut looks) = pictures();
+        let mut mirror = mirror(3 * S);
+        assert!(producer.swap(3, 4 * S));
+        mirror.apply(&looks.poll().expect("a picture was handed over"));
+        assert_eq!(Sensor::of(&mirror, 0).age_s, Some(5.9));
     }
 }

@@ -113,7 +113,9 @@ impl Found {
             return;
         }
         let sent_ns = live.ts_us.saturating_mul(1000);
-        let age_ns = now_ns.saturating_sub(sent_ns);
+        // What a device sends whose clock is ahead is as old as it is here, at least. What came before our own clock was set back
+        // is of an unknown age: it shall not look fresh until that moment comes again.
+        let age_ns = now_ns.abs_diff(sent_ns.min(live.recv_ns));
         interval.record(Latency::Age, age_ns.max(1));
         self.sensors += 1;
         self.timely += u64::from(age_ns <= DESIRED_DELAY_NS);
