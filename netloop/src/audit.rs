@@ -6,6 +6,7 @@
 //! much as many packets.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use quinn_proto::crypto;
 use rustls_pki_types::CertificateDer;
@@ -18,7 +19,7 @@ use crate::{
 };
 
 /// A session that has proved nothing is closed after so long.
-const PROOF_NS_MAX: u64 = 5_000_000_000;
+const PROOF_MAX: Duration = Duration::from_secs(5);
 /// Sessions judged in one turn: at a cache miss or two for each, some ten microseconds.
 const SESSIONS_PER_TURN: usize = 128;
 /// Renewals that may wait for the worker. One more finds a worker that stands still.
@@ -240,8 +241,9 @@ impl Session {
     }
 
     /// Refuses a peer that has had its time to prove itself.
-    pub(crate) fn check_proof_time(&self, unix_ns: u64) -> Option<Refusal> {
-        (unix_ns > self.opened_ns + PROOF_NS_MAX).then_some(Refusal::Token)
+    pub(crate) fn check_proof_time(&self, now: Instant) -> Option<Refusal> {
+        let open = self.opened.map(|opened| now.saturating_duration_since(opened));
+        open.is_none_or(|open| open > PROOF_MAX).then_some(Refusal::Token)
     }
 
     /// Counts a record of a device that the session may not write for.

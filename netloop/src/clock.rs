@@ -1,8 +1,9 @@
 //! The only file that reads clocks; everything else takes time as an argument.
 //!
 //! A [`Now`] pairs the monotonic clock, which deadlines use, with wall time, which records carry. Reading it costs one
-//! clock read. Wall time never goes backwards, also when the system clock is set back: it then runs slower until the
-//! system clock has caught up.
+//! clock read. Wall time does not go backwards when the system clock is set back by a little: it then runs slower until the
+//! system clock has caught up. A clock that was far off is followed at once, in either direction, because certificates are
+//! judged by it; so a length of time is taken from the monotonic clock, wherever more than one resync may lie within it.
 #![expect(clippy::disallowed_methods, reason = "this is the one file that reads the clocks")]
 
 use std::io;
@@ -15,7 +16,8 @@ use rustix::time::{ClockId, clock_gettime};
 pub struct Now {
     /// The monotonic clock, for deadlines.
     pub instant: Instant,
-    /// Nanoseconds since the Unix epoch, for records. Never decreases between two reads of one [`Clock`].
+    /// Nanoseconds since the Unix epoch, for records. Never decreases between two reads of one [`Clock`] without a
+    /// [`Clock::resync`] between them, nor across one that did not step.
     pub unix_ns: u64,
 }
 
@@ -46,6 +48,12 @@ pub struct Clock {
 /// second, and two readings in order stay in order.
 const SLEW_SHIFT: u32 = 3;
 
+/// Further than this the clock does not slew but steps. It is more than a leap second and than what keepers of time correct
+/// without being asked, and gone after 16 s, in which dates of certificates, whole seconds, come out right all the same; it is also
+/// how far apart a world takes two receipts to be out of order (`twin/src/world/fold.rs`). A clock that was wrong by days would
+/// need eight times as long, and refuse every device meanwhile.
+const SLEW_NS_MAX: u64 = 2_000_000_000;
+
 impl Clock {
     /// A clock that agrees with the system's.
     #[must_use]
@@ -62,23 +70,47 @@ impl Clock {
         Now { instant, unix_ns: self.unix_ns_at(instant) }
     }
 
-    /// Follows the system clock: forward at once, backward by running slower.
-    pub fn resync(&mut self) {
+    /// Follows the system clock: forward at once, backward by running slower, or at once where it was set back by seconds. Gives by
+    /// how many nanoseconds it was set where that is more than running slower would mend.
+    pub fn resync(&mut self) -> Option<i64> {
         let (instant, system_unix_ns) = read_pair();
-        self.anchor(instant, system_unix_ns);
+        self.anchor(instant, system_unix_ns)
     }
 
-    fn anchor(&mut self, instant: Instant, system_unix_ns: u64) {
+    /// Puts a time that the kernel took on this clock's own basis, which may still be ahead of the system's; `now` is a moment about
+    /// as late. What the system clock was set by since the last resync is not known here.
+    #[inline]
+    #[must_use]
+    pub fn own_ns(&self, kernel_unix_ns: u64, now: Instant) -> u64 {
+        kernel_unix_ns + self.ahead_ns - self.slewed_ns(self.elapsed_ns(now))
+    }
+
+    fn anchor(&mut self, instant: Instant, system_unix_ns: u64) -> Option<i64> {
         let shown_unix_ns = self.unix_ns_at(instant);
+        let ahead_ns = shown_unix_ns.saturating_sub(system_unix_ns);
+        let steps_back = ahead_ns > SLEW_NS_MAX;
         self.instant = instant;
-        self.unix_ns = shown_unix_ns.max(system_unix_ns);
-        self.ahead_ns = shown_unix_ns.saturating_sub(system_unix_ns);
+        self.unix_ns = if steps_back { system_unix_ns } else { shown_unix_ns.max(system_unix_ns) };
+        self.ahead_ns = if steps_back { 0 } else { ahead_ns };
+        let set_ns = system_unix_ns.wrapping_sub(shown_unix_ns) as i64;
+        (set_ns.unsigned_abs() > SLEW_NS_MAX).then_some(set_ns)
     }
 
     #[inline]
     fn unix_ns_at(&self, instant: Instant) -> u64 {
-        let elapsed_ns = nanos(instant.saturating_duration_since(self.instant));
-        self.unix_ns + elapsed_ns - (elapsed_ns >> SLEW_SHIFT).min(self.ahead_ns)
+        let elapsed_ns = self.elapsed_ns(instant);
+        self.unix_ns + elapsed_ns - self.slewed_ns(elapsed_ns)
+    }
+
+    #[inline]
+    fn elapsed_ns(&self, instant: Instant) -> u64 {
+        nanos(instant.saturating_duration_since(self.instant))
+    }
+
+    /// What running slower has mended so long after the last resync.
+    #[inline]
+    fn slewed_ns(&self, elapsed_ns: u64) -> u64 {
+        (elapsed_ns >> SLEW_SHIFT).min(self.ahead_ns)
     }
 }
 
@@ -131,6 +163,10 @@ fn nanos(duration: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        Refusal, Trust,
+        identity::{Credential, Proof},
+    };
 
     #[test]
     fn clock_starts_at_system_time() {
@@ -168,6 +204,41 @@ mod tests {
         }
         let end = start + Duration::from_secs(5);
         assert_eq!(shown, system(end), "an eighth of 4 s covers the 300 ms");
+    }
+
+    /// What an engine says of a certificate that is valid now, by the date that a clock shows.
+    fn judge(clock: &Clock, at: Instant, not_after_s: u64) -> Result<(), Refusal> {
+        let proof = Proof::Certificate(Credential { id: [0; 16], not_after_s });
+        Trust::off().check(&proof, clock.unix_ns_at(at) / 1_000_000_000)
+    }
+
+    #[test]
+    fn system_clock_that_was_days_ahead_is_right_with_the_resync_after_it_was_set_back() {
+        let mut clock = Clock::new();
+        let (mut at, right_ns) = (clock.instant, clock.unix_ns);
+        let (wrong_ns, not_after_s) = (900 * 86_400_000_000_000, right_ns / 1_000_000_000 + 86_400);
+        at += Duration::from_secs(1);
+        assert_eq!(clock.anchor(at, right_ns + wrong_ns), Some(wrong_ns as i64 - 1_000_000_000));
+        assert_eq!(judge(&clock, at, not_after_s), Err(Refusal::Expired));
+        at += Duration::from_secs(1);
+        assert_eq!(clock.anchor(at, right_ns), Some(-(wrong_ns as i64) - 1_000_000_000));
+        assert_eq!(judge(&clock, at, not_after_s), Ok(()));
+        assert_eq!(clock.unix_ns_at(at + Duration::from_secs(8)), right_ns + 8_000_000_000);
+        assert_eq!(clock.anchor(at + Duration::from_secs(9), right_ns + 9_000_000_000), None);
+    }
+
+    #[test]
+    fn a_time_of_the_kernel_is_as_long_ago_as_it_was_while_the_clock_runs_slower() {
+        let mut clock = Clock::new();
+        let at = clock.instant + Duration::from_secs(1);
+        let set_ns = clock.unix_ns + 1_000_000_000 - 300_000_000;
+        assert_eq!(clock.anchor(at, set_ns), None);
+        for after_ms in [0, 1, 1_000, 2_400, 10_000] {
+            let after = Duration::from_millis(after_ms);
+            let kernel_ns = set_ns + nanos(after) - 40_000;
+            let own_ns = clock.own_ns(kernel_ns, at + after);
+            assert_eq!(clock.unix_ns_at(at + after) - own_ns, 40_000, "{after_ms} ms later");
+        }
     }
 
     #[test]

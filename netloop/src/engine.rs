@@ -314,6 +314,7 @@ impl Engine {
             keys_max: self.limits.keys_max,
             trust: &self.audit.trust,
             unix_ns: now.unix_ns,
+            instant: now.instant,
             streams_left,
             streams_max: [self.limits.uni_streams_max, self.limits.bi_streams_max],
             streams_stopped: 0,

@@ -3,6 +3,8 @@
 //! A stream is read only as far as the sink has room, so that a full ring reaches the device through QUIC's flow control
 //! and loses nothing. A stream that breaks its form is stopped; the others and the session go on.
 
+use std::time::{Duration, Instant};
+
 use quinn_proto::{Chunks, ReadError, StreamId, VarInt};
 use wire::{
     CloseCode, Command, ControlFrame, HELLO_BYTES, Hello, MAGIC, RECORD_BYTES, Record, Tier, Totals,
@@ -114,7 +116,7 @@ impl Session {
     ) -> Read {
         let read = match self.inbound[at].kind {
             StreamKind::Opening | StreamKind::Control => {
-                self.read_control(at, (service.trust, service.unix_ns), outcome)
+                self.read_control(at, (service.trust, service.instant), outcome)
             }
             _ if self.scope == Scope::Nobody => return Read::Waiting,
             StreamKind::Records => return self.read_records(at, service, budget),
@@ -151,7 +153,7 @@ impl Session {
         end
     }
 
-    fn read_control(&mut self, at: u32, judge: (&Trust, u64), outcome: &mut Outcome) -> Read {
+    fn read_control(&mut self, at: u32, judge: (&Trust, Instant), outcome: &mut Outcome) -> Read {
         loop {
             let end = self.fill_tail(at, SHORT_READ_BYTES);
             if let Err(code) = self.decode_control(at, judge, outcome) {
@@ -169,7 +171,7 @@ impl Session {
     fn decode_control(
         &mut self,
         at: u32,
-        (trust, unix_ns): (&Trust, u64),
+        (trust, now): (&Trust, Instant),
         outcome: &mut Outcome,
     ) -> Result<(), CloseCode> {
         let stream = &mut self.inbound[at];
@@ -205,7 +207,8 @@ impl Session {
                 Ok(Some((frame, took))) => {
                     stream.tail.drain(..took);
                     if let ControlFrame::Totals(totals) = frame {
-                        if !are_possible(&totals, unix_ns.saturating_sub(self.opened_ns)) {
+                        let opened = self.opened.unwrap_or(now);
+                        if !are_possible(&totals, now.saturating_duration_since(opened)) {
                             return Err(CloseCode::BadControl);
                         }
                         self.totals_told = Some(totals);
@@ -415,8 +418,8 @@ impl Session {
 
 /// Whether a device can have offered so much in a session of this age. What it has not is counted as lost, and one number from
 /// outside would be in every sum of losses from then on.
-fn are_possible(totals: &Totals, age_ns: u64) -> bool {
-    let seconds_begun = age_ns / 1_000_000_000 + 1;
+fn are_possible(totals: &Totals, age: Duration) -> bool {
+    let seconds_begun = age.as_secs() + 1;
     let most = OFFERED_PER_S_MAX.saturating_mul(seconds_begun);
     totals.offered.iter().all(|&offered| offered <= most)
 }

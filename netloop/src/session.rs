@@ -94,6 +94,8 @@ pub(crate) struct Service<'a, S> {
     pub(crate) keys_max: usize,
     pub(crate) trust: &'a Trust,
     pub(crate) unix_ns: u64,
+    /// The same moment, for what is counted from another one.
+    pub(crate) instant: Instant,
     /// Streams that the peer may still open, and which limit says so.
     pub(crate) streams_left: (usize, Limit),
     /// Unidirectional and bidirectional streams that it may hold at the same time.
@@ -145,8 +147,8 @@ pub(crate) struct Session {
     pub(crate) verifies_late: bool,
     /// When its handshake is given up, if it is not done by then.
     pub(crate) handshake_until: Instant,
-    /// When the handshake was done, in unix nanoseconds.
-    pub(crate) opened_ns: u64,
+    /// When the handshake was done; not by the wall clock, which may be set.
+    pub(crate) opened: Option<Instant>,
     pub(crate) inbound: Streams,
     pub(crate) open_commands: Vec<OpenCommand>,
     /// Open and unused: for a stop, when the peer allows no further stream.
@@ -220,7 +222,7 @@ impl Session {
             viewer: None,
             verifies_late: false,
             handshake_until,
-            opened_ns: 0,
+            opened: None,
             inbound: Streams::new(seed),
             open_commands: Vec::new(),
             kept_stream: None,
@@ -310,7 +312,7 @@ impl Session {
         match self.scope {
             Scope::Unknown | Scope::Nobody => self.service_stranger(service, &mut outcome),
             Scope::Viewer => {
-                self.service_viewer(service.unix_ns, &mut outcome);
+                self.service_viewer(service.instant, &mut outcome);
                 return outcome;
             }
             Scope::Device(_) | Scope::Many(_) | Scope::All => {}
@@ -340,7 +342,7 @@ impl Session {
             outcome.turned_away = Some(refusal);
         } else if self.scope == Scope::Nobody {
             self.drain_streams(service, outcome);
-            let late = self.check_proof_time(service.unix_ns);
+            let late = self.check_proof_time(service.instant);
             if self.scope == Scope::Nobody && outcome.turned_away.is_none() {
                 outcome.turned_away = late;
             }
@@ -356,7 +358,7 @@ impl Session {
         match event {
             Event::Connected => {
                 self.phase = Phase::Open;
-                self.opened_ns = service.unix_ns;
+                self.opened = Some(service.instant);
                 outcome.opened = true;
             }
             Event::ConnectionLost { reason } => {

@@ -6,6 +6,7 @@
 //! ticket says. Everything but one CONNECT, one ticket and those bytes is passed over.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use bytes::Bytes;
 use quinn_proto::{
@@ -174,8 +175,8 @@ impl Session {
 
     /// Greets, reads and writes.
     #[cold]
-    pub(crate) fn service_viewer(&mut self, unix_ns: u64, outcome: &mut Outcome) {
-        if self.opened_ns == 0 {
+    pub(crate) fn service_viewer(&mut self, now: Instant, outcome: &mut Outcome) {
+        if self.opened.is_none() {
             return;
         }
         let Some(viewer) = &mut self.viewer else { return };
@@ -200,7 +201,7 @@ impl Session {
         viewer.streams.retain(|stream| stream.kind != Kind::Refused);
         viewer.write(&mut self.connection);
         let silent = viewer.talk.is_none();
-        if silent && let Some(refusal) = self.check_proof_time(unix_ns) {
+        if silent && let Some(refusal) = self.check_proof_time(now) {
             outcome.turned_away = Some(refusal);
         }
     }

@@ -92,8 +92,8 @@ pub struct Worker<P> {
     buffer: Vec<u8>,
     /// A transmit that the socket had no room for; its contents are still in `buffer`.
     blocked: Option<Transmit>,
-    /// When the tallies were last published, in unix nanoseconds.
-    published_ns: u64,
+    /// When the tallies were last published.
+    published: Instant,
     /// A busy turn has passed since the last rest.
     rest_due: bool,
     rest: Rest,
@@ -104,9 +104,9 @@ pub struct Worker<P> {
 }
 
 /// Tallies are published at most so often while there is work, and before every wait.
-const PUBLISH_NS: u64 = 1_000_000;
+const PUBLISH: Duration = Duration::from_millis(1);
 /// The clock is anchored to the wall clock anew so often.
-const RESYNC_NS: u64 = 1_000_000_000;
+const RESYNC: Duration = Duration::from_secs(1);
 /// Records that wait in QUIC for room in a ring have no event of their own: the worker looks again after this.
 const BACKLOG_RETRY: Duration = Duration::from_micros(100);
 /// The socket of a worker that stands still wakes nobody: who stands in for it looks after this.
@@ -134,6 +134,8 @@ impl<P: Port> Worker<P> {
         // The other strategies look at the socket all the time, or at least at once when something comes.
         let rests = idle.strategy() == IdleStrategy::Wait;
         let rest = if rests { config.rest } else { Duration::ZERO };
+        let clock = Clock::new();
+        let published = clock.now().instant;
         Self {
             engine,
             socket,
@@ -141,12 +143,12 @@ impl<P: Port> Worker<P> {
             port,
             idle,
             sleeper,
-            clock: Clock::new(),
+            clock,
             config,
             stats,
             buffer: Vec::with_capacity(64 << 10),
             blocked: None,
-            published_ns: 0,
+            published,
             rest_due: false,
             rest: Rest::new(rest),
             handover: None,
@@ -169,12 +171,12 @@ impl<P: Port> Worker<P> {
     }
 
     fn run_until(&mut self, stop: &Stop) {
-        let mut resync_ns = 0;
+        let mut resync = self.clock.now().instant;
         self.usage = ThreadUsage::of_this_thread();
         while !stop.is_draining() {
             let now = self.turn_or_idle();
-            if now.unix_ns >= resync_ns {
-                resync_ns = now.unix_ns + RESYNC_NS;
+            if now.instant >= resync {
+                resync = now.instant + RESYNC;
                 self.clock.resync();
                 self.publish_usage();
             }
@@ -208,7 +210,7 @@ impl<P: Port> Worker<P> {
         self.stats.busy_ns.add(end.unix_ns - start.unix_ns);
         self.idle.busy();
         self.rest_due = true;
-        if end.unix_ns > self.published_ns + PUBLISH_NS {
+        if end.instant > self.published + PUBLISH {
             self.publish(end);
         }
         end
@@ -266,8 +268,9 @@ impl<P: Port> Worker<P> {
         let before = self.socket.counts().datagrams_in;
         for _ in 0..self.config.receives_max {
             let (engine, handover, stats) = (&mut self.engine, &self.handover, &self.stats);
+            let clock = &self.clock;
             let drained = self.socket.recv(&mut self.pool, 1, &mut |datagram: RecvDatagram| {
-                let datagram = owned(datagram, now);
+                let datagram = owned(datagram, clock, now);
                 match handover {
                     None => engine.handle_datagram(now, datagram),
                     Some(handover) => steer(engine, handover.ways(), stats, now, datagram),
@@ -302,12 +305,13 @@ impl<P: Port> Worker<P> {
         };
         let (engine, stats, receives_max) =
             (&mut self.engine, &self.stats, self.config.receives_max);
+        let clock = &self.clock;
         let (ways, sockets) = handover.absent_sockets();
         let mut received = false;
         for socket in sockets {
             socket.recv(&mut self.pool, receives_max, &mut |datagram: RecvDatagram| {
                 received = true;
-                steer(engine, ways, stats, now, owned(datagram, now));
+                steer(engine, ways, stats, now, owned(datagram, clock, now));
             });
         }
         received
@@ -393,7 +397,7 @@ impl<P: Port> Worker<P> {
     }
 
     fn publish(&mut self, now: Now) {
-        self.published_ns = now.unix_ns;
+        self.published = now.instant;
         let mut counts = self.socket.counts();
         if let Some(handover) = &self.handover {
             counts += handover.counts();
@@ -427,8 +431,8 @@ fn steer(engine: &mut Engine, ways: &Ways, stats: &WorkerStats, now: Now, datagr
 }
 
 /// What the engine takes of a received datagram.
-fn owned(datagram: RecvDatagram, now: Now) -> Datagram {
+fn owned(datagram: RecvDatagram, clock: &Clock, now: Now) -> Datagram {
     let RecvDatagram { remote, local_ip, ecn, data, kernel_unix_ns } = datagram;
-    let recv_ns = kernel_unix_ns.unwrap_or(now.unix_ns);
+    let recv_ns = kernel_unix_ns.map_or(now.unix_ns, |ns| clock.own_ns(ns, now.instant));
     Datagram { remote, local_ip, ecn, payload: data.into_bytes_mut(), recv_ns }
 }

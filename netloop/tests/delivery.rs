@@ -236,6 +236,20 @@ fn totals_wait_for_the_windows_and_arrive_whole() {
 }
 
 #[test]
+fn totals_of_a_session_that_saw_the_wall_clock_set_back_are_judged_by_its_length() {
+    // More than a device offers in a second, and less than in eight.
+    let totals = Totals { offered: [500_000_000, 0, 0] };
+    let mut pair = Pair::new(10, Weather::CALM);
+    let session = pair.connect();
+    pair.run_for(Duration::from_secs(8));
+    pair.now.unix_ns -= 900 * 86_400_000_000_000;
+    pair.client.engine.finish(session, totals);
+    pair.run_until("the close", LIMIT, |pair| pair.closed().is_some());
+    let Some(SessionEvent::Closed { totals: told, .. }) = pair.closed() else { panic!() };
+    assert_eq!(*told, Some(totals));
+}
+
+#[test]
 fn orderly_close_tells_both_ends() {
     let mut pair = Pair::new(9, Weather::lossy(0.05));
     let session = pair.connect();
