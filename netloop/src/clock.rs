@@ -62,6 +62,12 @@ impl Clock {
         Self { instant, unix_ns, ahead_ns: 0 }
     }
 
+    /// A clock that shows something else until it is resynced, as one without a battery does before it is set.
+    #[must_use]
+    pub fn wrong(unix_ns: u64) -> Self {
+        Self { unix_ns, ..Self::new() }
+    }
+
     /// Reads the clock, once.
     #[inline]
     #[must_use]

@@ -217,6 +217,7 @@ impl Cold {
                     return Ok(Ended::Stopped);
                 }
                 if round == COLLECTS_PER_SECOND - 1 {
+                    self.surface.resync();
                     self.door.iter().for_each(|tls| tls.poll());
                     self.stop_keeper.iter().for_each(|of| of.retry(self.surface.stop_request()));
                     let hz = self.surface.options().hz;
@@ -258,8 +259,10 @@ impl Cold {
         }
         self.surface.browsers().poll(&self.surface);
         let Some(pictures) = &mut self.pictures else { return };
-        let wanted =
-            self.surface.looks().is_wanted(self.surface.live().viewers(), self.surface.now_ns());
+        let wanted = self
+            .surface
+            .looks()
+            .is_wanted(self.surface.live().viewers(), self.surface.elapsed_ns());
         if pictures.is_wanting() && !wanted {
             self.surface.mirror().forget_plant();
         }

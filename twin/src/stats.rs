@@ -267,8 +267,12 @@ impl Stop {
 pub struct Identity {
     /// 1 for the mode in force, in the order of [`netloop::ClientAuth::ALL`].
     pub client_auth: [Counter; netloop::ClientAuth::ALL.len()],
+    /// When the last of the server's certificates begins to be valid, in unix seconds.
+    pub server_not_before_s: Counter,
     /// When the first of the server's certificates runs out, in unix seconds.
     pub server_not_after_s: Counter,
+    /// When the last of the authorities of devices begins to be valid, in unix seconds.
+    pub authority_not_before_s: Counter,
     /// When the first of the authorities of devices runs out, in unix seconds; 0 where there is none.
     pub authority_not_after_s: Counter,
     /// Certificates that are revoked.

@@ -121,7 +121,7 @@ impl Browsers {
         session: SessionId,
         ticket: [u8; TICKET_BYTES],
     ) {
-        let now_ns = surface.now_ns();
+        let now_ns = surface.elapsed_ns();
         let mut state = self.0.lock().expect(TAKEN);
         state.tickets.retain(|given| now_ns < given.given_ns + TICKET_NS);
         let found = state.tickets.iter().position(|given| given.secret == ticket);
@@ -230,7 +230,7 @@ pub(super) async fn webtransport(
     State(surface): State<Arc<Surface>>,
     Params(Asked { stream }): Params<Asked>,
 ) -> Result<(StatusCode, Json<Given>), Problem> {
-    let given = surface.browsers().give(stream, surface.now_ns())?;
+    let given = surface.browsers().give(stream, surface.elapsed_ns())?;
     Ok((StatusCode::CREATED, Json(given)))
 }
 

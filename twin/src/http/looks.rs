@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Looks {
     /// There is a plant that can be shown.
     is_open: AtomicBool,
-    /// When the plant is no longer kept, in nanoseconds since the Unix epoch.
+    /// When the plant is no longer kept, in nanoseconds since the beginning.
     until_ns: AtomicU64,
     shown: Notify,
 }

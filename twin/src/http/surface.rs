@@ -5,8 +5,9 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 
-use netloop::Clock;
+use netloop::{Clock, Now};
 use tokio::net::UnixStream;
 use tokio::sync::Notify;
 
@@ -69,8 +70,9 @@ pub struct Surface {
     browsers: Browsers,
     rss_bytes: fn() -> u64,
     alive: AtomicBool,
-    began_ns: u64,
-    clock: Clock,
+    /// Set by the cold thread once a second, after which all say the same time as the hot threads.
+    clock: Mutex<Clock>,
+    began: Instant,
     /// Told whenever an order has ended.
     pub(super) ended: Notify,
 }
@@ -121,8 +123,8 @@ impl Surface {
             browsers: Browsers::default(),
             rss_bytes,
             alive: AtomicBool::new(true),
-            began_ns: clock.now().unix_ns,
-            clock,
+            began: clock.now().instant,
+            clock: Mutex::new(clock),
             ended: Notify::new(),
         })
     }
@@ -194,7 +196,7 @@ impl Surface {
     /// The mirror with the plant in it: asks for the plant and waits until it is there, some tens of milliseconds after
     /// nobody has looked for a while, or a second where it is large.
     pub async fn see_plant(&self) {
-        self.looks.see(self.now_ns(), || self.mirror().is_complete()).await;
+        self.looks.see(self.elapsed_ns(), || self.mirror().is_complete()).await;
     }
 
     /// The way to browsers that watch over WebTransport.
@@ -206,13 +208,33 @@ impl Surface {
     /// Now, in nanoseconds since the Unix epoch.
     #[must_use]
     pub fn now_ns(&self) -> u64 {
-        self.clock.now().unix_ns
+        self.now().unix_ns
     }
 
-    /// The beginning, in nanoseconds since the Unix epoch.
+    /// Nanoseconds since the beginning, which no set clock changes.
     #[must_use]
-    pub const fn began_ns(&self) -> u64 {
-        self.began_ns
+    pub fn elapsed_ns(&self) -> u64 {
+        let elapsed = self.now().instant.saturating_duration_since(self.began);
+        u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn now(&self) -> Now {
+        self.clock.lock().expect(TAKEN).now()
+    }
+
+    /// Follows the system clock, and says so where that was set. Called once a second, as by the hot threads, of which each
+    /// follows it on its own.
+    ///
+    /// # Panics
+    /// The cold thread has panicked.
+    pub fn resync(&self) {
+        let set_ns = self.clock.lock().expect(TAKEN).resync();
+        if let Some(set_ns) = set_ns {
+            let set_s = set_ns as f64 / 1e9;
+            tracing::warn!(
+                "the system clock was set by {set_s:+.1} s: dates from before are off by that"
+            );
+        }
     }
 
     /// Resident memory, in bytes.
@@ -335,5 +357,27 @@ impl GivenOrder {
     /// The name of how it ended, or `sent` while it has not.
     pub(super) fn state(&self) -> &'static str {
         self.end.as_ref().map_or("sent", |end| Outcome::name(end.outcome))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    #[test]
+    fn a_clock_that_began_in_1970_is_right_after_a_resync_and_lengths_do_not_notice() {
+        const DAY_NS: u64 = 86_400_000_000_000;
+        let report = Report::create(None, UNIX_EPOCH).unwrap();
+        let surface = Surface::new(Arc::new(TwinStats::new(1)), report, || 0);
+        for wrong_ns in [7_000_000_000, surface.now_ns() + 900 * DAY_NS] {
+            *surface.clock.lock().unwrap() = Clock::wrong(wrong_ns);
+            assert!((wrong_ns..wrong_ns + DAY_NS).contains(&surface.now_ns()));
+            surface.resync();
+            let right_ns = Clock::new().now().unix_ns;
+            assert!(surface.now_ns().abs_diff(right_ns) < DAY_NS);
+            assert!(surface.elapsed_ns() < DAY_NS);
+        }
     }
 }

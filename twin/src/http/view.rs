@@ -498,7 +498,7 @@ impl Overview {
             version: host::VERSION,
             revision: host::REVISION,
             at_unix_ms: now_ns as f64 / 1e6,
-            uptime_s: now_ns.saturating_sub(surface.began_ns()) as f64 / 1e9,
+            uptime_s: surface.elapsed_ns() as f64 / 1e9,
             health: match (stop.stopped, reasons.is_empty()) {
                 (true, _) => "stopped",
                 (false, true) => "good",
@@ -611,6 +611,17 @@ fn reasons(surface: &Surface, sampler: &Sampler, tick: &Tick, tiers: &[Tier]) ->
         sampler.clock(surface.stats().rtt_min_ns()).map_or(0.0, |(ahead, off)| ahead - off);
     if ahead_s > CLOCK_AHEAD_S {
         reasons.push(format!("the clock of a device is {ahead_s:.1} s ahead of the twin's"));
+    }
+    let identity = &surface.stats().identity;
+    let now_s = surface.now_ns() / 1_000_000_000;
+    for (name, from, until) in [
+        ("tls.cert", &identity.server_not_before_s, &identity.server_not_after_s),
+        ("tls.ca", &identity.authority_not_before_s, &identity.authority_not_after_s),
+    ] {
+        // Without a date there is no such certificate.
+        if until.value() > 0 && !(from.value()..=until.value()).contains(&now_s) {
+            reasons.push(format!("{name} is not valid by the date of this host's clock"));
+        }
     }
     reasons
 }
