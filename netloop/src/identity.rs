@@ -190,11 +190,13 @@ pub(crate) fn id(certificate: &CertificateDer<'_>) -> Option<CertificateId> {
     Some(certificate_id(certificate.issuer().as_raw(), certificate.raw_serial()))
 }
 
-/// The last second in which a certificate is valid, in unix seconds; `None` when it is malformed.
+/// The first and the last second in which a certificate is valid, in unix seconds; `None` when it is malformed.
 #[must_use]
-pub fn certificate_not_after_s(certificate: &CertificateDer<'_>) -> Option<u64> {
+pub fn certificate_validity_s(certificate: &CertificateDer<'_>) -> Option<(u64, u64)> {
     let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
-    u64::try_from(certificate.validity().not_after.timestamp()).ok()
+    let validity = certificate.validity();
+    let from_s = u64::try_from(validity.not_before.timestamp()).unwrap_or(0);
+    Some((from_s, u64::try_from(validity.not_after.timestamp()).ok()?))
 }
 
 /// SHA-256 of a certificate, by which a page names the one that its browser shall trust.

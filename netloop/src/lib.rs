@@ -68,7 +68,7 @@ pub use event::{CloseReason, SessionEvent, SessionId};
 pub use handover::{Handover, Posts};
 pub use health::Health;
 pub use heap::{LARGE_BLOCK_BYTES, map_large_blocks};
-pub use identity::{Refusal, certificate_not_after_s, certificate_sha256};
+pub use identity::{Refusal, certificate_sha256, certificate_validity_s};
 pub use idle::{
     Idle, IdleStrategy, Pause, Punctual, Sleeper, UnknownIdleStrategy, Waker, sharpen_timers,
     wait_until, wake_line,

@@ -31,6 +31,7 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let now_s = Clock::new().now().unix_ns / 1_000_000_000;
     let browsers = config.admits_browsers().then(|| browser_pair(now_s)).transpose()?;
     let credentials = Credentials::load(&config.tls, browsers)?;
+    credentials.warn_of_dates(now_s);
     let mut twin = Twin::start(config, &credentials, args.report.report.as_deref())?;
     twin.watch(config)?;
     announce(&twin, config, &credentials);

@@ -67,7 +67,17 @@ struct Shown {
     /// The files as they were when they were last read, and when they were last looked at.
     read: Stamps,
     seen: Stamps,
+    failed: Option<Failed>,
 }
+
+/// The last time that the files could not be used: what was said of it, and looks since.
+struct Failed {
+    words: String,
+    looks: u32,
+}
+
+/// Files that could not be used are tried again after so many looks, of which there is one a second.
+const RETRY_LOOKS: u32 = 10;
 
 const TAKEN: &str = "because the cold thread has not panicked";
 
@@ -79,7 +89,7 @@ impl DoorTls {
     pub fn load(files: &HttpTls) -> anyhow::Result<Arc<Self>> {
         let seen = stamps(files.paths());
         let config = server_config(files)?;
-        let shown = Mutex::new(Shown { config, read: seen.clone(), seen });
+        let shown = Mutex::new(Shown { config, read: seen.clone(), seen, failed: None });
         Ok(Arc::new(Self { files: files.clone(), shown }))
     }
 
@@ -89,17 +99,26 @@ impl DoorTls {
         let now = stamps(self.files.paths());
         let settled = now == shown.seen && now != shown.read;
         shown.seen.clone_from(&now);
-        if !settled {
+        let again = shown.failed.as_mut().is_some_and(|failed| {
+            failed.looks += 1;
+            failed.looks >= RETRY_LOOKS
+        });
+        if !settled && !again {
             return;
         }
         shown.read = now;
         match server_config(&self.files) {
             Ok(config) => {
-                shown.config = config;
+                (shown.config, shown.failed) = (config, None);
                 tracing::info!("the certificate of http.addr was read again");
             }
             Err(error) => {
-                tracing::error!("the certificate of http.addr stays as it was: {error:#}")
+                let words = format!("the certificate of http.addr stays as it was: {error:#}");
+                // What is tried again for the same reason is no news.
+                if settled || shown.failed.as_ref().is_none_or(|failed| failed.words != words) {
+                    tracing::error!("{words}");
+                }
+                shown.failed = Some(Failed { words, looks: 0 });
             }
         }
     }
@@ -269,7 +288,7 @@ mod tests {
         let tls = config.map(|config| {
             let files = HttpTls { cert: "cert".into(), key: "key".into(), client_ca: None };
             let (read, seen) = (stamps(files.paths()), stamps(files.paths()));
-            let shown = Shown { config: Arc::new(config), read, seen };
+            let shown = Shown { config: Arc::new(config), read, seen, failed: None };
             Arc::new(DoorTls { files, shown: Mutex::new(shown) })
         });
         let listener = super::super::bind("127.0.0.1:0".parse().unwrap()).unwrap();
