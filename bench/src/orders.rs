@@ -17,7 +17,7 @@ use anyhow::Context;
 use hdrhistogram::Histogram;
 use netloop::{
     Clock, Due, Engine, Idle, IdleStrategy, RingPort, SessionLimits, Socket, SocketOptions, Stop,
-    Waker, Worker, WorkerConfig, set_niceness, set_slice, wait_until, wake_line,
+    Waker, Worker, WorkerConfig, set_niceness, set_slice, sharpen_timers, wait_until, wake_line,
 };
 use twin::args::{Batch, FramesPerPacket, Profile, Rate, Sampling};
 use twin::config::Effective;
@@ -211,6 +211,7 @@ fn hot(
         // As `host.priority = hot` ranks it.
         set_niceness(HOT_NICENESS);
         set_slice(slice);
+        sharpen_timers();
         run(&until);
     })?;
     Ok((stop, thread))

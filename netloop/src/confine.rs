@@ -57,6 +57,8 @@ const ALLOWED: &[c_long] = &[
     libc::SYS_getpid,
     libc::SYS_gettid,
     libc::SYS_tgkill,
+    // What musl's abort raises its signal with.
+    libc::SYS_tkill,
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigreturn,
@@ -83,4 +85,14 @@ fn program() -> Result<BpfProgram, ConfineError> {
     SeccompFilter::new(rules, refused, SeccompAction::Allow, arch)
         .and_then(BpfProgram::try_from)
         .map_err(unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_abort_raises_its_signal_with_either_c_library() {
+        assert!([libc::SYS_tgkill, libc::SYS_tkill].iter().all(|call| ALLOWED.contains(call)));
+    }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use rustix::thread::{ClockId, clock_nanosleep_absolute, set_current_timer_slack};
-use rustix::time::{Timespec, clock_gettime};
+use rustix::time::Timespec;
 
 use crate::quantile::Quantile;
 
@@ -313,10 +313,19 @@ pub fn wait_until(deadline: Instant, spin: Duration) -> Instant {
             std::hint::spin_loop();
             continue;
         }
-        let wake_at = clock_gettime(ClockId::Monotonic) + timespec(ahead - spin);
+        let wake_at = monotonic() + timespec(ahead - spin);
         // A signal ends the sleep early; the loop then sleeps the rest.
         let _ = clock_nanosleep_absolute(ClockId::Monotonic, &wake_at);
     }
+}
+
+/// The clock that absolute sleeps go by, of the C library: rustix asks the system how to read it without entering the kernel,
+/// which a confined thread may not, and would then enter the kernel for good.
+fn monotonic() -> Timespec {
+    use nix::time::{ClockId, clock_gettime};
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .expect("the monotonic clock can be read because every Linux has it");
+    Timespec { tv_sec: now.tv_sec(), tv_nsec: now.tv_nsec() }
 }
 
 /// Waits for moments that come again and again, and returns at them instead of after them.

@@ -1,4 +1,5 @@
 //! What the host is asked for: memory that stays, threads that can do no more than they need, and what the kernel did.
+#![expect(clippy::unwrap_used, reason = "what tests call may unwrap as tests do")]
 
 use std::fs::File;
 use std::io::ErrorKind;
@@ -6,7 +7,13 @@ use std::net::{TcpListener, UdpSocket};
 use std::process::Command;
 use std::thread;
 
-use netloop::{LockError, ThreadUsage, confine, lock_memory, locked_bytes};
+use std::time::Duration;
+
+use netloop::{Clock, LockError, ThreadUsage, confine, lock_memory, locked_bytes, wait_until};
+use nix::errno::Errno;
+use nix::libc;
+use nix::time::{ClockId, clock_gettime};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
 
 #[test]
 fn confined_thread_exchanges_packets_and_memory_and_nothing_else() {
@@ -32,6 +39,33 @@ fn confined_thread_exchanges_packets_and_memory_and_nothing_else() {
     // The others are as they were.
     assert_eq!(other.recv(&mut [0; 16]).unwrap(), 10);
     assert!(File::open("/proc/self/status").is_ok());
+}
+
+/// Refuses the calling thread to enter the kernel for a clock.
+fn refuse_clock_calls() {
+    let refused = SeccompAction::Errno(Errno::EPERM as u32);
+    let rules = [(libc::SYS_clock_gettime, Vec::new())].into_iter().collect();
+    let arch = std::env::consts::ARCH.try_into().unwrap();
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, arch).unwrap();
+    apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
+}
+
+#[test]
+fn confined_thread_reads_the_clock_without_entering_the_kernel() {
+    let waiting = thread::spawn(|| {
+        // First, because a confined thread takes no further filter.
+        refuse_clock_calls();
+        confine().unwrap();
+        if clock_gettime(ClockId::CLOCK_MONOTONIC).is_err() {
+            eprintln!(
+                "not checked: this host has no clock that is read without entering the kernel"
+            );
+            return;
+        }
+        let deadline = Clock::new().now().instant + Duration::from_millis(2);
+        assert!(wait_until(deadline, Duration::ZERO) >= deadline);
+    });
+    waiting.join().unwrap();
 }
 
 #[test]

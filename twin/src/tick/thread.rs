@@ -7,9 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use netloop::{
-    Clock, Now, Punctual, Stop, ThreadUsage, Waker, sharpen_timers, thread_cpu_ns, wait_until,
-};
+use netloop::{Clock, Now, Punctual, Stop, ThreadUsage, Waker, thread_cpu_ns, wait_until};
 
 use crate::interval::{IntervalProducer, Latency};
 use crate::stats::TwinStats;
@@ -118,7 +116,6 @@ impl TickThread {
     /// Ticks on the calling thread until `stop` is told to drain, then until the rings are empty, and hands the last
     /// latencies over. The worker has to have ended before, so that nothing is pushed later.
     pub fn run(mut self, stop: &Stop) {
-        sharpen_timers();
         self.usage = ThreadUsage::of_this_thread();
         let mut pace = Pace::new(self.clock.now().instant, self.options.hz, self.options.catch_up);
         let mut timer = Punctual::default();

@@ -8,7 +8,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::anyhow;
-use netloop::{Clock, Due, Stop, lock_memory, map_large_blocks, set_niceness, set_slice};
+use netloop::{
+    Clock, Due, Stop, lock_memory, map_large_blocks, set_niceness, set_slice, sharpen_timers,
+};
 use twin::cold::Cold;
 use twin::config::{Effective, Layers};
 use twin::http::Surface;
@@ -74,6 +76,7 @@ impl Host {
         let until = stop.clone();
         let run = move || {
             set_slice(TICK_SLICE);
+            sharpen_timers();
             tick.run(&until);
             died.store(true, Ordering::Release);
         };
