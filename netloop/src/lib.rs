@@ -67,7 +67,9 @@ pub use engine::{ConnectError, Datagram, Engine};
 pub use event::{CloseReason, SessionEvent, SessionId};
 pub use handover::{Handover, Posts};
 pub use health::Health;
-pub use heap::{LARGE_BLOCK_BYTES, map_large_blocks};
+#[cfg(target_env = "musl")]
+pub use heap::Heap;
+pub use heap::{LARGE_BLOCK_BYTES, map_large_blocks, prepare_heap};
 pub use identity::{Refusal, certificate_sha256, certificate_validity_s};
 pub use idle::{
     Idle, IdleStrategy, Pause, Punctual, Sleeper, UnknownIdleStrategy, Waker, sharpen_timers,

@@ -14,7 +14,13 @@ use twin::config::Rejected;
 use twin::say::note;
 use twin::simulate::{FleetError, GeneratorError, PlanError};
 
+/// No thread waits for another one's allocation; the heap of musl alone would have one lock.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static HEAP: netloop::Heap = netloop::Heap;
+
 fn main() -> ExitCode {
+    netloop::prepare_heap();
     run(Cli::parse().command).unwrap_or_else(|error| {
         note(format_args!("pollux: {error:#}"));
         ExitCode::from(code_of(&error))
