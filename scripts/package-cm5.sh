@@ -60,6 +60,7 @@ prove_deb() { # FILE
     fail "deploy/debian/changelog does not begin with the version that is packed"
   cmp "$BINARY" "$root/usr/bin/pollux" || fail "$1 holds another binary"
   [[ -e "$root/usr/lib/sysctl.d/90-pollux.conf" ]] || fail "$1 lacks the kernel settings"
+  prove_scripts "$root/DEBIAN"
   cmp "$OUT/THIRD-PARTY" "$root/usr/share/doc/pollux/THIRD-PARTY" || fail "$1 lacks the notices of others"
   sed "s|^ExecStart=pollux |ExecStart=$root/usr/bin/pollux |" "$root/usr/lib/systemd/system/pollux.service" >"$work/pollux.service"
   said="$(systemd-analyze verify --man=no "$work/pollux.service" 2>&1 | grep -F pollux || true)"
@@ -67,6 +68,24 @@ prove_deb() { # FILE
   DPKG_ROOT="$root" DPKG_MAINTSCRIPT_PACKAGE=pollux sh "$root/DEBIAN/postinst" configure || fail "$1 cannot be installed"
   [[ -z "$(find "$root" -path '*.wants/*')" ]] || fail "$1 enables the service before there are certificates"
   printf '%s: %d bytes\n' "$1" "$(stat -c %s "$1")"
+}
+
+# A processor without what the binary needs is refused in words, where that binary would end with SIGILL; the settings of the
+# kernel are applied. Neither changes this host: a file stands for its processor, and a command of ours for sysctl.
+prove_scripts() { # FOLDER
+  local features="fp asimd aes crc32 atomics fphp asimdhp lrcpc asimddp" said
+  printf 'Features\t: %s\n' "$features" >"$work/a76"
+  printf 'Features\t: %s\n' "fp asimd aes crc32" >"$work/a72"
+  POLLUX_CPUINFO="$work/a76" sh "$1/preinst" install || fail "the package refuses a Cortex-A76"
+  if said="$(POLLUX_CPUINFO="$work/a72" sh "$1/preinst" install 2>&1)"; then fail "the package takes a Cortex-A72"; fi
+  [[ "$said" == *"lacks atomics"*Cortex-A76* ]] || fail "the package does not say why it refuses a Cortex-A72: $said"
+  mkdir -p "$work/bin"
+  printf '#!/bin/sh\necho "$@" >"%s"\n' "$work/sysctl" >"$work/bin/sysctl"
+  chmod +x "$work/bin/sysctl"
+  # Only what stands before the generated part, which is about the unit and for the host that it is installed on.
+  sed '/^# Automatically added/,$d' "$1/postinst" >"$work/postinst"
+  PATH="$work/bin:$PATH" sh "$work/postinst" configure || fail "the settings of the kernel cannot be applied"
+  [[ -s "$work/sysctl" ]] || fail "the package does not apply the settings of the kernel"
 }
 
 make_image() {
