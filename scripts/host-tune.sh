@@ -7,6 +7,8 @@ cd "$(dirname "$0")/.."
 readonly SYSCTL_FILE=deploy/90-pollux-sysctl.conf
 # Nothing deeper than the time that the tick spins ahead.
 readonly IDLE_EXIT_MAX_US=50
+# Received packets that a card holds: 50 ms at line rate.
+readonly CARD_RING=4096
 
 usage() {
   cat <<TEXT
@@ -15,6 +17,7 @@ usage: scripts/host-tune.sh apply [--hot CORES] | undo | show
   undo    writes those back
   show    prints what apply would change
   --hot CORES   cores of workers and tick thread, as 2,3: interrupts go to the others
+A card with few places for received packets gets more, by ethtool: its link goes down for a moment.
 environment: TUNE_ROOT (default /), TUNE_STATE (default /run/pollux-host-tune, gone with the settings when the host starts)
 TEXT
 }
@@ -23,6 +26,29 @@ die_usage() {
   printf 'host-tune: %s\n' "$1" >&2
   usage >&2
   exit 2
+}
+
+# Places of a card for received packets, in force or at most; nothing where it does not say.
+ring_of() { # CARD current|most
+  local line=1
+  [[ "$2" == most ]] || line=2
+  ethtool -g "$1" 2>/dev/null | sed -nE 's/^RX:[[:space:]]*([0-9]+)$/\1/p' | sed -n "${line}p"
+}
+
+# `ring/CARD PLACES` for each card with a carrier that could have more; it is no file, and ethtool sets it.
+rings() {
+  local device card most
+  for device in "$ROOT"/sys/class/net/*/device; do
+    card="$(basename "$(dirname "$device")")"
+    [[ -e "$device" && "$(cat "${device%/device}/carrier" 2>/dev/null)" == 1 ]] || continue
+    most="$(ring_of "$card" most)"
+    [[ -z "$most" ]] || printf 'ring/%s %s\n' "$card" "$((most < CARD_RING ? most : CARD_RING))"
+  done
+}
+
+# Whether the host has such a setting.
+has() { # FILE
+  [[ "$1" == ring/* || -e "$ROOT/$1" ]]
 }
 
 # Every setting as FILE and VALUE, relative to the root, one line each. Files that the host lacks are left out.
@@ -40,6 +66,7 @@ settings() {
     [[ -e "$state/disable" ]] || continue
     (($(<"$state/latency") <= IDLE_EXIT_MAX_US)) || printf '%s/disable 1\n' "${state#"$ROOT"/}"
   done
+  rings
   [[ -n "$HOT" ]] || return 0
   core="$(cold_cores)"
   [[ -n "$core" ]] || die_usage "--hot $HOT leaves no core for interrupts"
@@ -62,26 +89,34 @@ cold_cores() {
 
 # What a file holds; of a choice such as `always [madvise] never`, the word that is chosen.
 current() { # FILE
-  sed -nE -e '1s/.*\[([^]]+)\].*/\1/' -e '1p' "$1" 2>/dev/null
+  if [[ "$1" == ring/* ]]; then
+    ring_of "${1#ring/}" current
+  else
+    sed -nE -e '1s/.*\[([^]]+)\].*/\1/' -e '1p' "$ROOT/$1" 2>/dev/null
+  fi
 }
 
 # A buffer that is larger already is left alone.
 enough() { # FILE NOW VALUE
   [[ "$2" == "$3" ]] && return 0
-  [[ "$1" == proc/sys/net/core/* ]] && ((${2:-0} >= $3))
+  [[ "$1" == proc/sys/net/core/* || "$1" == ring/* ]] && ((${2:-0} >= $3))
 }
 
 show() {
   settings | while read -r file value; do
-    [[ -e "$ROOT/$file" ]] || continue
-    now="$(current "$ROOT/$file")"
+    has "$file" || continue
+    now="$(current "$file")"
     enough "$file" "$now" "$value" || printf '%s: %s -> %s\n' "$file" "$now" "$value"
   done
 }
 
 # 1 where a setting cannot be written, 2 for an interrupt that the kernel keeps on its core: that is said, and is no failure.
 write() { # FILE VALUE
-  printf '%s\n' "$2" 2>/dev/null >"$ROOT/$1" && return 0
+  if [[ "$1" == ring/* ]]; then
+    ethtool -G "${1#ring/}" rx "$2" >/dev/null 2>&1 && return 0
+  else
+    printf '%s\n' "$2" 2>/dev/null >"$ROOT/$1" && return 0
+  fi
   printf 'host-tune: %s cannot be set to %s\n' "$1" "$2" >&2
   [[ "$1" == proc/irq/* ]] && return 2
   return 1
@@ -104,8 +139,8 @@ apply() {
   changes="$(settings)"
   : >"$STATE"
   while read -r file value; do
-    [[ -e "$ROOT/$file" ]] || continue
-    now="$(current "$ROOT/$file")"
+    has "$file" || continue
+    now="$(current "$file")"
     if enough "$file" "$now" "$value"; then continue; fi
     if write_and_tell "$file" "$value" "$file: $now -> $value"; then
       printf '%s %s\n' "$file" "$now" >>"$STATE"

@@ -32,7 +32,24 @@ put proc/sys/net/core/rmem_max 212992
 put proc/sys/net/core/wmem_max 99999999
 put proc/irq/24/smp_affinity_list 0-3
 
+put sys/class/net/eth0/carrier 1
+mkdir -p "$TUNE_ROOT/sys/class/net/eth0/device"
+# Stands for the command: it keeps the places of the card in a file.
+put ring 512
+mkdir "$root/bin"
+cat >"$root/bin/ethtool" <<TEXT
+#!/bin/sh
+case "\$1 \$2" in
+  "-g eth0") printf 'maximums:\nRX:\t\t8192\nRX Mini:\tn/a\nTX:\t\t4096\nCurrent:\nRX:\t\t%s\nTX:\t\t512\n' "\$(cat "$TUNE_ROOT/ring")" ;;
+  "-G eth0") echo "\$4" >"$TUNE_ROOT/ring" ;;
+  *) exit 1 ;;
+esac
+TEXT
+chmod +x "$root/bin/ethtool"
+export PATH="$root/bin:$PATH"
+
 scripts/host-tune.sh show >/dev/null
+expect ring 512
 expect "$CPU/cpu0/cpufreq/scaling_governor" ondemand
 scripts/host-tune.sh apply --hot 2,3 >/dev/null
 expect "$CPU/cpu0/cpufreq/scaling_governor" performance
@@ -43,6 +60,7 @@ expect proc/sys/kernel/sched_autogroup_enabled 0
 expect proc/sys/net/core/rmem_max 4194304
 expect proc/sys/net/core/wmem_max 99999999
 expect proc/irq/24/smp_affinity_list 0,1
+expect ring 4096
 if scripts/host-tune.sh apply 2>/dev/null; then
   echo "test-host-tune: a second apply went through" >&2
   exit 1
@@ -53,4 +71,5 @@ expect "$CPU/cpu0/cpuidle/state2/disable" 0
 expect sys/kernel/mm/transparent_hugepage/enabled always
 expect proc/sys/net/core/rmem_max 212992
 expect proc/irq/24/smp_affinity_list 0-3
-echo "host-tune: 15 passed, 0 failed"
+expect ring 512
+echo "host-tune: 18 passed, 0 failed"

@@ -36,6 +36,10 @@ const BOARD: &[(&str, &str)] = &[
     ("sys/class/net/eth0/statistics/rx_missed_errors", "0\n"),
     ("sys/class/net/eth0/statistics/rx_packets", "900000\n"),
     ("ethtool/--show-eee/eth0", "EEE settings for eth0:\n\tEEE status: disabled\n"),
+    (
+        "ethtool/--show-ring/eth0",
+        "maximums:\nRX:\t8192\nTX:\t4096\nCurrent:\nRX:\t4096\nTX:\t512\n",
+    ),
     ("proc/device-tree/model", "Raspberry Pi Compute Module 5 Rev 1.0\0"),
     ("proc/device-tree/compatible", "raspberrypi,5-compute-module\0brcm,bcm2712\0"),
     ("proc/cpuinfo", "processor\t: 0\nFeatures\t: fp asimd aes pmull crc32\n"),
@@ -100,6 +104,7 @@ const FAULTS: &[(&str, &str, &str)] = &[
     ("net.receive_buffer", "proc/sys/net/core/rmem_max", "212992"),
     ("net.send_buffer", "proc/sys/net/core/wmem_max", "212992"),
     ("net.backlog", "proc/sys/net/core/netdev_max_backlog", "999"),
+    ("net.card_ring", "ethtool/--show-ring/eth0", "RX: 8192\nRX Mini: n/a\nRX:\t\t512\n"),
     ("net.socket_drops", "proc/net/snmp", "Udp: A RcvbufErrors\nUdp: 9 3"),
     ("net.backlog_drops", "proc/net/softnet_stat", "00000001 0000000a 0"),
     ("net.link", "sys/class/net/eth0/speed", "100"),
@@ -258,7 +263,12 @@ fn an_interrupt_whose_core_is_not_told_is_where_it_was_counted() {
     let hot = counts("  CPU0 CPU1 CPU2 CPU3\n106: 9 0 0 4 rp1_irq_chip eth0\n");
     let fourth = counts("  CPU0 CPU3\n106: 0 4 rp1_irq_chip eth0\n");
     let nobody = counts("  CPU0 CPU1 CPU2 CPU3\n24: 9 0 0 0 GIC timer\n");
-    let cases: [(&[(&str, &str)], &str); 6] = [
+    // The timer of each core is a numbered interrupt on ARM.
+    let timer = counts("  CPU0 CPU1 CPU2 CPU3\n106: 9 9 9 9 GICv2 26 Level arch_timer\n");
+    let device = counts("  CPU0 CPU1 CPU2 CPU3\n106: 9 9 9 9 GICv2 137 Level mmc0\n");
+    let cases: [(&[(&str, &str)], &str); 8] = [
+        (&[told, anywhere, timer], "met"),
+        (&[told, anywhere, device], "unmet"),
         (&[told, anywhere, first], "met"),
         (&[told, anywhere, hot], "unmet"),
         (&[told, anywhere, fourth], "unmet"),
@@ -270,6 +280,26 @@ fn an_interrupt_whose_core_is_not_told_is_where_it_was_counted() {
         let others = ["proc/irq/25/effective_affinity_list"];
         let (found, said) = outcome("isolation.interrupts", &others, files);
         assert_eq!(found, expected, "{files:?}: {said}");
+    }
+}
+
+#[test]
+fn a_card_with_all_the_places_that_it_can_have_is_met() {
+    let ring = |text| outcome("net.card_ring", &[], &[("ethtool/--show-ring/eth0", text)]).0;
+    assert_eq!(ring("RX:\t\t1024\nRX:\t\t1024\n"), "met");
+    assert_eq!(ring("RX:\t\t1024\nRX:\t\t512\n"), "unmet");
+    assert_eq!(ring("RX:\t\tn/a\nRX:\t\t512\n"), "unknown");
+    assert_eq!(outcome("net.card_ring", &["ethtool/--show-ring/eth0"], &[]).0, "unknown");
+}
+
+#[test]
+fn a_kernel_that_cannot_is_told_from_one_that_is_not_asked() {
+    let timer = outcome("isolation.timer", &["sys/devices/system/cpu/nohz_full"], &[]);
+    assert!(timer.0 == "unmet" && timer.1.contains("NO_HZ_FULL"), "{timer:?}");
+    for (id, path) in [("memory.pressure", "memory"), ("disk.pressure", "io")] {
+        let path = format!("proc/pressure/{path}");
+        let (found, said) = outcome(id, &[&path], &[]);
+        assert!(found == "unknown" && said.contains("psi=1"), "{found}: {said}");
     }
 }
 

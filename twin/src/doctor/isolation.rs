@@ -31,7 +31,11 @@ pub(super) fn domains(root: &Root, needs: &Needs) -> Reading {
 }
 
 pub(super) fn timer(root: &Root, needs: &Needs) -> Reading {
-    within(root, needs, &["sys/devices/system/cpu/nohz_full"])
+    let path = "sys/devices/system/cpu/nohz_full";
+    if !needs.hot_cores.is_empty() && !root.exists(path) {
+        return Reading::Unmet("this kernel cannot: it is built without NO_HZ_FULL".to_owned());
+    }
+    within(root, needs, &[path])
 }
 
 pub(super) fn interrupts(root: &Root, needs: &Needs) -> Reading {
@@ -73,16 +77,27 @@ fn goes_to(root: &Root, irq: &str, told: &str, counts: &str) -> Vec<usize> {
     }
 }
 
-/// The cores that took an interrupt since the start: often none, as the kernel routes many that no device raises. `None`
-/// where it does not count it.
+/// The cores that took an interrupt of a device since the start: often none, as the kernel routes many that no device raises.
+/// `None` where it does not count it.
 fn counted_on(counts: &str, irq: &str) -> Option<Vec<usize>> {
     let mut lines = counts.lines();
     // Cores that are offline have no column.
     let names = lines.next().unwrap_or_default().split_whitespace();
     let online = names.filter_map(|name| name.strip_prefix("CPU")?.parse().ok());
     let line = lines.find(|line| line.trim_start().starts_with(&format!("{irq}:")))?;
+    if is_of_the_core(line) {
+        return Some(Vec::new());
+    }
     let fields = line.split_whitespace().skip(1).map_while(|field| field.parse::<u64>().ok());
     Some(online.zip(fields).filter(|(_, count)| *count > 0).map(|(core, _)| core).collect())
+}
+
+/// Whether each core raises it for itself, as its timer does on ARM (`13: 9 9 GICv2 26 Level arch_timer`): it counts as a
+/// numbered interrupt there, and cannot be moved. The controller's first 32 lines are of this kind.
+fn is_of_the_core(line: &str) -> bool {
+    let mut words = line.split_whitespace();
+    words.any(|word| word.starts_with("GIC"))
+        && words.next().and_then(|number| number.parse::<u32>().ok()).is_some_and(|line| line < 32)
 }
 
 pub(super) fn irqbalance(root: &Root, needs: &Needs) -> Reading {

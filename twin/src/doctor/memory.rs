@@ -57,6 +57,7 @@ pub(super) fn disk_pressure(root: &Root, _: &Needs) -> Reading {
 fn pressure(root: &Root, path: &str, max_percent: f64) -> Reading {
     match root.text(path).as_deref().and_then(pressure_percent) {
         Some(percent) => judge(percent <= max_percent, format!("{percent:.1} % of the last 10 s")),
-        None => silent(path),
+        // A kernel with PSI_DEFAULT_DISABLED tells it only where that is asked for, as that of a Raspberry Pi.
+        None => Reading::Unknown(format!("/{path} says nothing; psi=1 makes the kernel tell")),
     }
 }

@@ -8,6 +8,8 @@ use super::{Needs, Reading, Root};
 const CLASS: &str = "sys/class/net";
 /// A burst of 12 ms at line rate; see deploy/90-pollux-sysctl.conf.
 const BACKLOG_MIN: i64 = 1000;
+/// A burst of 50 ms at line rate, 81,274 packets a second.
+const CARD_RING_MIN: u64 = 4096;
 /// The design point, in Mbit/s.
 const SPEED_MIN_MBIT: i64 = 1000;
 /// Errors of a card over what it received: more is a cable, a port or a driver.
@@ -103,6 +105,20 @@ pub(super) fn card_errors(root: &Root, _: &Needs) -> Reading {
         bad as f64 <= packets as f64 * ERROR_MAX_SHARE,
         format!("{name}: {bad} of {packets} packets"),
     )
+}
+
+/// Places for received packets: what the card may have stands first in ethtool's answer, what it has second.
+pub(super) fn card_ring(root: &Root, _: &Needs) -> Reading {
+    let Some(name) = card(root) else { return no_card() };
+    let said = root.ethtool("--show-ring", &name).unwrap_or_default();
+    let lines = said.lines().filter_map(|line| line.trim().strip_prefix("RX:"));
+    let mut places = lines.map_while(|places| places.trim().parse::<u64>().ok());
+    match (places.next(), places.next()) {
+        (Some(most), Some(has)) => {
+            judge(has >= CARD_RING_MIN.min(most), format!("{name}: {has} places, at most {most}"))
+        }
+        _ => Reading::Unknown(format!("{name}: ethtool is missing or the card does not say")),
+    }
 }
 
 pub(super) fn energy_saving(root: &Root, _: &Needs) -> Reading {

@@ -100,7 +100,7 @@ pub const CHECKS: &[Check] = &[
         weight: Advised,
         wanted: "hot cores without a periodic timer",
         why: "the timer takes 2 to 5 us from a busy core, some hundred times a second",
-        fix: "nohz_full=CORES rcu_nocbs=CORES on the kernel's command line",
+        fix: "nohz_full=CORES rcu_nocbs=CORES on the kernel's command line; that of a Raspberry Pi as it is delivered cannot",
         probe: isolation::timer,
     },
     Check {
@@ -188,7 +188,7 @@ pub const CHECKS: &[Check] = &[
         weight: Advised,
         wanted: "no swap",
         why: "a page that comes back from a disk takes longer than ten ticks",
-        fix: "swapoff -a, or MemorySwapMax=0 in the unit",
+        fix: "swapoff -a; MemorySwapMax=0 in the unit helps only with cgroup_enable=memory on the command line of a Raspberry Pi's kernel",
         probe: memory::swap,
     },
     Check {
@@ -196,7 +196,7 @@ pub const CHECKS: &[Check] = &[
         weight: Required,
         wanted: "at most 1 % of the last ten seconds",
         why: "threads that wait for memory are late without having done anything",
-        fix: "stop what else runs",
+        fix: "stop what else runs; where the kernel does not tell, psi=1 on its command line",
         probe: memory::memory_pressure,
     },
     Check {
@@ -220,7 +220,7 @@ pub const CHECKS: &[Check] = &[
         weight: Advised,
         wanted: "at most 5 % of the last ten seconds",
         why: "reports and histories are written beside the hot threads",
-        fix: "stop what else writes",
+        fix: "stop what else writes; where the kernel does not tell, psi=1 on its command line",
         probe: memory::disk_pressure,
     },
     Check {
@@ -246,6 +246,14 @@ pub const CHECKS: &[Check] = &[
         why: "a burst overruns the queue between driver and socket",
         fix: "scripts/host-tune.sh apply (deploy/90-pollux-sysctl.conf)",
         probe: network::backlog,
+    },
+    Check {
+        id: "net.card_ring",
+        weight: Advised,
+        wanted: "4,096 places for received packets in the card, or as many as it has",
+        why: "what arrives while the core of its interrupts is away is lost in the card",
+        fix: "scripts/host-tune.sh apply (ethtool -G CARD rx 4096)",
+        probe: network::card_ring,
     },
     Check {
         id: "net.socket_drops",
