@@ -17,7 +17,7 @@ usage: scripts/build-cm5.sh [options]
   --check         say what would be used, build nothing
 
 The standard library for $TARGET comes from rustup, or is built from its source: of the toolchain (rust-src), or in
-RUST_SRC_LIBRARY, the folder \`library\` of the source of this very compiler. ring needs a C compiler for AArch64.
+RUST_SRC_LIBRARY, the folder \`library\` of the source of this very compiler. ring and mimalloc need a C compiler for AArch64.
 TEXT
 }
 
@@ -111,7 +111,7 @@ choose_linker() {
     return
   fi
   command -v aarch64-linux-gnu-gcc >/dev/null ||
-    missing "ring needs a C compiler for AArch64: apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
+    missing "ring and mimalloc need a C compiler for AArch64: apt-get install gcc-aarch64-linux-gnu libc6-dev-arm64-cross"
   LINK=rust-lld CC=aarch64-linux-gnu-gcc
 }
 
