@@ -76,6 +76,8 @@ def main():
         "governor": text_of("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         "rmem_max_bytes": number(text_of("/proc/sys/net/core/rmem_max")),
         "wmem_max_bytes": number(text_of("/proc/sys/net/core/wmem_max")),
+        # Of this host's own sockets; a run in a namespace says for itself what it had.
+        "tcp_congestion_control": text_of("/proc/sys/net/ipv4/tcp_congestion_control"),
         "rustc": output_of("rustc", "--version"),
         "revision": output_of("git", "rev-parse", "HEAD"),
         "revision_dirty": None if dirty is None else bool(dirty),

@@ -55,11 +55,13 @@ class Run:
         self.receiver, self.sender = places.Local(), places.Local()
 
     def go(self):
-        """Runs it, on a link where the case asks for one, and notes what the brokers used."""
+        """Runs it, on a link where the case asks for one, and notes how."""
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
         if not self.case.on_link:
-            return self.carry()
+            with places.Loopback() as here:
+                self.receiver = self.sender = here
+                return self.carry()
         self.receiver = places.Local(places.TWIN, places.TWIN_ADDR)
         self.sender = places.Local(places.DEVICES, places.DEVICES_ADDR)
         with places.Link(self.case.round_trip_ms, self.case.loss_percent), hosts():
@@ -69,6 +71,9 @@ class Run:
 
     def carry(self):
         """Broker, receiver, load, in that order, and back."""
+        ends = {"receiver": self.receiver, "sender": self.sender}
+        had = {"tcp_congestion_control": {end: place.congestion_control() for end, place in ends.items()}}
+        (self.folder / "run.json").write_text(json.dumps(had) + "\n", encoding="utf-8")
         try:
             broker, address = self.start_broker(), f"{self.receiver.address}:{free_port()}"
             if broker:

@@ -32,6 +32,8 @@ Cases where a peer is ahead are shown like the others.
 
 **Place and pace.** {place}
 
+**TCP.** {congestion} QUIC brings its own congestion control, and UDP has none.
+
 **Doubts.** Loopback: the receiving kernel path runs in the sender's context, so brokerless sides are spared it, and a
 broker pays it once. All processes share the cores. Under loss the drop is on the way to the receiver only. TCP waits at
 least 200 ms before it retransmits, far longer than these round trips; the case `rto5` shows it with 5 ms. Runs are short:
@@ -52,6 +54,12 @@ Peers run as their users start them; Pollux asks its host for niceness -10, shor
 That is what the cost of TCP, TLS, NATS, MQTT and Zenoh is to be taken from: with the place of Pollux most of them cost more.
 Latencies are to be taken from a folder where all have that place: here the paced senders of those five look for due records
 every 100 us, NATS' every millisecond, each record a period late, and what they show contains that.""",
+}
+
+# By whether the runs noted it.
+CONGESTION = {
+    True: "Whatever travels in TCP had the kernel's congestion control `{}`: `raw/CASE/N-SIDE/run.json` says so of each run.",
+    False: "Whatever travels in TCP had the congestion control of its host's kernel; which one, these runs did not note.",
 }
 
 FIGURES = (
@@ -153,6 +161,13 @@ def is_placed(out):
     """Whether the peers had the place of Pollux."""
     commands = (out / "raw").glob("*/*-quinn-bevy-*/command.txt")
     return any("placed.py" in path.read_text(encoding="utf-8") for path in commands)
+
+
+def congestion(out):
+    """What TCP had, as its runs noted it."""
+    noted = [json.loads(path.read_text(encoding="utf-8")) for path in (out / "raw").glob("*/*/run.json")]
+    had = sorted({name for run in noted for name in run["tcp_congestion_control"].values()})
+    return CONGESTION[bool(had)].format("`, `".join(had))
 
 
 def table(case, sides):
@@ -287,4 +302,4 @@ def write(out, names, ready):
         met = {True: "yes", False: "no", None: ""}[row["met"]]
         lines.append(f"| {row['what']} | {row['pollux']} | {row['peer']} | {row['ratio']} | {row['wanted'] or ''} | {met} |")
     (out / "summary.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (out / "README.md").write_text(README.format(place=PLACES[placed]), encoding="utf-8")
+    (out / "README.md").write_text(README.format(place=PLACES[placed], congestion=congestion(out)), encoding="utf-8")

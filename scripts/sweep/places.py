@@ -19,6 +19,11 @@ import result
 # LINK_SUFFIX in the environment makes a link beside another, which is otherwise the only one and takes the place of what is left.
 DEVICES, TWIN = (f"pollux-{end}{os.environ.get('LINK_SUFFIX', '')}" for end in ("devices", "twin"))
 DEVICES_ADDR, TWIN_ADDR = "10.77.0.1", "10.77.0.2"
+# A namespace with nothing but a loopback.
+LOOPBACK = f"pollux-loopback{os.environ.get('LINK_SUFFIX', '')}"
+# What Linux has where nobody chose otherwise. A distribution's kernel may, and a fresh namespace has what its kernel has.
+CONGESTION_CONTROL = "cubic"
+CONGESTION_PATH = "/proc/sys/net/ipv4/tcp_congestion_control"
 
 
 class Local:
@@ -42,6 +47,10 @@ class Local:
     def describe(self, pollux):
         """What host.json says of it."""
         return result.host_of(pollux)
+
+    def congestion_control(self):
+        """That of TCP sockets which are opened there."""
+        return subprocess.run(self.command(["cat", CONGESTION_PATH]), capture_output=True, text=True, check=True).stdout.strip()
 
     def ahead_s(self):
         """Its clock is the one of this script."""
@@ -194,8 +203,7 @@ class Link:
     def lay(self):
         """The namespaces, and what is between them."""
         for namespace in (DEVICES, TWIN):
-            run("ip", "netns", "add", namespace)
-            run("ip", "-n", namespace, "link", "set", "lo", "up")
+            add_namespace(namespace)
         if self.round_trip_ms:
             self.lay_cable()
             return
@@ -226,7 +234,7 @@ class Link:
     def remove():
         """Takes down what an earlier run may have left."""
         for namespace in (DEVICES, TWIN):
-            subprocess.run(["ip", "netns", "del", namespace], stderr=subprocess.DEVNULL, check=False)
+            remove_namespace(namespace)
 
     @staticmethod
     def lose(percent):
@@ -241,6 +249,59 @@ class Link:
                 }}
             }}"""
             subprocess.run([*inside, "-f", "-"], input=rules, text=True, check=True)
+
+
+class Loopback:
+    """The place of both ends over loopback: this machine, or a namespace of it where TCP of this machine is not as Linux has it.
+
+    Without root it is this machine in any case; what TCP has is in the record of each run.
+    """
+
+    def __init__(self):
+        other = Local().congestion_control() != CONGESTION_CONTROL
+        self.namespace = LOOPBACK if other and os.geteuid() == 0 and shutil.which("ip") else None
+
+    def __enter__(self):
+        if self.namespace:
+            remove_namespace(self.namespace)
+            try:
+                add_namespace(self.namespace)
+            except BaseException:
+                self.__exit__()
+                raise
+        return Local(self.namespace)
+
+    def __exit__(self, *_):
+        if self.namespace:
+            remove_namespace(self.namespace)
+
+
+def add_namespace(name):
+    """A network namespace with its loopback, where TCP is as Linux has it."""
+    run("ip", "netns", "add", name)
+    run("ip", "-n", name, "link", "set", "lo", "up")
+    with permitted(CONGESTION_CONTROL):
+        run("ip", "netns", "exec", name, "sh", "-c", f"echo {CONGESTION_CONTROL} >{CONGESTION_PATH}")
+
+
+@contextlib.contextmanager
+def permitted(name):
+    """Meanwhile a namespace may choose this congestion control: of those built in, a kernel permits its default and reno."""
+    path = pathlib.Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control")
+    before = path.read_text(encoding="ascii")
+    if name in before.split():
+        yield
+        return
+    path.write_text(f"{before.strip()} {name}", encoding="ascii")
+    try:
+        yield
+    finally:
+        path.write_text(before, encoding="ascii")
+
+
+def remove_namespace(name):
+    """Takes down what is there, or an earlier run has left."""
+    subprocess.run(["ip", "netns", "del", name], stderr=subprocess.DEVNULL, check=False)
 
 
 def run(*command):
