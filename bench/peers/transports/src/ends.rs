@@ -10,7 +10,6 @@ use crate::inlet::Inlet;
 use crate::mqtt;
 #[cfg(feature = "nats")]
 use crate::nats;
-use crate::source::Source;
 use crate::{tcp, tls};
 
 /// Receives until a signal comes or its time is over, and prints the account.
@@ -78,22 +77,22 @@ fn listening(addr: SocketAddr) {
 pub fn load(args: &LoadArgs) -> anyhow::Result<()> {
     // Otherwise each pause of 10 us becomes one of 60.
     netloop::sharpen_timers();
-    let mut source = Source::begin(&args.shape);
-    match args.transport {
-        Transport::Tcp => tcp::load(args.addr, None, &mut source)?,
-        Transport::Tls => tcp::load(args.addr, Some(tls::client(&args.ca)?), &mut source)?,
+    let shape = &args.shape;
+    let source = match args.transport {
+        Transport::Tcp => tcp::load(args.addr, None, shape)?,
+        Transport::Tls => tcp::load(args.addr, Some(tls::client(&args.ca)?), shape)?,
         #[cfg(feature = "mqtt")]
-        Transport::Mqtt0 => mqtt::load(args.addr, None, 0, &mut source)?,
+        Transport::Mqtt0 => mqtt::load(args.addr, None, 0, shape)?,
         #[cfg(feature = "mqtt")]
-        Transport::Mqtt1 => mqtt::load(args.addr, None, 1, &mut source)?,
+        Transport::Mqtt1 => mqtt::load(args.addr, None, 1, shape)?,
         #[cfg(feature = "mqtt")]
-        Transport::Mqtts0 => mqtt::load(args.addr, Some(tls::client(&args.ca)?), 0, &mut source)?,
+        Transport::Mqtts0 => mqtt::load(args.addr, Some(tls::client(&args.ca)?), 0, shape)?,
         #[cfg(feature = "mqtt")]
-        Transport::Mqtts1 => mqtt::load(args.addr, Some(tls::client(&args.ca)?), 1, &mut source)?,
+        Transport::Mqtts1 => mqtt::load(args.addr, Some(tls::client(&args.ca)?), 1, shape)?,
         #[cfg(feature = "nats")]
-        Transport::Nats => nats::load(args.addr, &mut source)?,
+        Transport::Nats => nats::load(args.addr, shape)?,
         #[cfg(not(all(feature = "mqtt", feature = "nats")))]
         _ => anyhow::bail!("this transport was not built in"),
-    }
-    Ok(source.report(&args.shape)?)
+    };
+    Ok(source.report(shape)?)
 }

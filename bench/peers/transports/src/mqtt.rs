@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, ensure};
@@ -12,6 +13,7 @@ use rumqttc::{
 };
 use rustls::ClientConfig;
 
+use crate::args::Shape;
 use crate::inlet::Inlet;
 use crate::source::{Due, Source};
 use crate::tls::SERVER_NAME;
@@ -49,7 +51,7 @@ pub fn serve(
     Ok(())
 }
 
-/// Publishes a load, and waits until the last of it has left.
+/// Publishes a load that begins when the broker has agreed, and waits until the last of it has left.
 ///
 /// # Errors
 /// The broker cannot be reached, is not who it has to be, or ends the connection.
@@ -57,14 +59,20 @@ pub fn load(
     addr: SocketAddr,
     tls: Option<Arc<ClientConfig>>,
     qos: u8,
-    source: &mut Source,
-) -> anyhow::Result<()> {
+    shape: &Shape,
+) -> anyhow::Result<Source> {
     let (client, connection) = connect(addr, tls, "pollux-peer-load")?;
     let left = Arc::new(AtomicU64::new(0));
     let counter = Arc::clone(&left);
     // rumqttc moves nothing unless somebody polls its connection.
-    let pump = std::thread::spawn(move || pump(connection, &counter));
+    let (agree, agreed) = channel();
+    let pump = std::thread::spawn(move || pump(connection, &agree, &counter));
     let join = || pump.join().map_err(|_| anyhow!("the connection's thread has panicked"));
+    if agreed.recv().is_err() {
+        let error = join()?.map_or_else(|| anyhow!("the broker has closed"), Into::into);
+        return Err(error);
+    }
+    let mut source = Source::begin(shape);
     let mut payload = Vec::with_capacity(source.payload_max());
     let mut published = 0;
     loop {
@@ -86,18 +94,24 @@ pub fn load(
             client.disconnect()?;
             // The broker closes, which is an error to rumqttc and the end here.
             join()?;
-            return Ok(());
+            return Ok(source);
         }
         std::thread::sleep(step);
     }
     // What a broker did not take is undelivered, and counted as such by the receiver.
-    Ok(())
+    Ok(source)
 }
 
-/// Moves a connection until it ends, counting the publishes that have left.
-fn pump(mut connection: Connection, left: &AtomicU64) -> Option<ConnectionError> {
+/// Moves a connection until it ends, tells that the broker has agreed, and counts the publishes that have left.
+fn pump(
+    mut connection: Connection,
+    agree: &Sender<()>,
+    left: &AtomicU64,
+) -> Option<ConnectionError> {
     for event in connection.iter() {
         match event {
+            // The load may have ended meanwhile, and with it who listens.
+            Ok(Event::Incoming(Packet::ConnAck(_))) => drop(agree.send(())),
             Ok(Event::Outgoing(Outgoing::Publish(_))) => {
                 left.fetch_add(1, Ordering::Relaxed);
             }

@@ -6,6 +6,7 @@ use anyhow::Context;
 use bytes::BytesMut;
 use futures_util::StreamExt;
 
+use crate::args::Shape;
 use crate::inlet::Inlet;
 use crate::source::{Due, Source};
 
@@ -45,13 +46,15 @@ pub fn serve(addr: SocketAddr, inlet: &mut Inlet, ready: impl Fn()) -> anyhow::R
     })
 }
 
-/// Publishes a load, and waits until the server has taken it.
+/// Publishes a load that begins when the server has answered, and waits until it has taken all of it.
 ///
 /// # Errors
 /// The server cannot be reached.
-pub fn load(addr: SocketAddr, source: &mut Source) -> anyhow::Result<()> {
+pub fn load(addr: SocketAddr, shape: &Shape) -> anyhow::Result<Source> {
     runtime()?.block_on(async {
+        // Behind INFO, CONNECT, PING and PONG.
         let client = connect(addr).await?;
+        let mut source = Source::begin(shape);
         let mut payload = Vec::with_capacity(source.payload_max());
         let mut slab = BytesMut::with_capacity(SLAB_BYTES);
         loop {
@@ -70,6 +73,6 @@ pub fn load(addr: SocketAddr, source: &mut Source) -> anyhow::Result<()> {
             }
         }
         client.flush().await?;
-        Ok(())
+        Ok(source)
     })
 }

@@ -43,7 +43,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// A load that begins now.
+    /// A load that begins now: its sender is connected, as that of Pollux is when its load begins.
     #[must_use]
     pub fn begin(shape: &Shape) -> Self {
         let clock = Clock::new();

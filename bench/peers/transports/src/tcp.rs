@@ -10,6 +10,7 @@ use anyhow::Context;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
 
+use crate::args::Shape;
 use crate::inlet::Inlet;
 use crate::source::{Due, Source};
 use crate::tls::SERVER_NAME;
@@ -58,32 +59,41 @@ fn receive(mut stream: impl Read, inlet: &mut Inlet) -> anyhow::Result<()> {
     }
 }
 
-/// Sends a load over one connection.
+/// Sends a load over one connection, which is there when it begins.
 ///
 /// # Errors
 /// The connection breaks.
 pub fn load(
     addr: SocketAddr,
     tls: Option<Arc<ClientConfig>>,
-    source: &mut Source,
-) -> anyhow::Result<()> {
+    shape: &Shape,
+) -> anyhow::Result<Source> {
     let stream = TcpStream::connect(addr).with_context(|| addr.to_string())?;
     stream.set_nodelay(true)?;
-    match tls {
-        None => send(&stream, source)?,
+    let source = match tls {
+        None => {
+            let mut source = Source::begin(shape);
+            send(&stream, &mut source)?;
+            source
+        }
         Some(config) => {
             let mut connection = ClientConnection::new(config, ServerName::try_from(SERVER_NAME)?)?;
-            send(rustls::Stream::new(&mut connection, &mut &stream), source)?;
+            while connection.is_handshaking() {
+                connection.complete_io(&mut &stream)?;
+            }
+            let mut source = Source::begin(shape);
+            send(rustls::Stream::new(&mut connection, &mut &stream), &mut source)?;
             connection.send_close_notify();
             while connection.wants_write() {
                 connection.write_tls(&mut &stream)?;
             }
+            source
         }
-    }
+    };
     // Until the receiver has read everything: a socket that is closed with tickets of TLS unread resets the connection.
     stream.shutdown(Shutdown::Write)?;
     std::io::copy(&mut &stream, &mut std::io::sink())?;
-    Ok(())
+    Ok(source)
 }
 
 fn send(mut stream: impl Write, source: &mut Source) -> anyhow::Result<()> {
