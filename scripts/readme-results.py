@@ -96,13 +96,20 @@ def peer_rows(summary):
     ours = sides.get("pollux", {}).get("median", {}).get(PEER_FIGURE)
     for side, what in PEER_ROWS:
         # The ordinary build costs less with the place on the host that Pollux asks for, the others without it.
-        if summary["placed"] != side.startswith("quinn-bevy"):
-            continue
-        theirs = sides.get(side, {}).get("median", {}).get(PEER_FIGURE)
+        peer = in_place(summary, sides, side, placed=side.startswith("quinn-bevy"))
+        theirs = peer.get(PEER_FIGURE)
         if ours and theirs:
-            lost = sides[side]["median"].get("undelivered_percent") or 0
+            lost = peer.get("undelivered_percent") or 0
             what += f", which discarded {lost:.0f} % of the records" if lost >= 1 else ""
             yield what, figure(ours, "{:,.0f}"), figure(theirs, "{:,.0f}"), times(theirs / ours)
+
+
+def in_place(summary, sides, name, placed):
+    """The medians of a side where it has the place of Pollux, or none; a folder of either alone may not say it of each side."""
+    for side in (sides.get(name), sides.get(f"{name}-unplaced")):
+        if side and side.get("placed", summary["placed"]) == placed:
+            return side["median"]
+    return {}
 
 
 def latency_rows(sides):

@@ -23,6 +23,8 @@ ROOT = HERE.parent.parent
 PAPER, OUT = ROOT / "paper", ROOT / "target/paper"
 # What the paper links to: folders are found by their path in any copy of the repository.
 ABSENT = "–"
+# What is behind the name of a peer that has no place of Pollux' on the host.
+UNPLACED = "-unplaced"
 # What a sweep leaves out of each case.
 WARM_UP_S = 2
 PICK = re.compile(r"(\w+)\[(.*)\]")
@@ -88,6 +90,8 @@ def peer_tables(summary, folder, unplaced):
 
     def rows(case, columns):
         for side, figures in summary["peers"].get(case, {}).items():
+            if side.endswith(UNPLACED):
+                continue
             cells = [cell(figures["median"][key], form) for key, form in columns]
             yield [side, figures["encrypted"] or "no", *cells]
 
@@ -95,7 +99,10 @@ def peer_tables(summary, folder, unplaced):
     latency = [(key, "{:,.0f}") for key in ("p50_us", "p99_us", "p999_us")]
     batched = list(rows("max-batched", [rate, ("undelivered_percent", "{:.2f}"), cpu, ("rss_mb", "{:,.0f}")]))
     for row in batched:
-        started = unplaced["peers"]["max-batched"].get(row[0], {}).get("median", {}).get("cpu_ns_per_record")
+        sides = unplaced["peers"]["max-batched"]
+        # A folder of both places names those without; in one without, no name says it.
+        side = sides.get(row[0] + UNPLACED) or sides.get(row[0], {})
+        started = None if side.get("placed") else side.get("median", {}).get("cpu_ns_per_record")
         row.insert(-1, cell(started, "{:,.0f}"))
     return {
         "url": url(folder),

@@ -72,7 +72,7 @@ class Run:
     def carry(self):
         """Broker, receiver, load, in that order, and back."""
         ends = {"receiver": self.receiver, "sender": self.sender}
-        had = {"tcp_congestion_control": {end: place.congestion_control() for end, place in ends.items()}}
+        had = {"placed": self.side.placed, "tcp_congestion_control": {end: place.congestion_control() for end, place in ends.items()}}
         (self.folder / "run.json").write_text(json.dumps(had) + "\n", encoding="utf-8")
         try:
             broker, address = self.start_broker(), f"{self.receiver.address}:{free_port()}"
@@ -210,6 +210,11 @@ def options(known):
     usual = [name for name in known if name != "loss1-rtt0"]
     parser.add_argument("--cases", type=words, default=usual, metavar="NAME,…", help="default: all but loss1-rtt0")
     parser.add_argument("--sides", type=words, metavar="NAME,…")
+    parser.add_argument(
+        "--place", choices=("on", "off", "both"), default="on",
+        help="whether receivers and brokers have the place on the host that Pollux asks for (on), or none, as their users start "
+        "them, as NAME-unplaced (off); both: flat out they alternate with and without, else they have it",
+    )  # fmt: skip
     parser.add_argument("--rounds", type=int, default=3, metavar="N")
     parser.add_argument("--duration-s", type=int, default=2, metavar="N")
     parser.add_argument("--build", action="store_true", help="builds every peer first and installs the broker of NATS: ten minutes")
@@ -298,12 +303,14 @@ def main():
         build(chosen)
     ready = choose_sides(chosen)
     plan = [
-        (known[case], side, out / "raw" / case / f"{number}-{side.name}")
+        (known[case], placed, out / "raw" / case / f"{number}-{placed.name}")
         for number in range(1, chosen.rounds + 1)
         for case in chosen.cases
         # The first side of a round changes, so that a drift of the machine falls on all.
         for side in (ready if number % 2 else reversed(ready))
         if side.takes(known[case])
+        # So does whether a side comes with its place first.
+        for placed in sides.beside(side, known[case], chosen.place)[:: 1 if number % 2 else -1]
     ]
     runs = Runs(plan, chosen.duration_s)
     if chosen.slice is not None:
@@ -320,7 +327,7 @@ def main():
     except slices.Stuck:
         fail("a run leaves nothing behind, not even that it failed")
     # Everything that is there, so that further cases and sides can be added by another command.
-    tables.write(out, [name for name in known if (out / "raw" / name).exists()], sides.SIDES)
+    tables.write(out, [name for name in known if (out / "raw" / name).exists()], sides.SIDES + sides.STARTED)
     print(out)
     if runs.failed():
         names = ", ".join(f"{case.name}/{folder.name}" for case, _, folder in runs.failed())

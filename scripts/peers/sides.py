@@ -1,5 +1,6 @@
 """The two ends of each side of the comparison: which programs, with which settings, and what of it is encrypted."""
 
+import copy
 import dataclasses
 import os
 import pathlib
@@ -12,6 +13,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 VENV = ROOT / "target/bench-peers/venv"
 # Before what does not take by itself the place on the host that `pollux serve` takes.
 PLACED = [ROOT / "scripts/placed.py"]
+# What is behind the name of a side that asks its host for no place.
+UNPLACED = "-unplaced"
 SENSORS = 10_000
 DEVICES = SENSORS // 5
 # About 100,000 and 20,000 records a second, of devices whose periods are no multiples of the tick's. With one that is, a device
@@ -39,6 +42,11 @@ class Case:
     rto_min_ms: int | None = None
 
     @property
+    def paced(self):
+        """Whether it has a rate, and so latencies."""
+        return self.rate is not None
+
+    @property
     def on_link(self):
         """Whether the ends are in namespaces of their own."""
         return "loss" in self.name
@@ -64,6 +72,8 @@ class Side:
 
     name = encrypted = version = None
     broker = None
+    # Whether receiver and broker have the place on the host that Pollux asks for; None asks by itself.
+    placed = True
     # Whether its records travel in TCP, which `rto_min` speaks of.
     over_tcp = False
 
@@ -87,7 +97,7 @@ class Side:
 class Pollux(Side):
     """The product."""
 
-    name, encrypted = "pollux", "QUIC"
+    name, encrypted, placed = "pollux", "QUIC", None
 
     def program(self):
         """The binary, which is also the generator of the ordinary build."""
@@ -145,12 +155,14 @@ class PolluxJumbo(Pollux):
 class QuinnBevy(Pollux):
     """The ordinary build of the same job, in one of its wire modes."""
 
+    placed = True
+
     def __init__(self, mode):
         self.mode, self.name = mode, f"quinn-bevy-{mode}"
 
     def serve(self, address, report, certs, seconds):
         channel = "datagrams" if self.mode == "batched" else "records"
-        return [*PLACED, built("quinn-bevy"), "--addr", address, "--cert", f"{certs}/server.pem",
+        return [*place(self), built("quinn-bevy"), "--addr", address, "--cert", f"{certs}/server.pem",
                 "--key", f"{certs}/server.key", "--tick-hz", 1000, "--channel", channel, "--report", report,
                 "--duration-s", seconds, "-o", "json"]  # fmt: skip
 
@@ -178,6 +190,7 @@ class Transport(Side):
 
     def __init__(self, name, encrypted=None, broker=None):
         self.name, self.encrypted, self.broker = name, encrypted, broker
+        self.transport = name
 
     def program(self):
         """The binary."""
@@ -188,10 +201,11 @@ class Transport(Side):
         # A receiver behind a broker is a client as well.
         listens = serving and not self.broker
         files = ["--cert", f"{certs}/server.pem", "--key", f"{certs}/server.key"] if listens else ["--ca", f"{certs}/ca.pem"]
-        return ["--transport", self.name, "--addr", address, *files]
+        return ["--transport", self.transport, "--addr", address, *files]
 
     def serve(self, address, report, certs, seconds):
-        return [self.program(), "serve", *self.way(address, certs, True), "--report", report, "--duration-s", seconds]
+        unplaced = [] if self.placed else ["--unplaced"]
+        return [self.program(), "serve", *self.way(address, certs, True), *unplaced, "--report", report, "--duration-s", seconds]
 
     def load(self, address, report, certs, case, seconds):
         rate = [] if case.rate is None else ["--rate", case.rate]
@@ -254,7 +268,7 @@ def broker_command(side, address, certs, folder):
     """The command line of a side's broker; its settings are in the folder."""
     host, _, port = address.rpartition(":")
     if side.broker == "nats":
-        return [*PLACED, broker_program(side.broker), "-a", host, "-p", port]
+        return [*place(side), broker_program(side.broker), "-a", host, "-p", port]
     settings = [f"listener {port} {host}", "allow_anonymous true", "persistence false", "set_tcp_nodelay true",
                 "max_queued_messages 100000", "max_inflight_messages 1000"]  # fmt: skip
     if side.encrypted:
@@ -267,7 +281,21 @@ def broker_command(side, address, certs, folder):
                      "user root"]  # fmt: skip
     path = folder / "mosquitto.conf"
     path.write_text("\n".join(settings) + "\n", encoding="utf-8")
-    return [*PLACED, broker_program(side.broker), "-c", path]
+    return [*place(side), broker_program(side.broker), "-c", path]
+
+
+def place(side):
+    """What goes before a program that does not take its place by itself."""
+    return PLACED if side.placed else []
+
+
+def unplaced(side):
+    """The same side as its users start it, or None where it asks for its place by itself."""
+    if side.placed is None:
+        return None
+    other = copy.copy(side)
+    other.name, other.placed = side.name + UNPLACED, False
+    return other
 
 
 SIDES = (
@@ -289,3 +317,12 @@ SIDES = (
     Zenoh("quic", "QUIC"),
     Zenoh("quicmix", "QUIC"),
 )
+# The same as their users start them.
+STARTED = tuple(other for other in map(unplaced, SIDES) if other)
+
+
+def beside(side, case, place):
+    """A side in the places that are asked for: `on`, `off`, or `both`, which are two sides where a case is flat out."""
+    if place == "on" or side.placed is None or (place == "both" and case.paced):
+        return [side]
+    return [unplaced(side)] if place == "off" else [side, unplaced(side)]

@@ -3,6 +3,7 @@
 import json
 import statistics
 
+import sides as known
 import verdict
 
 README = """# Peers: Pollux beside what a user would pick instead
@@ -41,20 +42,23 @@ over 50 ms of round trip much of one is how fast a congestion controller opens. 
 after the load ended; a reliable side whose records are later than that has them in its queues.
 """
 
-# By whether the peers had the place on the host that Pollux asks for.
-PLACES = {
-    True: """\
-Every receiver and broker runs with niceness -10 and short slices, as Pollux asks its host for; those that receive into the world
-of Pollux lock their memory as it does. Paced senders sleep until the next device is due, whose five records are due together.
-That is what latency wants. CPU can be the worse for it: a receiver that goes first is woken for less at a time. Where a peer
-costs less as its users start it, its cost is to be taken from a folder without that place, and that of the ordinary build,
-which is the better for it, from here.""",
-    False: """\
+# What the receivers and brokers of a folder had of their host: the place, none, or, flat out, each by turns.
+PLACED = """\
+Receivers and brokers run with niceness -10 and short slices, as Pollux asks its host for; those that receive into the world of
+Pollux lock their memory as it does. That is what latency wants. CPU can be the worse for it: a receiver that goes first is woken
+for less at a time."""
+STARTED = """\
+Sides named `-unplaced` run as their users start them: receiver and broker ask their host for nothing. Pollux asks for niceness
+-10, short slices and locked memory, as it always does."""
+BY_TURNS = "Flat out, sides come with the place and without it by turns."
+PACE = """\
+Paced senders sleep until the next device is due, whose five records are due together, and have the place of any process. Each
+target says beside which place of the peers it was judged."""
+# Of runs which did not note what they had.
+UNNOTED = """\
 Peers run as their users start them; Pollux asks its host for niceness -10, short slices and locked memory, as it always does.
-That is what the cost of TCP, TLS, NATS, MQTT and Zenoh is to be taken from: with the place of Pollux most of them cost more.
-Latencies are to be taken from a folder where all have that place: here the paced senders of those five look for due records
-every 100 us, NATS' every millisecond, each record a period late, and what they show contains that.""",
-}
+Paced senders of TCP, TLS, NATS, MQTT and Zenoh look for due records every 100 us, NATS' every millisecond, each record a period
+late: their latencies contain that and are judged in no target."""
 
 # By whether the runs noted it.
 CONGESTION = {
@@ -124,8 +128,14 @@ def total(count):
     return sum(count.values()) if isinstance(count, dict) else count
 
 
-def summarize(out, case, ready):
-    """Medians and ranges of each side of a case."""
+def noted(folder):
+    """What a run noted of its conditions; an older one, nothing."""
+    path = folder / "run.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def summarize(out, case, ready, placed):
+    """Medians and ranges of each side of a case, and whether it had the place of Pollux, which runs may not have noted."""
     summary = {}
     for side in ready:
         # The number of the round, then the name, of which one may be the end of another.
@@ -135,6 +145,7 @@ def summarize(out, case, ready):
         if not folders:
             continue
         summary[side.name] = {
+            "placed": None if side.placed is None else next(filter(None, map(noted, folders)), {}).get("placed", placed),
             "encrypted": side.encrypted,
             "broker": side.broker,
             "runs": len(runs),
@@ -158,16 +169,25 @@ def ends(values):
 
 
 def is_placed(out):
-    """Whether the peers had the place of Pollux."""
+    """Whether the peers had the place of Pollux in runs which did not note it."""
     commands = (out / "raw").glob("*/*-quinn-bevy-*/command.txt")
     return any("placed.py" in path.read_text(encoding="utf-8") for path in commands)
 
 
 def congestion(out):
     """What TCP had, as its runs noted it."""
-    noted = [json.loads(path.read_text(encoding="utf-8")) for path in (out / "raw").glob("*/*/run.json")]
-    had = sorted({name for run in noted for name in run["tcp_congestion_control"].values()})
+    runs = map(noted, (out / "raw").glob("*/*"))
+    had = sorted({name for run in runs for name in run.get("tcp_congestion_control", {}).values()})
     return CONGESTION[bool(had)].format("`, `".join(had))
+
+
+def place(cases, tells):
+    """What receivers and brokers had, as text."""
+    if not tells:
+        return UNNOTED
+    had = places(cases)
+    words = [PLACED if placed else STARTED for placed in had]
+    return "\n".join([*words, *([BY_TURNS] if len(had) > 1 else []), PACE])
 
 
 def table(case, sides):
@@ -183,13 +203,18 @@ def table(case, sides):
     yield ""
 
 
+def base(name):
+    """A side's name, whatever its place."""
+    return name.removesuffix(known.UNPLACED)
+
+
 def cell(case, name, side, key, form):
     """A median as text; in a case with loss the least and the greatest too, and marked what a reliable side did not deliver."""
     if side["median"][key] is None:
         return "–"
     middle, (least, most) = form.format(side["median"][key]), map(form.format, side["range"][key])
     text = f"{middle} ({least}–{most})" if "loss" in case and key in RANGED and side["runs"] > 1 else middle
-    broken = key == "undelivered_percent" and name in RELIABLE and float(most) > 0
+    broken = key == "undelivered_percent" and base(name) in RELIABLE and float(most) > 0
     return f"**{text}** †" if broken else text
 
 
@@ -205,22 +230,49 @@ TARGETS = (
 )
 
 
-def targets(cases, placed):
-    """Which of them are met. Each is judged where it is harder: the cost of most peers without the place of Pollux on the host,
-    that of the ordinary build, and all latencies, with it."""
+# Which place the peers of a target have.
+BESIDE = {True: "with the place of Pollux", False: "as users start them", None: ""}
+
+
+def in_place(cases, placed):
+    """The sides of each case that have the place of Pollux, or have none, by the name without it. Pollux is in both."""
+    return {case: {base(name): side for name, side in of.items() if side["placed"] in (None, placed)} for case, of in cases.items()}
+
+
+def places(cases):
+    """Which places the peers have."""
+    had = {side["placed"] for sides in cases.values() for side in sides.values()}
+    return [placed for placed in (True, False) if placed in had]
+
+
+def targets(cases, paced):
+    """Which of them are met, in each place that the peers have; those of pace where the runs tell it."""
+    for placed in places(cases):
+        these = in_place(cases, placed)
+        rows = [*costs(these), *(paces(these) if paced else [])]
+        yield from ({**row, "placed": placed} for row in rows)
+    for index in isolation(cases):
+        ratio = index["of_loss"].get("5")
+        if ratio is not None and index["side"] == "pollux":
+            yield {"what": f"T1 p99 with 5 % loss over none, {index['round_trip_ms']} ms", "pollux": index["p99_us"]["5"],
+                   "peer": index["p99_us"]["0"], "ratio": ratio, "wanted": 1.1, "met": ratio <= 1.1, "placed": None}  # fmt: skip
+
+
+def costs(cases):
+    """Those of CPU."""
     for what, case, figure, peer, times in TARGETS:
-        if placed != peer.startswith("quinn-bevy"):
-            continue
         pair = [cases.get(case, {}).get(side, {}).get("median", {}).get(figure) for side in ("pollux", peer)]
         if None in pair:
             continue
         ratio = pair[1] / pair[0]
         yield {"what": what, "pollux": round(pair[0], 1), "peer": round(pair[1], 1), "ratio": round(ratio, 2),
                "wanted": times, "met": ratio >= times}  # fmt: skip
-    if not placed:
-        beside = "batched, CPU for a record, in jumbo frames, beside TLS over TCP"
-        yield from ahead(cases, "max-batched", "cpu_ns_per_record", beside, ("tls",), ours="pollux-jumbo")
-        return
+    beside = "batched, CPU for a record, in jumbo frames, beside TLS over TCP"
+    yield from ahead(cases, "max-batched", "cpu_ns_per_record", beside, ("tls",), ours="pollux-jumbo")
+
+
+def paces(cases):
+    """Those of latency."""
     each = "one call a record, 100,000 a second: p50 ahead of every peer"
     yield from ahead(cases, "paced-percall", "p50_us", each)
     yield from ahead(cases, "paced-percall", "p50_us", f"{each}, with `idle.rest_us = 0`", ours="pollux-eager")
@@ -229,11 +281,6 @@ def targets(cases, placed):
         for case in (f"loss5-rtt{rtt}", f"loss5-rtt{rtt}-rto5"):
             merged = {case: {**cases.get(case, {}), **ours}}
             yield from ahead(merged, case, "p99_us", f"{case}: p99 ahead of every reliable peer", RELIABLE)
-    for index in isolation(cases):
-        ratio = index["of_loss"].get("5")
-        if ratio is not None and index["side"] == "pollux":
-            yield {"what": f"T1 p99 with 5 % loss over none, {index['round_trip_ms']} ms", "pollux": index["p99_us"]["5"],
-                   "peer": index["p99_us"]["0"], "ratio": ratio, "wanted": 1.1, "met": ratio <= 1.1}  # fmt: skip
 
 
 ROUND_TRIPS_MS = (0, 10, 50)
@@ -288,18 +335,20 @@ def ahead(cases, case, figure, what, among=None, ours="pollux"):
 
 def write(out, names, ready):
     """Everything beside raw/."""
-    cases = {case: summarize(out, case, ready) for case in names}
     placed = is_placed(out)
-    judged = list(targets(cases, placed))
-    summary = {"placed": placed, "peers": cases, "isolation": list(isolation(cases)), "targets": judged}
+    cases = {case: summarize(out, case, ready, placed) for case in names}
+    tells = any(map(noted, (out / "raw").glob("*/*")))
+    judged = list(targets(cases, placed or tells))
+    summary = {"placed": True in places(cases), "peers": cases, "isolation": list(isolation(cases)), "targets": judged}
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     lines = ["# Peers: summary", "", verdict.of_folder(out), "", *NOTES, ""]
     for case, sides in cases.items():
         lines += table(case, sides)
     lines += isolation_table(cases)
-    lines += ["## Targets", "", "| target | Pollux | peer | ratio | wanted | met |", "|---|---:|---:|---:|---:|---|"]
+    lines += ["## Targets", "", "| target | peers | Pollux | peer | ratio | wanted | met |", "|---|---|---:|---:|---:|---:|---|"]
     for row in judged:
         met = {True: "yes", False: "no", None: ""}[row["met"]]
-        lines.append(f"| {row['what']} | {row['pollux']} | {row['peer']} | {row['ratio']} | {row['wanted'] or ''} | {met} |")
+        figures = f"{row['pollux']} | {row['peer']} | {row['ratio']} | {row['wanted'] or ''}"
+        lines.append(f"| {row['what']} | {BESIDE[row['placed']]} | {figures} | {met} |")
     (out / "summary.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (out / "README.md").write_text(README.format(place=PLACES[placed], congestion=congestion(out)), encoding="utf-8")
+    (out / "README.md").write_text(README.format(place=place(cases, placed or tells), congestion=congestion(out)), encoding="utf-8")

@@ -63,6 +63,9 @@ pub struct ServeArgs {
     /// Ticks a second.
     #[arg(long, default_value_t = 1000)]
     pub tick_hz: u32,
+    /// Takes the place on the host of any process, and not the one that `pollux serve` asks for.
+    #[arg(long)]
+    pub unplaced: bool,
     /// Writes histograms and summary.json into this folder.
     #[arg(long)]
     pub report: Option<PathBuf>,

@@ -19,7 +19,7 @@ use crate::{tcp, tls};
 #[expect(clippy::print_stdout, reason = "the summary is the result")]
 pub fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let name = format!("{:?}", args.transport).to_lowercase();
-    let (host, inlet) = Host::start(&name, args.tick_hz, args.report.as_deref())?;
+    let (host, inlet) = Host::start(&name, args.tick_hz, !args.unplaced, args.report.as_deref())?;
     let receiver = args.clone();
     // The thread ends with the process: a transport blocks in its socket.
     std::thread::Builder::new().name("net-0".to_owned()).spawn(move || {

@@ -35,16 +35,24 @@ pub struct Host {
     clock: Clock,
     started: Instant,
     name: String,
+    placed: bool,
 }
 
 impl Host {
-    /// Starts the tick thread, with the settings and in the place on the host that `pollux serve` has by default. Threads
-    /// that the caller starts from now on, whatever transport they serve, have the place of a worker.
+    /// Starts the tick thread, with the settings that `pollux serve` has by default. A `placed` one has its place on the host
+    /// as well, and threads that the caller starts from now on, whatever transport they serve, that of a worker.
     ///
     /// # Errors
     /// The report cannot be written.
-    pub fn start(name: &str, tick_hz: u32, report: Option<&Path>) -> anyhow::Result<(Self, Inlet)> {
-        take_place_of_worker();
+    pub fn start(
+        name: &str,
+        tick_hz: u32,
+        placed: bool,
+        report: Option<&Path>,
+    ) -> anyhow::Result<(Self, Inlet)> {
+        if placed {
+            take_place_of_worker();
+        }
         let set = vec![format!("tick.hz={tick_hz}")];
         let effective = Effective::load(&Layers::of_process(None, set))?;
         let config = effective.config();
@@ -75,14 +83,16 @@ impl Host {
         let stop = Stop::new();
         let until = stop.clone();
         let run = move || {
-            set_slice(TICK_SLICE);
+            if placed {
+                set_slice(TICK_SLICE);
+            }
             sharpen_timers();
             tick.run(&until);
             died.store(true, Ordering::Release);
         };
         let tick = std::thread::Builder::new().name("tick".to_owned()).spawn(run)?;
         let name = name.to_owned();
-        Ok((Self { cold, surface, stop, tick, clock, started, name }, inlet))
+        Ok((Self { cold, surface, stop, tick, clock, started, name, placed }, inlet))
     }
 
     /// Runs until a signal comes or the time is over, empties the ring, and gives the account of the run.
@@ -90,7 +100,9 @@ impl Host {
     /// # Errors
     /// The report cannot be written, or the tick thread has panicked.
     pub fn run(mut self, limit: Option<Duration>) -> anyhow::Result<Summary> {
-        set_niceness(COLD_NICENESS);
+        if self.placed {
+            set_niceness(COLD_NICENESS);
+        }
         self.cold.run(None, limit, &mut |_| ControlFlow::Continue(()))?;
         let resident = usage();
         self.stop.drain();

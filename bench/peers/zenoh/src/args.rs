@@ -55,6 +55,9 @@ pub(crate) struct ServeArgs {
     /// Ticks a second.
     #[arg(long, default_value_t = 1000)]
     pub(crate) tick_hz: u32,
+    /// Takes the place on the host of any process, and not the one that `pollux serve` asks for.
+    #[arg(long)]
+    pub(crate) unplaced: bool,
     /// Writes histograms and summary.json into this folder.
     #[arg(long)]
     pub(crate) report: Option<PathBuf>,

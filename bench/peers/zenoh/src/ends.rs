@@ -16,7 +16,7 @@ const KEY: &str = "plant/t1";
 #[expect(clippy::print_stdout, reason = "the summary is the result")]
 pub(crate) fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let name = format!("zenoh-{:?}", args.way.link).to_lowercase();
-    let (host, inlet) = Host::start(&name, args.tick_hz, args.report.as_deref())?;
+    let (host, inlet) = Host::start(&name, args.tick_hz, !args.unplaced, args.report.as_deref())?;
     let session = args.way.open("listen/endpoints")?;
     // Zenoh may call back from several of its threads.
     let inlet = Mutex::new(inlet);
