@@ -41,7 +41,12 @@ impl Inlet {
 
     /// Hands over a payload of whole records; gives false for anything else, which is counted.
     pub fn accept(&mut self, payload: &[u8]) -> bool {
-        let Ok(batch) = Batch::decode(payload) else {
+        self.accept_joined(payload, 1)
+    }
+
+    /// The same for several payloads that came together, one behind the other.
+    pub fn accept_joined(&mut self, joined: &[u8], payloads: u64) -> bool {
+        let Ok(batch) = Batch::decode(joined) else {
             self.stats.t1.decode_errors.add(1);
             return false;
         };
@@ -50,7 +55,7 @@ impl Inlet {
         let bad = records.iter().filter(|record| record.check().is_err()).count();
         self.stats.t1.received.add(records.len() as u64);
         self.stats.t1.rejected.add(bad as u64);
-        self.stats.datagrams_in.add(1);
+        self.stats.datagrams_in.add(payloads);
         if bad == 0 {
             self.push(recv_ns, records);
         } else {

@@ -33,6 +33,8 @@ pub enum Due {
 pub struct Source {
     clock: Clock,
     start_ns: u64,
+    /// When the clock was looked at.
+    now_ns: u64,
     length_ns: u64,
     rate: Option<f64>,
     batch: usize,
@@ -56,6 +58,7 @@ impl Source {
         Self {
             clock,
             start_ns,
+            now_ns: start_ns,
             length_ns,
             rate,
             batch,
@@ -66,10 +69,21 @@ impl Source {
         }
     }
 
-    /// Writes the next payload, if one is due.
+    /// Looks at the clock and writes the next payload, if one is due.
     pub fn poll(&mut self, payload: &mut Vec<u8>) -> Due {
+        self.look();
+        self.take(payload)
+    }
+
+    /// Looks at the clock.
+    pub fn look(&mut self) {
+        self.now_ns = self.clock.now().unix_ns;
+    }
+
+    /// Writes the next payload, if one was due at the last look: whoever writes many together looks once for all.
+    pub fn take(&mut self, payload: &mut Vec<u8>) -> Due {
         payload.clear();
-        let now_ns = self.clock.now().unix_ns;
+        let now_ns = self.now_ns;
         let elapsed_ns = now_ns.saturating_sub(self.start_ns);
         if elapsed_ns >= self.length_ns {
             return Due::Over;

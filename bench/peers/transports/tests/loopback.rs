@@ -31,7 +31,7 @@ fn serve(folder: &Path, transport: &str) -> (Child, String) {
     (child, line["listening ".len()..].to_owned())
 }
 
-fn carry(transport: &str) {
+fn carry(transport: &str, batch: &str) {
     let folder = tempfile::tempdir().unwrap();
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let certs = folder.path().join("certs");
@@ -45,6 +45,7 @@ fn carry(transport: &str) {
     let done = Command::new(BINARY)
         .args(["load", "--transport", transport, "--addr", &addr])
         .args(shape)
+        .args(["--batch", batch])
         .current_dir(folder.path())
         .status();
     assert!(done.unwrap().success());
@@ -59,10 +60,15 @@ fn carry(transport: &str) {
 
 #[test]
 fn everything_that_tcp_carries_is_applied() {
-    carry("tcp");
+    carry("tcp", "36");
+}
+
+#[test]
+fn everything_that_tcp_carries_one_by_one_is_applied() {
+    carry("tcp", "1");
 }
 
 #[test]
 fn everything_that_tls_carries_is_applied() {
-    carry("tls");
+    carry("tls", "36");
 }
