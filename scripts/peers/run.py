@@ -13,6 +13,7 @@ begin within POLLUX_TIMED_HOLD_S seconds (default 0: one).
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -38,6 +39,8 @@ CERTS = ROOT / "target/bench-peers/certs"
 READY_S = 30
 # From the end of the load to the end of the receiver: what is under way arrives or never does.
 SETTLE_S = 1
+# Of the run that comes before the first, and counts in nothing.
+WARM_UP_S = 1
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 
@@ -312,11 +315,12 @@ def main():
         # So does whether a side comes with its place first.
         for placed in sides.beside(side, known[case], chosen.place)[:: 1 if number % 2 else -1]
     ]
-    runs = Runs(plan, chosen.duration_s)
+    runs = Runs(plan, chosen.duration_s, out / "warm-up")
     if chosen.slice is not None:
         runs.go(chosen.slice)
         return
     runs.forgive()
+    shutil.rmtree(runs.warm_up, ignore_errors=True)
     # A folder that has every run is summed up anew, from any commit.
     if runs.missing():
         if not chosen.quick:
@@ -326,6 +330,7 @@ def main():
         slices.run(__file__, out, runs.missing)
     except slices.Stuck:
         fail("a run leaves nothing behind, not even that it failed")
+    shutil.rmtree(runs.warm_up, ignore_errors=True)
     # Everything that is there, so that further cases and sides can be added by another command.
     tables.write(out, [name for name in known if (out / "raw" / name).exists()], sides.SIDES + sides.STARTED)
     print(out)
@@ -348,8 +353,8 @@ def trim(folder):
 class Runs:
     """The runs of a plan, of which those that are done, or failed, have said so."""
 
-    def __init__(self, plan, seconds):
-        self.plan, self.seconds = plan, seconds
+    def __init__(self, plan, seconds, warm_up):
+        self.plan, self.seconds, self.warm_up = plan, seconds, warm_up
 
     def missing(self):
         """Those that were not run yet; one that failed is run again by the next command, not by this one."""
@@ -367,8 +372,16 @@ class Runs:
                 (folder / "done").unlink()
             (folder / "failed").unlink(missing_ok=True)
 
+    def warm(self):
+        """A short run that nobody counts: the first after a pause is the worst of its side. What ails it ails the next one too."""
+        case, side, _ = self.missing()[0]
+        with contextlib.suppress(SystemExit, OSError, subprocess.SubprocessError):
+            Run(case, side, self.warm_up, WARM_UP_S).go()
+
     def go(self, hold_s):
         """Runs one, and further ones as long as they begin in time. What failed leaves its logs and does not stop the others."""
+        if not self.warm_up.exists():
+            self.warm()
         began = time.monotonic()
         for case, side, folder in self.missing():
             try:

@@ -256,12 +256,35 @@ def versions():
         if program:
             said = subprocess.run([program, question], capture_output=True, text=True, check=False)
             yield (said.stdout or said.stderr).splitlines()[0]
+    yield from packages(broker_program("mosquitto"))
     wanted = {"quinn-bevy": ("quinn", "bevy_ecs", "tokio"), "transports": ("rumqttc", "async-nats", "rustls"), "zenoh": ("zenoh",)}
     for peer, names in wanted.items():
         lock = tomllib.loads((ROOT / "bench/peers" / peer / "Cargo.lock").read_text(encoding="utf-8"))
         for package in lock["package"]:
             if package["name"] in names:
                 yield f"{package['name']} {package['version']} ({peer})"
+
+
+def packages(program):
+    """The distribution's packages of a program and of the OpenSSL that it links, where dpkg knows them."""
+    if not program:
+        return
+    linked = output_of("ldd", program).split()
+    paths = [program, *(word for word in linked if word.startswith("/") and "libssl" in word)]
+    for path in paths:
+        # As linked and as installed: /lib may be a link to /usr/lib.
+        owners = [output_of("dpkg-query", "-S", name) for name in dict.fromkeys([path, os.path.realpath(path)])]
+        owner = next(filter(None, owners), "").partition(": ")[0]
+        if owner:
+            yield output_of("dpkg-query", "-W", "-f", "${Package} ${Version} (dpkg)", owner)
+
+
+def output_of(*command):
+    """What a command prints, or nothing where it is missing."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    except OSError:
+        return ""
 
 
 def broker_command(side, address, certs, folder):

@@ -12,7 +12,8 @@ README = """# Peers: Pollux beside what a user would pick instead
 TLS, NATS, MQTT and Zenoh; how late is it there; and what does loss on the link do to each?
 
 **How.** The receiving side is the same for all but the ordinary build: the world and the tick of Pollux behind the peer's own
-transport (`bench/peers`), 1,000 ticks a second. 10,000 sensors. Sides alternate, each round in the other order. CPU is that of
+transport (`bench/peers`), 1,000 ticks a second. 10,000 sensors. Sides alternate, each round in the other order.
+{runs} CPU is that of
 the receiving process from the first to the last applied record, and of the broker, if there is one, from the start of the load
 until a second after it, over the records applied; memory is what both have resident at the end. Latency runs from the intended
 send time to the write into the world and contains the wait for the tick, half a millisecond at the mean. At full rate it is the
@@ -23,8 +24,9 @@ to the transport; the sender's CPU is shown for itself and is in no other figure
 **Fair.** Every client coalesces as its library does; `percall` hands over one record a call, `batched` what is due
 together, at most 36 (28 where a datagram of Zenoh holds no more). `pollux-eager` is Pollux with `idle.rest_us = 0`: its worker
 takes every packet when it comes, as the peers do, instead of together shortly before each tick, which costs a wake-up for
-each; on more than two cores no worker rests. TCP crosses the loopback in segments of up to 64 KiB, which a network would cut;
-QUIC's packets have at most the 1,452 bytes that Ethernet carries, those of the peers too. `pollux-jumbo` is what Pollux
+each; on more than two cores no worker rests. TCP crosses the loopback in segments of up to 64 KiB, which a network card
+would cut. QUIC's packets have at most the 1,452 bytes that Ethernet carries, those of the peers too; but they cross it by UDP's
+segmentation offload, up to 44 of them as one message, where kernel and library use it. Neither pays here for each packet alone. `pollux-jumbo` is what Pollux
 costs where jumbo frames of 9,000 bytes pass: its packets have 8,952. A broker is a hop more and does more: it keeps
 subscriptions, fans out, decouples. What is encrypted is in the table: NATS, TCP, two links of Zenoh, `mqtt0` and `mqtt1` are
 not; `mqtts0` and `mqtts1` are the same MQTT over TLS, from the sender to the broker and from the broker to the receiver, which
@@ -33,7 +35,8 @@ Cases where a peer is ahead are shown like the others.
 
 **Place and pace.** {place}
 
-**TCP.** {congestion} QUIC brings its own congestion control, and UDP has none.
+**TCP.** {congestion}
+QUIC brings its own, and UDP has none.
 
 **Doubts.** Loopback: the receiving kernel path runs in the sender's context, so brokerless sides are spared it, and a
 broker pays it once. All processes share the cores. Under loss the drop is on the way to the receiver only. TCP waits at
@@ -62,7 +65,8 @@ late: their latencies contain that and are judged in no target."""
 
 # By whether the runs noted it.
 CONGESTION = {
-    True: "Whatever travels in TCP had the kernel's congestion control `{}`: `raw/CASE/N-SIDE/run.json` says so of each run.",
+    True: "Whatever travels in TCP had the kernel's congestion control `{}`: `raw/CASE/N-SIDE/run.json` says so of each run, and\n"
+    "`host.json` what the host itself has.",
     False: "Whatever travels in TCP had the congestion control of its host's kernel; which one, these runs did not note.",
 }
 
@@ -70,7 +74,9 @@ FIGURES = (
     ("sent_per_s", "sent/s", "{:,.0f}"),
     ("applied_per_s", "applied/s", "{:,.0f}"),
     ("undelivered_percent", "undelivered %", "{:.2f}"),
+    ("discarded_percent", "discarded %", "{:.2f}"),
     ("cpu_ns_per_record", "CPU ns/record", "{:,.0f}"),
+    ("cpu_ns_per_received", "CPU ns/received", "{:,.0f}"),
     ("p50_us", "p50 us", "{:,.0f}"),
     ("p99_us", "p99 us", "{:,.0f}"),
     ("p999_us", "p99.9 us", "{:,.0f}"),
@@ -78,17 +84,21 @@ FIGURES = (
     ("late_p50_us", "sent late p50 us", "{:,.0f}"),
     ("sender_cpu_ns", "sender CPU ns/record", "{:,.0f}"),
 )
-# What a median does not say of a case with loss: how far its runs are apart.
-RANGED = ("undelivered_percent", "p99_us")
+# What a median does not say: how far its runs are apart. What did not arrive differs between runs where packets are lost.
+RANGED = ("cpu_ns_per_record", "p50_us", "p99_us", "p999_us")
+RANGED_WITH_LOSS = (*RANGED, "undelivered_percent")
+# What becomes of a record that the receiver has.
+FATES = ("applied", "duplicate", "stale", "rejected", "shed")
 # Those that promise to deliver: in TCP, or in streams.
 RELIABLE = ("tcp", "tls", "nats", "mqtt0", "mqtt1", "mqtts0", "mqtts1", "zenoh-tcp", "zenoh-quic")
 LATENCIES = ("p50_us", "p99_us", "p999_us")
 
 
 NOTES = (
-    "Medians over the runs; of an even number, the mean of the two in the middle. In cases with loss the least and the greatest run",
-    "stand beside p99 and undelivered. † A reliable side which did not deliver all in some run: late records were in its queues a",
-    "second after the load, or it lost them; its latencies are those of the records that arrived.",
+    "Medians over the runs; of an even number, the mean of the two in the middle. The least and the greatest run stand beside CPU and",
+    "latencies, in cases with loss beside undelivered too. Discarded is what a receiver had and did not apply, as one does whose queue",
+    "is full; CPU is of the records applied, and beside it of those received. † A reliable side which did not deliver all in some run:",
+    "late records were in its queues a second after the load, or it lost them; its latencies are those of the records that arrived.",
 )
 
 
@@ -106,13 +116,17 @@ def figures(folder, case):
     applied = serve["applied"] if "applied" in serve else sum(tier["applied"] for tier in serve["tiers"].values())
     if not applied:
         return None
+    received = received_of(serve)
+    cpu_ns = (serve["active_cpu_s"] + broker["cpu_s"]) * 1e9
     latency = serve["latency_ns"].get("intended_to_applied_t1", {})
     row = {
         # Connecting, and the search of a path of large frames, are no part of the load.
         "sent_per_s": sent / load.get("active_s", load["duration_s"]),
         "applied_per_s": applied / serve["active_s"] if serve["active_s"] else None,
         "undelivered_percent": 100 * (1 - applied / offered),
-        "cpu_ns_per_record": (serve["active_cpu_s"] + broker["cpu_s"]) * 1e9 / applied,
+        "discarded_percent": 100 * (1 - applied / received),
+        "cpu_ns_per_record": cpu_ns / applied,
+        "cpu_ns_per_received": cpu_ns / received,
         "rss_mb": (serve.get("rss_bytes", 0) + broker["rss_bytes"]) / 1e6,
         "sender_cpu_ns": load.get("cpu_ns_per_record"),
     }
@@ -121,6 +135,13 @@ def figures(folder, case):
     lateness = load.get("latency_ns", {}).get("lateness", {})
     row["late_p50_us"] = lateness["p50"] / 1e3 if lateness and not case.startswith("max") else None
     return row
+
+
+def received_of(serve):
+    """Records that the receiver had, whatever it did with them."""
+    if "received" in serve:
+        return serve["received"]
+    return sum(tier.get(fate, 0) for tier in serve["tiers"].values() for fate in FATES)
 
 
 def total(count):
@@ -190,6 +211,17 @@ def place(cases, tells):
     return "\n".join([*words, *([BY_TURNS] if len(had) > 1 else []), PACE])
 
 
+def runs_of(cases):
+    """How many runs the sides of each case have, as text."""
+    counts = {}
+    for case, sides in cases.items():
+        had = sorted({side["runs"] - side["failed"] for side in sides.values()})
+        if had:
+            counts.setdefault(" to ".join(map(str, dict.fromkeys([had[0], had[-1]]))), []).append(case)
+    told = (f"n = {count} in {', '.join(f'`{case}`' for case in of)}" for count, of in counts.items())
+    return f"Runs of each side: {'; '.join(told)}."
+
+
 def table(case, sides):
     """A case as lines of Markdown."""
     yield f"## {case}"
@@ -209,11 +241,12 @@ def base(name):
 
 
 def cell(case, name, side, key, form):
-    """A median as text; in a case with loss the least and the greatest too, and marked what a reliable side did not deliver."""
+    """A median as text, with the least and the greatest where there are several; marked what a reliable side did not deliver."""
     if side["median"][key] is None:
         return "–"
+    ranged = RANGED_WITH_LOSS if "loss" in case else RANGED
     middle, (least, most) = form.format(side["median"][key]), map(form.format, side["range"][key])
-    text = f"{middle} ({least}–{most})" if "loss" in case and key in RANGED and side["runs"] > 1 else middle
+    text = f"{middle} ({least}–{most})" if key in ranged and side["runs"] > 1 else middle
     broken = key == "undelivered_percent" and base(name) in RELIABLE and float(most) > 0
     return f"**{text}** †" if broken else text
 
@@ -351,4 +384,4 @@ def write(out, names, ready):
         figures = f"{row['pollux']} | {row['peer']} | {row['ratio']} | {row['wanted'] or ''}"
         lines.append(f"| {row['what']} | {BESIDE[row['placed']]} | {figures} | {met} |")
     (out / "summary.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (out / "README.md").write_text(README.format(place=place(cases, placed or tells), congestion=congestion(out)), encoding="utf-8")
+    (out / "README.md").write_text(README.format(runs=runs_of(cases), place=place(cases, placed or tells), congestion=congestion(out)), encoding="utf-8")
