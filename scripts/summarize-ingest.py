@@ -22,7 +22,9 @@ FIGURES = (
     ("offered_per_s", "offered/s", "{:,.0f}", None),
     ("applied_per_s", "applied/s", "{:,.0f}", True),
     ("applied_share", "applied of sent", "{:.3f}", None),
+    ("discarded_share", "discarded of received", "{:.3f}", None),
     ("cpu_ns_per_record", "CPU ns/record", "{:,.1f}", False),
+    ("cpu_ns_per_received", "CPU ns/received", "{:,.1f}", False),
     ("cpu_ns_per_packet", "CPU ns/packet", "{:,.0f}", False),
     ("busy_ns_per_record", "hot threads, whole life, ns/record", "{:,.1f}", None),
     ("sent_p50_us", "send p50 us", "{:,.1f}", False),
@@ -60,6 +62,17 @@ def applied_records(server):
     return sum(tier["applied"] for tier in server["tiers"].values())
 
 
+# What becomes of a record that the server has.
+FATES = ("applied", "duplicate", "stale", "rejected", "shed")
+
+
+def received_records(server):
+    """Records that the server had, over all tiers, whatever it did with them."""
+    if "received" in server:
+        return server["received"]
+    return sum(tier.get(fate, 0) for tier in server["tiers"].values() for fate in FATES)
+
+
 def busy_ns(server):
     """CPU time of worker and tick thread in their whole life, or None where the side does not tell it."""
     # Without what they were preempted for. There is none of the active window alone.
@@ -81,6 +94,7 @@ def figures_of(run):
     # A server that reports no window of activity is judged by the generator's duration and by all CPU of its process.
     elapsed_s = first(server, "active_s") if windowed else generator["duration_s"]
     cpu_s = server["active_cpu_s"] if windowed else server["cpu_user_s"] + server["cpu_system_s"]
+    received = received_records(server)
     packets = first(server, "packets", "packets_received")
     busy = busy_ns(server)
     sent = first(generator, "sent")
@@ -93,7 +107,9 @@ def figures_of(run):
         "offered_per_s": sent / generator.get("active_s", generator["duration_s"]) if sent else None,
         "applied_per_s": applied / elapsed_s,
         "applied_share": applied / sent if sent else None,
+        "discarded_share": 1 - applied / received,
         "cpu_ns_per_record": cpu_s * 1e9 / applied,
+        "cpu_ns_per_received": cpu_s * 1e9 / received,
         "cpu_ns_per_packet": cpu_s * 1e9 / packets if packets else None,
         "busy_ns_per_record": busy / applied if busy else None,
         "sent_p50_us": sent_latency["p50"] / 1e3 if "p50" in sent_latency else None,
@@ -171,6 +187,13 @@ def cell(value, form):
     return "–" if value is None else form.format(value)
 
 
+def extent(runs, key, form):
+    """The least and the greatest run behind a median of several, of those figures that are costs or latencies."""
+    values = [figures[key] for figures in runs if figures[key] is not None]
+    told = key.startswith("cpu_ns") or key.endswith("_us")
+    return f" ({form.format(min(values))}–{form.format(max(values))})" if told and len(values) > 1 else ""
+
+
 def ratio_cell(ratio):
     """The ratio of the medians and, in parentheses, median and range of the pairs; or a dash."""
     if ratio is None or None in ratio.values():
@@ -181,15 +204,16 @@ def ratio_cell(ratio):
 
 def table(cases):
     """The lines of summary.md's table."""
-    yield "| case | side | " + " | ".join(heading for _, heading, _, _ in FIGURES) + " |"
-    yield "|---|---|" + "---:|" * len(FIGURES)
+    yield "| case | side | runs | " + " | ".join(heading for _, heading, _, _ in FIGURES) + " |"
+    yield "|---|---|---:|" + "---:|" * len(FIGURES)
     for name, case in cases.items():
         for side, medians in case["median"].items():
-            cells = [cell(medians[key], form) for key, _, form, _ in FIGURES]
-            yield f"| {name} | {side} | " + " | ".join(cells) + " |"
+            runs = list(case["runs"][side].values())
+            cells = [cell(medians[key], form) + extent(runs, key, form) for key, _, form, _ in FIGURES]
+            yield f"| {name} | {side} | {len(runs)} | " + " | ".join(cells) + " |"
         if case["ratio"]:
             cells = [ratio_cell(case["ratio"].get(key)) for key, *_ in FIGURES]
-            yield f"| {name} | ratio | " + " | ".join(cells) + " |"
+            yield f"| {name} | ratio | | " + " | ".join(cells) + " |"
 
 
 def notes(summary):
@@ -197,7 +221,9 @@ def notes(summary):
     yield ""
     yield "Medians over the runs. Ratios say how many times better Pollux is, as the ratio of the medians and, in"
     yield "parentheses, as the median and range of the ratios of the pairs; below 1 the peer is better. CPU is that of the"
-    yield "whole server process from the first to the last applied record. That of the hot threads, worker and tick, is of their"
+    yield "whole server process from the first to the last applied record, over the records applied, and beside it over those received:"
+    yield "what is discarded, as at a full channel or ring, costs as well, and made no record of the world. The least and the greatest run"
+    yield "stand beside CPU and latencies where there are several; `runs` is how many. That of the hot threads, worker and tick, is of their"
     yield "whole life, over the same records: start, end and the ticks before the load and after it are in it, so that it exceeds"
     yield "CPU where they are much of it, as in `plant`. Latencies are of T1, up to the write into the world. `send` begins at the"
     yield "intended send time in the record, the same moment for both sides. `receive` does not: with Pollux it begins when the"

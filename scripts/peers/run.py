@@ -75,7 +75,8 @@ class Run:
     def carry(self):
         """Broker, receiver, load, in that order, and back."""
         ends = {"receiver": self.receiver, "sender": self.sender}
-        had = {"placed": self.side.placed, "tcp_congestion_control": {end: place.congestion_control() for end, place in ends.items()}}
+        controls = {end: place.congestion_control() for end, place in ends.items()}
+        had = {"placed": self.side.placed, "tcp_congestion_control": controls}
         (self.folder / "run.json").write_text(json.dumps(had) + "\n", encoding="utf-8")
         try:
             broker, address = self.start_broker(), f"{self.receiver.address}:{free_port()}"

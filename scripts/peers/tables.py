@@ -26,8 +26,8 @@ together, at most 36 (28 where a datagram of Zenoh holds no more). `pollux-eager
 takes every packet when it comes, as the peers do, instead of together shortly before each tick, which costs a wake-up for
 each; on more than two cores no worker rests. TCP crosses the loopback in segments of up to 64 KiB, which a network card
 would cut. QUIC's packets have at most the 1,452 bytes that Ethernet carries, those of the peers too; but they cross it by UDP's
-segmentation offload, up to 44 of them as one message, where kernel and library use it. Neither pays here for each packet alone. `pollux-jumbo` is what Pollux
-costs where jumbo frames of 9,000 bytes pass: its packets have 8,952. A broker is a hop more and does more: it keeps
+segmentation offload, up to 44 of them as one message, where kernel and library use it. Neither pays here for each packet alone.
+`pollux-jumbo` is what Pollux costs where jumbo frames of 9,000 bytes pass: its packets have 8,952. A broker is a hop more and does more: it keeps
 subscriptions, fans out, decouples. What is encrypted is in the table: NATS, TCP, two links of Zenoh, `mqtt0` and `mqtt1` are
 not; `mqtts0` and `mqtts1` are the same MQTT over TLS, from the sender to the broker and from the broker to the receiver, which
 is not end to end: the broker sees every record. Versions are those of the lock files and of the brokers in `versions.txt`.
@@ -384,4 +384,5 @@ def write(out, names, ready):
         figures = f"{row['pollux']} | {row['peer']} | {row['ratio']} | {row['wanted'] or ''}"
         lines.append(f"| {row['what']} | {BESIDE[row['placed']]} | {figures} | {met} |")
     (out / "summary.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    (out / "README.md").write_text(README.format(runs=runs_of(cases), place=place(cases, placed or tells), congestion=congestion(out)), encoding="utf-8")
+    words = {"runs": runs_of(cases), "place": place(cases, placed or tells), "congestion": congestion(out)}
+    (out / "README.md").write_text(README.format(**words), encoding="utf-8")
