@@ -4,6 +4,7 @@
 //! it into memory. It reads and commands nothing.
 
 mod draw;
+mod fit;
 mod look;
 
 pub use draw::{Page, Screen};

@@ -3,10 +3,12 @@
 //! One thread asks the twin, twice a second; this one draws and listens to keys, so that a twin that does not answer holds no
 //! key up.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
+use anyhow::Context;
 use netloop::{Clock, wait_until};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
@@ -18,6 +20,8 @@ use crate::say::print_line;
 
 /// How often the twin is asked.
 const LOOK: Duration = Duration::from_millis(500);
+/// What is said where there is nothing to draw on.
+const NO_TERMINAL: &str = "monitor needs a terminal; `pollux monitor --once` prints one look";
 /// How long a key may wait to be heard.
 const LISTEN: Duration = Duration::from_millis(50);
 
@@ -32,6 +36,7 @@ pub fn run(args: &MonitorArgs) -> anyhow::Result<ExitCode> {
         print(&look, args.output)?;
         return Ok(ExitCode::SUCCESS);
     }
+    anyhow::ensure!(std::io::stdout().is_terminal(), NO_TERMINAL);
     let (looks, seen) = channel();
     // It ends when nobody takes its looks any more.
     drop(
@@ -39,7 +44,7 @@ pub fn run(args: &MonitorArgs) -> anyhow::Result<ExitCode> {
             .name("look".to_owned())
             .spawn(move || watch(&client, &looks))?,
     );
-    let mut terminal = ratatui::try_init()?;
+    let mut terminal = ratatui::try_init().context(NO_TERMINAL)?;
     let ended = show(&mut terminal, &seen);
     ratatui::restore();
     ended?;
@@ -97,9 +102,10 @@ fn print(look: &Look, output: Output) -> anyhow::Result<()> {
         print_line(look.to_json())?;
         return Ok(());
     }
-    let mut terminal = ratatui::Terminal::new(ratatui::backend::TestBackend::new(120, 48))?;
     let mut screen = Screen::default();
     screen.show(Ok(look.clone()));
+    let (width, height) = screen.room();
+    let mut terminal = ratatui::Terminal::new(ratatui::backend::TestBackend::new(width, height))?;
     terminal.draw(|frame| screen.draw(frame))?;
     let cells = terminal.backend().buffer();
     for row in cells.content().chunks(usize::from(cells.area().width)) {

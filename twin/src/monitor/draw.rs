@@ -4,15 +4,24 @@ use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Block, Paragraph, Row, Sparkline, Table, Tabs};
+use ratatui::widgets::{Block, Paragraph, Sparkline, Tabs, Wrap};
 use serde_json::Value;
 
 use crate::listing::{Column, cell};
 
 use super::Look;
+use super::fit::{BORDERS, Grid, draw_list, lines};
 
 /// Looks that the strip of rates remembers.
 const HISTORY: usize = 240;
+/// Columns that the bar of a thread takes at most.
+const BAR: usize = 40;
+/// Columns of a page that is drawn once: what most terminals have when somebody has made them large.
+const WIDTH: u16 = 120;
+/// Rows of the strip of rates, and those of it on a screen of fewer than `SMALL` rows, where tables need them more.
+const RATES: u16 = 5;
+const RATES_SMALL: u16 = 3;
+const SMALL: u16 = 30;
 
 /// What is shown below the strip.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,25 +90,39 @@ impl Screen {
         }
     }
 
+    /// Width and height that have room for all of the first page.
+    #[must_use]
+    pub fn room(&self) -> (u16, u16) {
+        let Some(look) = &self.look else { return (WIDTH, RATES) };
+        let (left, right) = (latencies(look), systems(look));
+        let width = [WIDTH, tiers(look).width(), left.width() + right.width()];
+        let width = width.into_iter().max().unwrap_or(WIDTH);
+        let strip = heading(look, width).len() as u16 + BORDERS;
+        let tables = left.height().max(right.height());
+        let threads = look.list("/threads").len() as u16 + BORDERS;
+        (width, strip + RATES + 2 + threads + tiers(look).height() + tables)
+    }
+
     /// Draws all of it.
     pub fn draw(&self, frame: &mut Frame<'_>) {
-        let rows = [
-            Constraint::Length(5),
-            Constraint::Length(5),
-            Constraint::Length(1),
-            Constraint::Min(3),
-            Constraint::Length(1),
-        ];
-        let [strip, rates, tabs, page, foot] = Layout::vertical(rows).areas(frame.area());
+        let area = frame.area();
         let Some(look) = &self.look else {
             let text = self.trouble.as_deref().unwrap_or("waiting for the twin");
-            frame.render_widget(
-                Paragraph::new(text).block(Block::bordered().title(" pollux ")),
-                frame.area(),
-            );
+            let block = Block::bordered().title(" pollux ");
+            frame.render_widget(Paragraph::new(text).wrap(Wrap { trim: true }).block(block), area);
             return;
         };
-        frame.render_widget(heading(look), strip);
+        let heading = heading(look, area.width);
+        let rows = [
+            Constraint::Length(heading.len() as u16 + BORDERS),
+            Constraint::Length(if area.height < SMALL { RATES_SMALL } else { RATES }),
+            Constraint::Length(1),
+            Constraint::Fill(1),
+            Constraint::Length(1),
+        ];
+        let [strip, rates, tabs, page, foot] = Layout::vertical(rows).areas(area);
+        let title = format!(" pollux {} ", look.text("/version"));
+        frame.render_widget(Paragraph::new(heading).block(Block::bordered().title(title)), strip);
         let sparkline = Sparkline::default().data(&self.rates).style(Color::Cyan);
         let title = format!(" records applied: {}/s ", short(applied_hz(look)));
         frame.render_widget(sparkline.block(Block::bordered().title(title)), rates);
@@ -109,9 +132,13 @@ impl Screen {
         match self.page {
             Page::Engine => draw_engine(look, frame, page),
             Page::Devices => {
-                draw_list(&look.devices, " devices, the oldest value first ", DEVICES, frame, page)
+                let title = "devices, the oldest value first";
+                draw_list(&look.devices, title, (DEVICES, &[]), frame, page);
             }
-            Page::Sessions => draw_list(&look.sessions, " sessions ", SESSIONS, frame, page),
+            Page::Sessions => {
+                let leaving = ["commands", "epoch", "open s"];
+                draw_list(&look.sessions, "sessions", (SESSIONS, &leaving), frame, page);
+            }
             Page::Events => draw_events(look, frame, page),
         }
         frame.render_widget(self.foot(), foot);
@@ -177,170 +204,161 @@ fn applied_hz(look: &Look) -> f64 {
     look.list("/tiers").iter().filter_map(|tier| tier["applied_hz"].as_f64()).sum()
 }
 
-/// Health, tick, plant, stop and host, in three lines.
-fn heading(look: &Look) -> Paragraph<'_> {
+/// Health, tick, plant, stop and host, in as many lines of a block of this width as they need.
+fn heading(look: &Look, width: u16) -> Vec<Line<'static>> {
+    let width = width.saturating_sub(BORDERS);
+    let groups = [lines(state(look), width), lines(plant(look), width)];
+    let host = lines(host(look), width).into_iter().map(Line::dim);
+    groups.into_iter().flatten().chain(host).collect()
+}
+
+/// Health with its reasons, and the tick.
+fn state(look: &Look) -> impl Iterator<Item = Span<'static>> {
     let health = look.text("/health");
     let colour = match health {
         "good" => Color::Green,
         "degraded" => Color::Yellow,
         _ => Color::Red,
     };
-    let reasons: Vec<&str> = look.list("/reasons").iter().filter_map(Value::as_str).collect();
-    let first = Line::from(vec![
-        Span::styled(
-            format!(" {} ", health.to_uppercase()),
-            Style::new().bg(colour).fg(Color::Black).bold(),
-        ),
-        Span::from(format!(
-            " tick {:.0} of {:.0} Hz   p50 {:.1} us  p99 {:.1} us  max {:.0} us   overruns {}  missed {}   {}",
-            look.number("/tick/hz"),
-            look.number("/tick/planned_hz"),
-            look.number("/tick/p50_us"),
-            look.number("/tick/p99_us"),
-            look.number("/tick/max_us"),
-            look.number("/tick/overruns"),
-            look.number("/tick/missed"),
-            reasons.join("; "),
-        )),
-    ]);
-    let stop = match look.overview.pointer("/stop/stopped").and_then(Value::as_bool) {
-        Some(true) => Span::from(format!(
-            "STOPPED, {} of {} sessions acknowledged   ",
-            look.number("/stop/acknowledged"),
-            look.number("/stop/concerned")
-        ))
-        .red()
-        .bold(),
-        _ => Span::from(""),
-    };
-    let second = Line::from(vec![
-        stop,
-        Span::from(format!(
-            "{} sessions  {} devices  {} sensors   oldest {:.2} s   health {:.1} %   residual {}   {:.0} MB   up {:.0} s",
-            look.number("/sessions"),
-            look.number("/devices"),
-            short(look.number("/sensors")),
-            look.number("/worst_age_s"),
-            look.number("/odte_ratio") * 100.0,
-            look.number("/residual"),
-            look.number("/memory_bytes") / 1e6,
-            look.number("/uptime_s"),
-        )),
-    ]);
-    let title = format!(" pollux {} ", look.text("/version"));
-    let third = Line::from(format!(
+    let style = Style::new().bg(colour).fg(Color::Black).bold();
+    let health = Span::styled(format!(" {} ", health.to_uppercase()), style);
+    let tick = [
+        format!("tick {:.0} of {:.0} Hz", look.number("/tick/hz"), look.number("/tick/planned_hz")),
+        format!("p50 {:.1} us", look.number("/tick/p50_us")),
+        format!("p99 {:.1} us", look.number("/tick/p99_us")),
+        format!("max {:.0} us", look.number("/tick/max_us")),
+        format!("overruns {}", look.number("/tick/overruns")),
+        format!("missed {}", look.number("/tick/missed")),
+    ];
+    let reasons = look.list("/reasons").iter().filter_map(Value::as_str);
+    let reasons: Vec<Span<'_>> = reasons.map(|reason| Span::from(reason.to_owned())).collect();
+    std::iter::once(health).chain(tick.map(Span::from)).chain(reasons)
+}
+
+/// The stop if there is one, and what the plant comes to.
+fn plant(look: &Look) -> impl Iterator<Item = Span<'static>> {
+    let stopped = look.overview.pointer("/stop/stopped").and_then(Value::as_bool) == Some(true);
+    let [acknowledged, concerned] =
+        ["/stop/acknowledged", "/stop/concerned"].map(|path| look.number(path));
+    let stop = format!("STOPPED, {acknowledged} of {concerned} sessions acknowledged");
+    let stop = stopped.then(|| Span::from(stop).red().bold());
+    let counts = [
+        format!("residual {}", look.number("/residual")),
+        format!("{} sessions", look.number("/sessions")),
+        format!("{} devices", look.number("/devices")),
+        format!("{} sensors", short(look.number("/sensors"))),
+        format!("oldest {:.2} s", look.number("/worst_age_s")),
+        format!("odte {:.1} %", look.number("/odte_ratio") * 100.0),
+        format!("{:.0} MB", look.number("/memory_bytes") / 1e6),
+        format!("up {:.0} s", look.number("/uptime_s")),
+    ];
+    stop.into_iter().chain(counts.map(Span::from))
+}
+
+fn host(look: &Look) -> impl Iterator<Item = Span<'static>> {
+    let host = format!(
         "{}, {} cores, {:.0} MB, Linux {}, load {:.2}",
         look.text("/host/cpu_model"),
         look.number("/host/cores"),
         look.number("/host/memory_bytes") / 1e6,
         look.text("/host/kernel"),
         look.number("/host/load_1m"),
-    ));
-    Paragraph::new(vec![first, second, third.dim()]).block(Block::bordered().title(title))
+    );
+    std::iter::once(Span::from(host))
 }
 
 fn draw_engine(look: &Look, frame: &mut Frame<'_>, area: Rect) {
-    let threads = look.list("/threads");
+    let tiers = tiers(look);
+    let threads = look.list("/threads").len() as u16 + BORDERS;
     let heights =
-        [Constraint::Length(threads.len() as u16 + 2), Constraint::Length(6), Constraint::Min(4)];
+        [Constraint::Length(threads), Constraint::Length(tiers.height()), Constraint::Fill(1)];
     let [above, middle, below] = Layout::vertical(heights).areas(area);
-    let bars = threads.iter().map(|thread| {
-        let busy = thread["busy_ratio"].as_f64().unwrap_or(0.0);
-        let share = |member: &str| thread[member].as_f64().unwrap_or(0.0) * 100.0;
-        Line::from(format!(
-            "{:8} {} busy {:5.1} %   idle {:5.1} %   backpressure {:5.1} %",
-            cell(thread, "thread"),
-            bar(busy, 40),
-            busy * 100.0,
-            share("idle_ratio"),
-            share("backpressure_ratio"),
-        ))
-    });
-    frame.render_widget(
-        Paragraph::new(bars.collect::<Vec<_>>()).block(Block::bordered().title(" threads ")),
-        above,
-    );
-    frame.render_widget(tiers(look), middle);
-    let [left, right] = Layout::horizontal([Constraint::Fill(1); 2]).areas(below);
-    let latencies = look.latencies.as_array().map_or(&[][..], Vec::as_slice);
-    let rows = latencies.iter().filter(|latency| latency["count"] != 0).map(|latency| {
-        let us = |member: &str| format!("{:>9.1}", latency[member].as_f64().unwrap_or(0.0));
-        Row::new([cell(latency, "name"), us("p50_us"), us("p99_us"), us("p99_9_us"), us("max_us")])
-    });
-    let widths = [
-        Constraint::Min(22),
-        Constraint::Length(9),
-        Constraint::Length(9),
-        Constraint::Length(9),
-        Constraint::Length(10),
-    ];
-    let head = Row::new(["latency", "      p50", "      p99", "    p99.9", "       max"]).bold();
-    frame.render_widget(
-        Table::new(rows, widths)
-            .header(head)
-            .block(Block::bordered().title(" us since the start ")),
-        left,
-    );
-    let systems = look.list("/systems").iter().map(|system| {
-        let busy = system["busy_ratio"].as_f64().unwrap_or(0.0);
-        let us = |member: &str| format!("{:>9.2}", system[member].as_f64().unwrap_or(0.0));
-        Row::new([
-            cell(system, "system"),
-            format!("{:>6.2} %", busy * 100.0),
-            us("mean_us"),
-            us("max_us"),
-        ])
-    });
-    let widths =
-        [Constraint::Min(9), Constraint::Length(8), Constraint::Length(9), Constraint::Length(9)];
-    let head = Row::new(["system", "   share", "  mean us", "  most us"]).bold();
-    frame.render_widget(
-        Table::new(systems, widths)
-            .header(head)
-            .block(Block::bordered().title(" systems of the tick ")),
-        right,
-    );
+    let bars = threads_of(look, above.width.saturating_sub(BORDERS));
+    frame.render_widget(Paragraph::new(bars).block(Block::bordered().title(" threads ")), above);
+    tiers.draw("tiers", frame, middle);
+    let (latencies, systems) = (latencies(look), systems(look));
+    let widths = [Constraint::Max(latencies.width().max(below.width / 2)), Constraint::Fill(1)];
+    let [left, right] = Layout::horizontal(widths).areas(below);
+    latencies.draw("us since the start", frame, left);
+    systems.draw("systems of the tick", frame, right);
+}
+
+/// A line for each thread: its shares, as many as have room, with a bar in what they leave.
+fn threads_of(look: &Look, width: u16) -> Vec<Line<'static>> {
+    let line = |thread: &Value| {
+        let share = |member: &str| thread[member].as_f64().unwrap_or(0.0);
+        let mut text = format!("{:8}", cell(thread, "thread"));
+        let mut shares = String::new();
+        for (name, member) in
+            [("busy", "busy_ratio"), ("idle", "idle_ratio"), ("backpressure", "backpressure_ratio")]
+        {
+            let part = format!("   {name} {:5.1} %", share(member) * 100.0);
+            if text.len() + shares.len() + part.len() > usize::from(width) {
+                break;
+            }
+            shares += &part;
+        }
+        let room = usize::from(width).saturating_sub(text.len() + shares.len() + 1).min(BAR);
+        if room > 0 {
+            text += &format!(" {}", bar(share("busy_ratio"), room));
+        }
+        Line::from(text + &shares)
+    };
+    look.list("/threads").iter().map(line).collect()
+}
+
+/// Percentiles of every latency that anybody has recorded.
+fn latencies(look: &Look) -> Grid {
+    let all = look.latencies.as_array().map_or(&[][..], Vec::as_slice);
+    let seen: Vec<&Value> = all.iter().filter(|latency| latency["count"] != 0).collect();
+    let us = |member: &'static str| {
+        seen.iter().map(move |one| format!("{:.1}", one[member].as_f64().unwrap_or(0.0)))
+    };
+    Grid::default()
+        .with("latency", false, seen.iter().map(|latency| cell(latency, "name")))
+        .with("p50", true, us("p50_us"))
+        .with("p99", true, us("p99_us"))
+        .with("p99.9", true, us("p99_9_us"))
+        .with("max", true, us("max_us"))
+        .leaving(&["p99.9", "max", "p50"])
+}
+
+fn systems(look: &Look) -> Grid {
+    let all = look.list("/systems");
+    let real = |member: &'static str, scale: f64, unit: &'static str| {
+        all.iter()
+            .map(move |one| format!("{:.2}{unit}", one[member].as_f64().unwrap_or(0.0) * scale))
+    };
+    Grid::default()
+        .with("system", false, all.iter().map(|system| cell(system, "system")))
+        .with("share", true, real("busy_ratio", 100.0, " %"))
+        .with("mean us", true, real("mean_us", 1.0, ""))
+        .with("most us", true, real("max_us", 1.0, ""))
 }
 
 /// What came in by tier, what became of it, and how full its ring is.
-fn tiers(look: &Look) -> Table<'_> {
-    let rows = look.list("/tiers").iter().map(|tier| {
+fn tiers(look: &Look) -> Grid {
+    let tiers = look.list("/tiers");
+    let full = tiers.iter().map(|tier| {
         let depth = tier["ring_depth"].as_f64().unwrap_or(0.0);
-        let full = depth / tier["ring_capacity"].as_f64().unwrap_or(1.0).max(1.0);
-        let rate = short(tier["applied_hz"].as_f64().unwrap_or(0.0));
-        let counts =
-            TIERS.iter().map(|(_, member)| format!("{:>11}", cell(&tier["totals"], member)));
-        let heads = [cell(tier, "tier"), bar(full, 10), format!("{rate:>9}")];
-        Row::new(heads.into_iter().chain(counts).collect::<Vec<_>>())
+        bar(depth / tier["ring_capacity"].as_f64().unwrap_or(1.0).max(1.0), 10)
     });
-    let counts = TIERS.iter().map(|(head, _)| format!("{head:>11}"));
-    let heads =
-        ["".to_owned(), "ring".to_owned(), "applied/s".to_owned()].into_iter().chain(counts);
-    let widths = [Constraint::Length(3), Constraint::Length(10), Constraint::Length(9)];
-    let widths = widths.into_iter().chain(TIERS.iter().map(|_| Constraint::Length(11)));
-    let head = Row::new(heads.collect::<Vec<_>>()).bold();
-    Table::new(rows, widths).header(head).block(Block::bordered().title(" tiers "))
+    let rate = tiers.iter().map(|tier| short(tier["applied_hz"].as_f64().unwrap_or(0.0)));
+    let heads = Grid::default()
+        .with("tier", false, tiers.iter().map(|tier| cell(tier, "tier")))
+        .with("ring", false, full)
+        .with("applied/s", true, rate);
+    let counts = TIERS.iter().fold(heads, |grid, (head, member)| {
+        grid.with(head, true, tiers.iter().map(|tier| cell(&tier["totals"], member)))
+    });
+    counts.leaving(&["ring", "duplicate", "stale", "applied/s", "shed", "rejected", "lost"])
 }
 
 fn draw_events(look: &Look, frame: &mut Frame<'_>, area: Rect) {
     let [above, below] = Layout::vertical([Constraint::Fill(1); 2]).areas(area);
-    draw_list(&look.crossings, " crossings, the latest first ", CROSSINGS, frame, above);
-    draw_list(&look.commands, " commands of operators, the latest first ", COMMANDS, frame, below);
-}
-
-fn draw_list(page: &Value, title: &str, columns: &[Column], frame: &mut Frame<'_>, area: Rect) {
-    let items = page["items"].as_array().map_or(&[][..], Vec::as_slice);
-    let cells: Vec<Vec<String>> = items
-        .iter()
-        .map(|item| columns.iter().map(|(_, member)| cell(item, member)).collect())
-        .collect();
-    let widths = columns.iter().enumerate().map(|(at, (head, _))| {
-        let widest = cells.iter().map(|row| row[at].chars().count()).chain([head.len()]).max();
-        Constraint::Length(widest.unwrap_or(0) as u16 + 1)
-    });
-    let head = Row::new(columns.iter().map(|(head, _)| *head)).bold();
-    let table = Table::new(cells.iter().map(|row| Row::new(row.clone())), widths).header(head);
-    frame.render_widget(table.block(Block::bordered().title(title.to_owned())), area);
+    draw_list(&look.crossings, "crossings, the latest first", (CROSSINGS, &[]), frame, above);
+    let title = "commands of operators, the latest first";
+    draw_list(&look.commands, title, (COMMANDS, &[]), frame, below);
 }
 
 /// A share as a bar of so many cells.
