@@ -9,9 +9,11 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use uuid::Uuid;
+use wire::SensorType;
 
 use crate::client::{Client, ClientError};
 use crate::config::{Layers, variable};
+use crate::http::LEVELS;
 
 /// Something failed; a line on stderr says what.
 pub const EXIT_FAILED: u8 = 1;
@@ -378,6 +380,13 @@ fn host_port(text: &str) -> Result<String, String> {
     }
 }
 
+/// A host and a port, also as people copy them from a browser: TLS is asked for by --ca and not by the scheme.
+fn surface_addr(text: &str) -> Result<String, String> {
+    let bare = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    let addr = bare.map_or(text, |bare| bare.trim_end_matches('/'));
+    host_port(addr).map_err(|_| "must be HOST:PORT, such as 127.0.0.1:9100".to_owned())
+}
+
 fn hz(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(hz) if (0.0..=1e7).contains(&hz) => Ok(hz),
@@ -394,7 +403,8 @@ pub struct SurfaceArgs {
         global = true,
         value_name = "HOST:PORT",
         default_value = "127.0.0.1:9100",
-        env = variable::ADDR
+        env = variable::ADDR,
+        value_parser = surface_addr
     )]
     pub addr: String,
     /// File whose first line is the token of the twin.
@@ -472,7 +482,7 @@ pub enum CtlCommand {
         #[arg(allow_negative_numbers = true)]
         value: f64,
         /// What the actuator sets, if the twin does not know it yet.
-        #[arg(long = "type", value_name = "TYPE")]
+        #[arg(long = "type", value_name = "TYPE", value_parser = SensorType::ALL.map(SensorType::name))]
         sensor_type: Option<String>,
     },
     /// The latest values of a device, or of one of its sensors.
@@ -501,7 +511,7 @@ pub enum CtlCommand {
         #[command(flatten)]
         page: PageArgs,
         /// normal, high or low.
-        #[arg(long, value_name = "LEVEL")]
+        #[arg(long, value_name = "LEVEL", value_parser = LEVELS)]
         level: Option<String>,
         /// The latest value is at least so old, in milliseconds.
         #[arg(long, value_name = "MS")]

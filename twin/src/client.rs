@@ -3,7 +3,7 @@
 //! It speaks HTTP/1.1, over TLS where it knows the twin's authority, and waits no longer than `PATIENCE`. Problems of the
 //! twin come back with their own words.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,19 +49,42 @@ pub enum ClientError {
         detail: String,
     },
     /// The client itself cannot be started.
-    #[error("the client cannot start: {0}")]
+    #[error("the client cannot start")]
     Start(#[from] std::io::Error),
-    /// A file of TLS cannot be used.
-    #[error("the client cannot start: {0}")]
-    Tls(String),
+    /// A file that the command line names cannot be used.
+    #[error("{flag} {}: {reason}", path.display())]
+    File {
+        /// The argument that names it.
+        flag: &'static str,
+        /// The file as it was named.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// TLS cannot be spoken with the host of the address, or not at all.
+    #[error("TLS to {addr}: {reason}")]
+    Tls {
+        /// Where the twin is.
+        addr: String,
+        /// What is wrong with it.
+        reason: String,
+    },
 }
 
 /// A twin, by the address of its surface.
 pub struct Client {
     addr: String,
-    token: Option<String>,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    /// What is shown, and the file that it comes from.
+    token: Option<(String, PathBuf)>,
+    tls: Option<Tls>,
     runtime: Runtime,
+}
+
+/// How TLS is spoken, and the file of authorities that it trusts.
+struct Tls {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+    ca: PathBuf,
 }
 
 impl std::fmt::Debug for Client {
@@ -81,8 +104,7 @@ impl Client {
     /// # Errors
     /// The file cannot be read, or the system gives no runtime.
     pub fn new(addr: &str, token_file: Option<&Path>) -> Result<Self, ClientError> {
-        let token = token_file.map(std::fs::read_to_string).transpose()?;
-        let token = token.map(|text| text.lines().next().unwrap_or_default().trim().to_owned());
+        let token = token_file.map(read_token).transpose()?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         Ok(Self { addr: addr.to_owned(), token, tls: None, runtime })
     }
@@ -97,10 +119,13 @@ impl Client {
         ca: &Path,
         identity: Option<(&Path, &Path)>,
     ) -> Result<Self, ClientError> {
-        let words = |error: &dyn std::fmt::Display| ClientError::Tls(error.to_string());
+        let words = |error: &dyn std::fmt::Display| ClientError::Tls {
+            addr: self.addr.clone(),
+            reason: error.to_string(),
+        };
         let mut roots = RootCertStore::empty();
-        for root in netloop::certificates_from_pem_file(ca).map_err(|error| words(&error))? {
-            roots.add(root).map_err(|error| words(&error))?;
+        for root in netloop::certificates_from_pem_file(ca).map_err(unusable("--ca", ca))? {
+            roots.add(root).map_err(unusable("--ca", ca))?;
         }
         let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()))
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -109,14 +134,16 @@ impl Client {
         let config = match identity {
             None => builder.with_no_client_auth(),
             Some((cert, key)) => {
-                let chain = netloop::certificates_from_pem_file(cert).map_err(|e| words(&e))?;
-                let key = PrivateKeyDer::from_pem_file(key).map_err(|error| words(&error))?;
-                builder.with_client_auth_cert(chain, key).map_err(|error| words(&error))?
+                let chain = netloop::certificates_from_pem_file(cert);
+                let chain = chain.map_err(unusable("--cert", cert))?;
+                let held = PrivateKeyDer::from_pem_file(key).map_err(unusable("--key", key))?;
+                builder.with_client_auth_cert(chain, held).map_err(unusable("--key", key))?
             }
         };
         let host = self.addr.rsplit_once(':').map_or(&*self.addr, |(host, _)| host);
         let name = ServerName::try_from(host.trim_matches(['[', ']']).to_owned());
-        self.tls = Some((Arc::new(config).into(), name.map_err(|error| words(&error))?));
+        let name = name.map_err(|error| words(&error))?;
+        self.tls = Some(Tls { connector: Arc::new(config).into(), name, ca: ca.to_owned() });
         Ok(self)
     }
 
@@ -149,7 +176,13 @@ impl Client {
         if status.is_success() {
             return Ok(said);
         }
-        let detail = said["detail"].as_str().map_or_else(|| status.to_string(), str::to_owned);
+        let mut detail = said["detail"].as_str().map_or_else(|| status.to_string(), str::to_owned);
+        if status == StatusCode::UNAUTHORIZED {
+            detail += &match &self.token {
+                None => "; none was sent, --token-file names the file that holds it".to_owned(),
+                Some((_, path)) => format!("; that of --token-file {} is another", path.display()),
+            };
+        }
         Err(ClientError::Problem { status, detail })
     }
 
@@ -163,9 +196,10 @@ impl Client {
         let stream = TcpStream::connect(&self.addr).await.map_err(|error| words(&error))?;
         let stream: Box<dyn Duplex> = match &self.tls {
             None => Box::new(stream),
-            Some((connector, name)) => {
+            Some(Tls { connector, name, ca }) => {
                 let stream = connector.connect(name.clone(), stream).await;
-                Box::new(stream.map_err(|error| words(&error))?)
+                let words = |error| format!("{error}, by TLS with --ca {}", ca.display());
+                Box::new(stream.map_err(words)?)
             }
         };
         let (mut sender, connection) =
@@ -176,7 +210,7 @@ impl Client {
             .method(method)
             .uri(format!("/api/v1{path}"))
             .header(HOST, &self.addr);
-        if let Some(token) = &self.token {
+        if let Some((token, _)) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
         let bytes = body.map_or_else(Bytes::new, |body| body.to_string().into());
@@ -184,10 +218,40 @@ impl Client {
             request = request.header(CONTENT_TYPE, "application/json");
         }
         let request = request.body(Full::new(bytes)).map_err(|error| words(&error))?;
-        let response = sender.send_request(request).await.map_err(|error| words(&error))?;
+        let response = sender.send_request(request).await.map_err(|error| match &self.tls {
+            None if error.is_parse() => format!("{error}; where it speaks TLS, give --ca"),
+            _ => words(&error),
+        })?;
         let status = response.status();
         let body = http_body_util::Limited::new(response.into_body(), ANSWER_BYTES_MAX);
         let whole = body.collect().await.map_err(|error| error.to_string())?;
         Ok((status, whole.to_bytes()))
+    }
+}
+
+/// The token that a file holds, with its name.
+fn read_token(path: &Path) -> Result<(String, PathBuf), ClientError> {
+    let text = std::fs::read_to_string(path).map_err(unusable("--token-file", path))?;
+    let token = text.lines().next().unwrap_or_default().trim();
+    // What else stands in a header would fail each request, with words that name no file.
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(unusable("--token-file", path)("its first line is no token"));
+    }
+    Ok((token.to_owned(), path.to_owned()))
+}
+
+/// What is said of a file that cannot be used, with all causes; a reader of PEM names the file by itself.
+fn unusable<E: Into<Box<dyn std::error::Error>>>(
+    flag: &'static str,
+    path: &Path,
+) -> impl Fn(E) -> ClientError + use<E> {
+    let path = path.to_owned();
+    move |error| {
+        let error = error.into();
+        let causes = std::iter::successors(Some(&*error), |error| error.source());
+        let reason = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+        let named = format!("{}: ", path.display());
+        let reason = reason.strip_prefix(&named).unwrap_or(&reason).to_owned();
+        ClientError::File { flag, path: path.clone(), reason }
     }
 }

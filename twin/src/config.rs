@@ -581,6 +581,16 @@ impl Effective {
         if mistakes.is_empty() { Ok(Self { config, entries }) } else { Err(Rejected(mistakes)) }
     }
 
+    /// Says which files are not there that a twin needs to serve.
+    ///
+    /// # Errors
+    ///
+    /// All of them at once, each with what makes it.
+    pub fn need_files(&self) -> Result<(), Rejected> {
+        let missing = check::files(&self.config, &self.entries);
+        if missing.is_empty() { Ok(()) } else { Err(Rejected(missing)) }
+    }
+
     /// The typed values.
     #[must_use]
     pub fn config(&self) -> &Config {

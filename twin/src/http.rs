@@ -36,6 +36,7 @@ pub use door::{Door, DoorTls};
 pub use live::Live;
 pub use looks::Looks;
 pub use surface::{Surface, SurfaceOptions};
+pub(crate) use view::LEVELS;
 
 use problem::Problem;
 

@@ -66,6 +66,71 @@ fn wrong_usage_ends_with_2() {
 }
 
 #[test]
+fn a_twin_without_its_certificates_names_key_path_and_what_makes_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let serve = |args: &[&str]| {
+        let output = pollux(folder.path(), &[&["serve", "--duration-s", "1"][..], args].concat());
+        (output.status.code(), text(&output.stderr).to_owned())
+    };
+    let (code, said) = serve(&[]);
+    assert_eq!(code, Some(78), "{said}");
+    for (key, file) in [("cert", "server.pem"), ("key", "server.key"), ("ca", "ca.pem")] {
+        let line = format!(
+            "tls.{key} = \"certs/{file}\" (from default): does not exist; `pollux certs init` makes one"
+        );
+        assert!(said.contains(&line), "{line} in {said}");
+    }
+    let (code, said) = serve(&["--set", "tls.client_auth=off"]);
+    assert_eq!(code, Some(78), "{said}");
+    assert!(!said.contains("tls.ca "), "nobody is asked for a certificate: {said}");
+    pollux(folder.path(), &["certs", "init"]);
+    let (code, said) = serve(&["--set", "tls.key=other.key"]);
+    assert_eq!((code, said.matches("does not exist").count()), (Some(78), 1), "{said}");
+    assert!(said.contains("tls.key = \"other.key\" (from --set)"), "{said}");
+}
+
+#[test]
+fn a_client_names_the_argument_that_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = |args: &[&str]| {
+        let output = pollux(folder.path(), args);
+        (output.status.code(), text(&output.stderr).to_owned())
+    };
+    for (args, part) in [
+        (&["ctl", "--addr", "foo", "devices"][..], "must be HOST:PORT, such as 127.0.0.1:9100"),
+        (&["monitor", "--addr", "http://foo"], "must be HOST:PORT"),
+        (&["ctl", "sensors", "--level", "hgih"], "normal, high, low"),
+        (&["ctl", "setpoint", &"0".repeat(32), "1", "2", "--type", "colour"], "temperature"),
+    ] {
+        let (code, said) = said(args);
+        assert_eq!(code, Some(2), "{args:?}: {said}");
+        assert!(said.contains(part), "{part} in {said}");
+    }
+    for addr in ["127.0.0.1:1", "http://127.0.0.1:1", "http://127.0.0.1:1/", "https://127.0.0.1:1"]
+    {
+        let (code, said) = said(&["ctl", "--addr", addr, "devices"]);
+        assert_eq!(code, Some(69), "{addr}: {said}");
+        assert!(said.contains("no twin answers at 127.0.0.1:1: "), "{addr}: {said}");
+    }
+    std::fs::write(folder.path().join("empty"), "\n").unwrap();
+    let missing = "No such file or directory (os error 2)";
+    for (args, line) in [
+        (&["--token-file", "nosuch"][..], format!("--token-file nosuch: {missing}")),
+        (&["--token-file", "empty"], "--token-file empty: its first line is no token".to_owned()),
+        (
+            &["--ca", "none.pem"],
+            format!("--ca none.pem: no usable certificate: I/O error: {missing}"),
+        ),
+    ] {
+        let (code, said) = said(&[&["ctl", "devices"], args].concat());
+        assert_eq!((code, said), (Some(1), format!("pollux: {line}\n")), "{args:?}");
+    }
+    let (code, said) = said(&["monitor"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("needs a terminal") && said.contains("monitor --once"), "{said}");
+}
+
+#[test]
 fn wrong_configuration_ends_with_78_and_names_the_key() {
     let folder = tempfile::tempdir().unwrap();
     for command in ["init", "check", "show"] {

@@ -103,6 +103,13 @@ impl Operated {
     }
 }
 
+fn unreachable_at(there: &str, refused: Result<Value, ClientError>) -> String {
+    match refused {
+        Err(ClientError::Unreachable { addr, reason }) if addr == there => reason,
+        other => panic!("{other:?} was an answer"),
+    }
+}
+
 fn detail(refused: Result<Value, ClientError>) -> (u16, String) {
     match refused {
         Err(ClientError::Problem { status, detail }) => (status.as_u16(), detail),
@@ -258,6 +265,17 @@ fn the_shell_does_what_the_api_does() {
     let device = operated.device(1);
     let table = operated.ctl(&["devices", "--limit", "2"]).stdout;
     assert_eq!(table.lines().count(), 3, "{table}");
+    for (args, line) in [
+        (&["devices", "--limit", "2"][..], "2 of 8 (--limit up to 1000, --after 2 for more)\n"),
+        (
+            &["sensors", "--limit", "9", "--after", "9", "-o", "csv"],
+            "9 of 40 (--limit up to 1000, --after 18 for more)\n",
+        ),
+        (&["sensors"], ""),
+        (&["read", &device], ""),
+    ] {
+        assert_eq!(operated.ctl(args).stderr, line, "{args:?}");
+    }
     assert!(
         table.starts_with("DEVICE ") && table.lines().all(|line| line.contains("  ")),
         "{table}"
@@ -369,10 +387,24 @@ fn beyond_loopback_tls_and_a_token_are_demanded_and_asked_for() {
     let ca = folder.path().join("certs/ca.pem");
     let asked =
         |token: Option<&Path>| Client::new(&http, token).unwrap().over_tls(&ca, None).unwrap();
-    assert_eq!(detail(asked(None).get("/overview")).0, 401);
+    let (status, said) = detail(asked(None).get("/overview"));
+    assert_eq!(status, 401);
+    assert!(said.ends_with("; none was sent, --token-file names the file that holds it"), "{said}");
+    let other = folder.path().join("other");
+    std::fs::write(&other, "fedcba9876543210\n").unwrap();
+    let (status, said) = detail(asked(Some(&other)).get("/overview"));
+    assert_eq!(status, 401);
+    let named = format!("; that of --token-file {} is another", other.display());
+    assert!(said.ends_with(&named), "{said}");
     assert_eq!(detail(asked(None).post("/stop", None)).0, 401);
     let plain = Client::new(&http, Some(&token)).unwrap().get("/overview");
-    assert!(matches!(plain, Err(ClientError::Unreachable { .. })), "{plain:?}");
+    let said = unreachable_at(&http, plain);
+    assert!(said.ends_with("; where it speaks TLS, give --ca"), "{said}");
+    let strange = plant();
+    let authority = strange.path().join("certs/ca.pem");
+    let strange = Client::new(&http, None).unwrap().over_tls(&authority, None).unwrap();
+    let said = unreachable_at(&http, strange.get("/overview"));
+    assert!(said.ends_with(&format!(", by TLS with --ca {}", authority.display())), "{said}");
     let known = asked(Some(&token));
     assert_eq!(known.get("/overview").unwrap()["commands_allowed"], "stop");
     let path = "/devices/00000000-0000-0000-0000-000000000000/sensors/1/setpoint";

@@ -81,12 +81,27 @@ pub fn run(args: &CtlArgs) -> anyhow::Result<ExitCode> {
         Some(Value::Array(items)) => items.clone(),
         _ => vec![said.clone()],
     };
+    if let Some(line) = cut(&args.command, &said) {
+        say::note(line);
+    }
     say::print(match args.output {
         Listing::Table => table(columns, &items),
         Listing::Json => format!("{said:#}\n"),
         Listing::Csv => csv(columns, &items),
     })?;
     Ok(if is_done(&args.command, &said) { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) })
+}
+
+/// What a list leaves out, and what to ask for to see it.
+fn cut(command: &CtlCommand, said: &Value) -> Option<String> {
+    let (total, shown) = (said["total"].as_u64()?, said["items"].as_array()?.len());
+    let next = said["next"].as_u64()?;
+    let more = match command {
+        // It takes neither.
+        CtlCommand::Read { .. } => "`pollux ctl sensors` has pages".to_owned(),
+        _ => format!("--limit up to 1000, --after {next} for more"),
+    };
+    Some(format!("{shown} of {total} ({more})"))
 }
 
 fn ask(client: &Client, command: &CtlCommand) -> Result<(&'static [Column], Value), ClientError> {

@@ -26,6 +26,7 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     let mut layers = args.layers.layers();
     layers.set.extend(args.capture.map(|path| format!("capture.file={}", path.display())));
     let effective = Effective::load(&layers)?;
+    effective.need_files()?;
     let config = effective.config();
     logging::start(config.log.level);
     let now_s = Clock::new().now().unix_ns / 1_000_000_000;

@@ -3,8 +3,9 @@
 //! What is found here is told by the words of `mistake.rs`.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
-use netloop::SessionId;
+use netloop::{ClientAuth, SessionId};
 
 use super::layers::{Setting, Written};
 use super::mistake::ConfigError;
@@ -196,6 +197,33 @@ pub(super) fn relations(config: &Config, entries: &[Entry], mistakes: &mut Vec<C
             );
         }
     }
+}
+
+/// Files that a twin cannot do without, once it is about to serve.
+pub(super) fn files(config: &Config, entries: &[Entry]) -> Vec<ConfigError> {
+    let tls = &config.tls;
+    let trusts = tls.client_auth != ClientAuth::Off;
+    let init = "`pollux certs init` makes one";
+    let files = [
+        ("tls.cert", Some(&tls.cert), init),
+        ("tls.key", Some(&tls.key), init),
+        ("tls.ca", Some(&tls.ca).filter(|_| trusts), init),
+        ("tls.crl", tls.crl.as_ref().filter(|_| trusts), init),
+        ("tls.tokens", tls.tokens.as_ref().filter(|_| trusts), "`pollux certs token` makes one"),
+    ];
+    // What cannot be looked at is told by whoever reads it.
+    let is_missing = |path: &&PathBuf| matches!(path.try_exists(), Ok(false));
+    let mistake = |name: &str, remedy| {
+        let entry = entries.iter().find(|entry| entry.key.name == name)?;
+        Some(ConfigError::Missing {
+            key: name.to_owned(),
+            value: entry.value.to_string(),
+            place: entry.source.clone(),
+            remedy,
+        })
+    };
+    let missing = files.into_iter().filter(|(_, path, _)| path.as_ref().is_some_and(is_missing));
+    missing.filter_map(|(name, _, remedy)| mistake(name, remedy)).collect()
 }
 
 pub(super) fn invalid(entry: &Entry, allowed: String) -> ConfigError {

@@ -36,6 +36,18 @@ pub enum ConfigError {
         /// What is allowed.
         allowed: String,
     },
+    /// A file that is needed and not there.
+    #[error("{key} = {value} (from {place}): does not exist; {remedy}")]
+    Missing {
+        /// The key.
+        key: String,
+        /// The path as it was written.
+        value: String,
+        /// Where it was written.
+        place: Source,
+        /// What makes one.
+        remedy: &'static str,
+    },
     /// A `--set` without `=`.
     #[error("--set {text}: must be key=value, for example --set tick.hz=500")]
     NoAssignment {

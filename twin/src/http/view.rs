@@ -25,7 +25,7 @@ const UNITS: [&str; SensorType::COUNT] = ["", "°C", "%", "kPa", "V", "A"];
 /// somebody keeps is never so far off.
 const CLOCK_AHEAD_S: f64 = 1.0;
 /// Levels as their bytes count them.
-pub(super) const LEVELS: [&str; 3] = ["normal", "high", "low"];
+pub(crate) const LEVELS: [&str; 3] = ["normal", "high", "low"];
 
 /// A sensor.
 #[derive(Debug, Serialize)]
