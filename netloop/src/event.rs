@@ -1,5 +1,6 @@
 //! What an engine tells about its sessions, in values that fit into a ring.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use wire::{CloseCode, Hello, Totals};
@@ -49,6 +50,21 @@ pub enum CloseReason {
     Transport,
 }
 
+/// Words for people and machines, which stay as they are: the end that closed and its code, or what else came of it.
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Peer(Some(code)) => write!(f, "peer:{code}"),
+            Self::Peer(None) => f.write_str("peer:unknown"),
+            Self::Local(code) => write!(f, "local:{code}"),
+            Self::Idle => f.write_str("idle"),
+            Self::Reset => f.write_str("reset"),
+            Self::Tls(alert) => write!(f, "tls:{alert}"),
+            Self::Transport => f.write_str("transport"),
+        }
+    }
+}
+
 /// A step in a session's life.
 #[derive(Debug, Clone, Copy)]
 pub enum SessionEvent {
@@ -87,4 +103,24 @@ pub enum SessionEvent {
         /// Why.
         reason: CloseReason,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_a_close_name_the_end_and_its_code() {
+        for (reason, words) in [
+            (CloseReason::Peer(Some(CloseCode::Done)), "peer:done"),
+            (CloseReason::Peer(None), "peer:unknown"),
+            (CloseReason::Local(CloseCode::BadVersion), "local:bad_version"),
+            (CloseReason::Idle, "idle"),
+            (CloseReason::Reset, "reset"),
+            (CloseReason::Tls(48), "tls:48"),
+            (CloseReason::Transport, "transport"),
+        ] {
+            assert_eq!(reason.to_string(), words);
+        }
+    }
 }

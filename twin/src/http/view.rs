@@ -165,6 +165,7 @@ pub(super) struct Session {
     answers_commands: bool,
     opened_unix_ms: f64,
     age_s: f64,
+    /// Why it closed, as [`netloop::CloseReason`] says it; nothing while it is open.
     closed: Option<String>,
 }
 
@@ -178,7 +179,7 @@ impl Session {
             answers_commands: shown.capabilities & capability::COMMANDS != 0,
             opened_unix_ms: shown.opened_ns as f64 / 1e6,
             age_s: now_ns.saturating_sub(shown.opened_ns) as f64 / 1e9,
-            closed: shown.closed.map(|reason| format!("{reason:?}").to_lowercase()),
+            closed: shown.closed.map(|reason| reason.to_string()),
         }
     }
 }
