@@ -72,6 +72,8 @@ pub struct Sampler {
     rates: Rates,
     ages: Ages,
     round: Round,
+    /// Looks in a row that found sensors, and no value of theirs timely.
+    untimely: usize,
 }
 
 /// The latest round through the ages of all values.
@@ -166,6 +168,7 @@ impl Default for Sampler {
             rates: Rates { alignment: [1.0; 3], availability: 1.0, ..Rates::default() },
             ages: Ages { timely: 1.0, ..Ages::default() },
             round: Round::default(),
+            untimely: 0,
         }
     }
 }
@@ -245,6 +248,14 @@ impl Sampler {
             // Of values that nobody has looked at for so long none is known to be timely.
             timely: ratio(if is_known { ages.timely.value() } else { 0 }, sensors),
         };
+        self.untimely = if self.ages.timely > 0.0 { 0 } else { self.untimely + 1 };
+    }
+
+    /// Whether a value was timely in the last ten looks, or there is no sensor: one that reports every few seconds is no
+    /// trouble.
+    #[must_use]
+    pub const fn is_timely(&self) -> bool {
+        self.untimely < WINDOW
     }
 
     /// Takes in the ages of a second, in nanoseconds.

@@ -624,6 +624,9 @@ fn reasons(surface: &Surface, sampler: &Sampler, tick: &Tick, tiers: &[Tier]) ->
             reasons.push(format!("{name} is not valid by the date of this host's clock"));
         }
     }
+    if !sampler.is_timely() {
+        reasons.push("no timely values".to_owned());
+    }
     reasons
 }
 
@@ -644,6 +647,24 @@ mod tests {
     use crate::world::{RowRef, SensorKey};
 
     const S: u64 = 1_000_000_000;
+
+    #[test]
+    fn a_plant_whose_sensors_are_all_silent_is_not_good() {
+        let report = Report::create(None, UNIX_EPOCH).unwrap();
+        let surface = Surface::new(Arc::new(TwinStats::new(1)), report, || 0);
+        let reasons_at = |second: u64| {
+            let at = Duration::from_secs(second);
+            surface.stats().ages.rounds.add(1);
+            surface.sampler().look(surface.stats(), at, 1000);
+            reasons(&surface, &surface.sampler(), &tick(&surface, false), &[])
+        };
+        assert!((1..30).all(|second| reasons_at(second).is_empty()), "there is no sensor");
+        surface.stats().ages.sensors.set(3);
+        assert!((30..39).all(|second| reasons_at(second).is_empty()), "not yet for long");
+        assert_eq!(reasons_at(39), ["no timely values"]);
+        surface.stats().ages.timely.set(1);
+        assert!(reasons_at(40).is_empty());
+    }
 
     /// A mirror of one sensor that was shown two seconds before the latest picture, in a plant whose rows are so far behind.
     fn mirror(rows_lag_ns: u64) -> Mirror {
