@@ -210,6 +210,15 @@ const METRICS: &[Metric] = &[
             }
         },
     ),
+    latency(
+        "pollux_intended_to_applied_seconds",
+        "From the intended send time to the world, by tier, where both ends share a clock.",
+        |from, to| {
+            for (tier, latency) in TIERS.iter().zip(Latency::INTENDED_TO_APPLIED) {
+                to.histogram(&format!("tier=\"{tier}\""), (from.total)(latency));
+            }
+        },
+    ),
     latency("pollux_hop_seconds", "Stretches of a record's way to its row, by hop.", |from, to| {
         for (hop, latency) in Hop::NAMES.iter().zip(Latency::HOPS) {
             to.histogram(&format!("hop=\"{hop}\""), (from.total)(latency));

@@ -23,7 +23,7 @@ use twin::stats::{Direction, TwinStats};
 const RSS_BYTES: u64 = 12_345_678;
 
 /// The names that the outside relies on.
-const PROMISED: [&str; 34] = [
+const PROMISED: [&str; 35] = [
     "pollux_records_total",
     "pollux_lost_total",
     "pollux_decode_errors_total",
@@ -31,6 +31,7 @@ const PROMISED: [&str; 34] = [
     "pollux_tick_overruns_total",
     "pollux_tick_duration_seconds",
     "pollux_ingest_latency_seconds",
+    "pollux_intended_to_applied_seconds",
     "pollux_tick_rate_hz",
     "pollux_entities",
     "pollux_sessions",
@@ -276,6 +277,29 @@ fn histograms_are_cumulative_and_complete() {
     let (buckets, _, count) = histogram(&families[name], name, "tier=\"t3\"");
     assert_eq!((buckets.len(), count), (23, 5.0));
     assert_eq!(histogram(&families[name], name, "tier=\"t1\"").2, 0.0);
+}
+
+#[test]
+fn every_latency_is_exposed() {
+    let mut served = Served::start();
+    let (mut producer, mut current) = served.producer.take().unwrap();
+    // As many of each as of no other one.
+    for (latency, count) in Latency::ALL.into_iter().zip(101..) {
+        current.record_n(latency, 1_000, count);
+    }
+    assert!(producer.swap(&mut current, 1));
+    let text = served
+        .await_body("/metrics", |body| body.contains("pollux_tick_duration_seconds_count 101\n"));
+    let families = parse(&text);
+    let histograms = families.values().filter(|family| family.kind == "histogram");
+    let counts: Vec<f64> = histograms
+        .flat_map(|family| &family.samples)
+        .filter(|(series, _)| series.split('{').next().unwrap().ends_with("_count"))
+        .map(|(_, count)| *count)
+        .collect();
+    for (latency, count) in Latency::ALL.into_iter().zip(101..) {
+        assert!(counts.contains(&f64::from(count)), "{} in {counts:?}", latency.name());
+    }
 }
 
 #[test]
