@@ -1,4 +1,5 @@
 //! The pages of the terminal monitor, drawn into memory from a look that was written by hand.
+#![expect(clippy::unwrap_used, reason = "what tests call may unwrap as tests do")]
 
 use std::collections::BTreeSet;
 
