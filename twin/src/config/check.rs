@@ -204,11 +204,12 @@ pub(super) fn files(config: &Config, entries: &[Entry]) -> Vec<ConfigError> {
     let tls = &config.tls;
     let trusts = tls.client_auth != ClientAuth::Off;
     let init = "`pollux certs init` makes one";
+    let crl = "`pollux certs init` makes one; \"none\" where nothing is ever revoked";
     let files = [
         ("tls.cert", Some(&tls.cert), init),
         ("tls.key", Some(&tls.key), init),
         ("tls.ca", Some(&tls.ca).filter(|_| trusts), init),
-        ("tls.crl", tls.crl.as_ref().filter(|_| trusts), init),
+        ("tls.crl", tls.crl.as_ref().filter(|_| trusts), crl),
         ("tls.tokens", tls.tokens.as_ref().filter(|_| trusts), "`pollux certs token` makes one"),
     ];
     // What cannot be looked at is told by whoever reads it.
