@@ -454,9 +454,13 @@ const METRICS: &[Metric] = &[
             to.histogram("", (from.total)(Latency::OrderToAck));
         },
     ),
-    latency("pollux_stop_seconds", "From a stop to each session's acknowledgement.", |from, to| {
-        to.histogram("", (from.total)(Latency::StopToAck));
-    }),
+    latency(
+        "pollux_stop_seconds",
+        "From a stop to the acknowledgement of each session that was there.",
+        |from, to| {
+            to.histogram("", (from.total)(Latency::StopToAck));
+        },
+    ),
     gauge("pollux_stopped", "1 while the plant is stopped by a command.", |from, to| {
         to.count("", from.stats.stop.word().is_stopped().into());
     }),

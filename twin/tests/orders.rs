@@ -226,6 +226,25 @@ fn the_sessions_of_a_worker_that_is_gone_count_as_gone() {
 }
 
 #[test]
+fn a_session_that_comes_later_does_not_make_a_stop_slow() {
+    let (mut rig, desk) = two_workers(2);
+    desk.set_stopped(true, rig::START_NS);
+    rig.ticks(4);
+    while rig.others[0].stops.pop().is_some() {}
+    rig.ticks(5_000);
+    rig.open(600);
+    rig.hello(600, 7);
+    rig.ticks(4);
+    while let Some(stop) = rig.port.stops.pop() {
+        let (session, request, tag) = sent(Some(stop));
+        end(&mut rig, ACK, session.0, &Command::ack(request, Status::Ok, 0.0), tag);
+    }
+    rig.ticks(4);
+    assert_eq!((rig.stats.stop.concerned.value(), rig.stats.stop.acknowledged.value()), (3, 1));
+    assert_eq!(rig.world.interval_mut().histogram(Latency::StopToAck).len(), 0);
+}
+
+#[test]
 fn who_comes_back_is_told_what_holds_and_a_clear_lets_orders_through() {
     let (mut rig, mut desk) = plant();
     rig.open(4);

@@ -64,6 +64,14 @@ enum Told {
     /// It has answered, or was never to be told.
     Settled,
     Waiting,
+    /// The same of one that came after it was asked for: when it answers says nothing of how soon a stop is told.
+    WaitingLate,
+}
+
+impl Told {
+    const fn waits(self) -> bool {
+        matches!(self, Self::Waiting | Self::WaitingLate)
+    }
 }
 
 /// The stop, saved. Whom it has to tell next is not: a replay tells nobody, and has every answer in its capture.
@@ -118,14 +126,14 @@ impl Stops {
                     place.told = Told::Settled;
                     // Whoever was stopped in an earlier session learns that it is over, too.
                     if self.word != StopWord::default() {
-                        self.concern(at);
+                        self.concern(at, Told::WaitingLate);
                     }
                 }
             }
             SessionEvent::Closed { session, .. } => {
                 let place = self.places.get_mut(session.place());
                 if let Some(place) = place.filter(|place| place.session == session) {
-                    self.tally.gone += u64::from(place.told == Told::Waiting);
+                    self.tally.gone += u64::from(place.told.waits());
                     place.told = Told::Aside;
                 }
             }
@@ -133,8 +141,8 @@ impl Stops {
         }
     }
 
-    fn concern(&mut self, at: usize) {
-        self.places[at].told = Told::Waiting;
+    fn concern(&mut self, at: usize, told: Told) {
+        self.places[at].told = told;
         self.tally.concerned += 1;
         self.marks.set(at);
     }
@@ -147,7 +155,7 @@ impl Stops {
         (self.word, self.asked_ns, self.tally) = (word, asked_ns, StopTally::default());
         for at in 0..self.places.len() {
             if self.places[at].told != Told::Aside {
-                self.concern(at);
+                self.concern(at, Told::Waiting);
             }
         }
     }
@@ -158,7 +166,7 @@ impl Stops {
             && due_tick <= tick
         {
             self.asked_again.pop_front();
-            if self.places[at as usize].told == Told::Waiting {
+            if self.places[at as usize].told.waits() {
                 self.marks.set(at as usize);
             }
         }
@@ -172,7 +180,7 @@ impl Stops {
         let end = self.places.len();
         loop {
             let at = self.marks.pop_below(end)?;
-            if self.places[at].told == Told::Waiting {
+            if self.places[at].told.waits() {
                 return Some(at);
             }
         }
@@ -215,22 +223,23 @@ impl Stops {
         })
     }
 
-    /// Takes an answer, and gives the time from the request to it, in nanoseconds, when it is the one waited for.
+    /// Takes an answer, and gives the time from the request to it, in nanoseconds, when it is the one waited for, of a session that
+    /// was there when it was asked for.
     pub(super) fn handle_end(&mut self, end: &Slot) -> Option<u64> {
         let place = self.places.get_mut((end.hint & !STOP_TAG) as usize)?;
         let record = Record::from_bytes(end.record);
         let mine = place.session.0 == end.session && record.seq() == self.word.0 as u32;
-        if !mine || place.told != Told::Waiting || end.flags & slot::FAILED != 0 {
+        if !mine || !place.told.waits() || end.flags & slot::FAILED != 0 {
             return None;
         }
-        place.told = Told::Settled;
+        let told = std::mem::replace(&mut place.told, Told::Settled);
         let status = Command::decode(&record).ok().and_then(|ack| ack.status());
         if status == Some(Status::Ok) {
             self.tally.acknowledged += 1;
         } else {
             self.tally.refused += 1;
         }
-        Some(end.recv_ns.saturating_sub(self.asked_ns))
+        (told == Told::Waiting).then(|| end.recv_ns.saturating_sub(self.asked_ns))
     }
 }
 
