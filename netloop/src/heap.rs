@@ -6,7 +6,7 @@
 //! stay. Other allocators have no such habit, and are left as they are.
 //!
 //! The heap of musl has one lock for all threads, and maps memory under it: a hot thread would wait behind a cold one that was
-//! interrupted while it held it. So a binary with musl takes [`Heap`], in which each thread has a heap of its own.
+//! interrupted while it held it. So a binary with musl takes `Heap`, in which each thread has a heap of its own.
 
 #![allow(unsafe_code, reason = "the setting has no safe form; its proof stands below")]
 
@@ -32,7 +32,7 @@ const fn set_threshold() -> bool {
     false
 }
 
-/// Sets how [`Heap`] takes memory from the system. To be called before the first allocation; does nothing without musl.
+/// Sets how `Heap` takes memory from the system. To be called before the first allocation; does nothing without musl.
 pub fn prepare_heap() {
     #[cfg(target_env = "musl")]
     own::prepare();
