@@ -99,6 +99,10 @@ fn run(
             written = written.and(Err(error));
         }
     }
+    // A log without a line has its head in memory still.
+    for log in logs.iter_mut().flatten() {
+        written = written.and(log.flush());
+    }
     // Whoever lets go of a report without its end wants none.
     let Ok(files) = last.recv() else { return };
     for (path, bytes) in files {
