@@ -26,6 +26,7 @@ use crate::parting::{Left, Patience};
 use crate::picture::PictureConsumer;
 use crate::report::{Activity, Usage};
 use crate::stop_file::StopKeeper;
+use crate::turned_away::TurnedAway;
 use crate::watchdog::{LOOK, Watchdog};
 
 /// How often finished intervals are fetched: well within the second that fills the next one.
@@ -71,6 +72,7 @@ pub struct Cold {
     bell: Option<std::os::unix::net::UnixStream>,
     door: Option<Arc<DoorTls>>,
     stop_keeper: Option<StopKeeper>,
+    turned_away: TurnedAway,
     /// A signal came before [`Cold::run`] could hear it.
     signalled: Arc<AtomicBool>,
 }
@@ -101,6 +103,7 @@ impl Cold {
             bell: None,
             door: None,
             stop_keeper: None,
+            turned_away: TurnedAway::default(),
             signalled: Arc::default(),
         }
     }
@@ -220,6 +223,7 @@ impl Cold {
                     self.surface.resync();
                     self.door.iter().for_each(|tls| tls.poll());
                     self.stop_keeper.iter().for_each(|of| of.retry(self.surface.stop_request()));
+                    self.tell_turned_away(now);
                     let hz = self.surface.options().hz;
                     self.surface.sampler().look(self.surface.stats(), now - self.began, hz);
                     if each_second(&self.surface).is_break() {
@@ -252,6 +256,13 @@ impl Cold {
 }
 
 impl Cold {
+    /// Says in the log that devices were turned away, where that is due.
+    fn tell_turned_away(&mut self, now: Instant) {
+        if let Some(reasons) = self.turned_away.poll(now, &self.surface.stats().worker()) {
+            tracing::warn!(reasons, "devices were turned away");
+        }
+    }
+
     /// Takes the pictures in that have come, and lets the viewers have them.
     fn look(&mut self) {
         if let Some(keeper) = &mut self.stop_keeper {

@@ -39,5 +39,6 @@ pub mod simulate;
 pub mod stats;
 pub mod stop_file;
 pub mod tick;
+pub mod turned_away;
 pub mod watchdog;
 pub mod world;

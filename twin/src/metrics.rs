@@ -6,7 +6,7 @@
 use std::fmt::Write;
 
 use hdrhistogram::Histogram;
-use netloop::{ClientAuth, GapCause, Health, Limit, Refusal};
+use netloop::{ClientAuth, GapCause, Health, Limit};
 
 use crate::config::SENSOR_TYPES;
 use crate::degraded::Wish;
@@ -14,7 +14,8 @@ use crate::host;
 use crate::http::guard::Refusals;
 use crate::interval::Latency;
 use crate::rates::Sampler;
-use crate::stats::{Counter, SYSTEMS, TwinStats};
+use crate::stats::{SYSTEMS, TwinStats};
+use crate::turned_away;
 use crate::world::{Cause, Hop};
 
 /// What an exposition is made from.
@@ -432,15 +433,13 @@ const METRICS: &[Metric] = &[
         "UDP datagrams that belong to no session and open none.",
         |from, to| to.count("", from.worker.garbage_datagrams.value()),
     ),
-    counter(
-        "pollux_handshakes_failed_total",
-        "Handshakes that failed, by reason.",
-        handshakes_failed,
-    ),
+    counter("pollux_handshakes_failed_total", "Handshakes that failed, by reason.", |from, to| {
+        by_reason(to, turned_away::handshakes_failed(from.worker))
+    }),
     counter(
         "pollux_sessions_refused_total",
         "Sessions closed because of who the device is, by reason.",
-        |from, to| by_refusal(to, &from.worker.sessions_refused),
+        |from, to| by_reason(to, turned_away::sessions_refused(from.worker)),
     ),
     gauge("pollux_client_auth", "1 for what is asked of devices, by mode.", |from, to| {
         for (mode, shown) in ClientAuth::ALL.iter().zip(&from.stats.identity.client_auth) {
@@ -631,20 +630,9 @@ fn rejected(from: &Sources<'_>, to: &mut Series<'_>) {
     }
 }
 
-fn handshakes_failed(from: &Sources<'_>, to: &mut Series<'_>) {
-    let worker = from.worker;
-    let refused = Limit::ALL.into_iter().filter(|limit| limit.answer() == "refuse");
-    let refused = refused.map(|limit| worker.limited(limit)).sum();
-    to.count("reason=\"refused\"", refused);
-    to.count("reason=\"tls\"", worker.handshakes_tls.value());
-    to.count("reason=\"timeout\"", worker.handshakes_timeout.value());
-    to.count("reason=\"other\"", worker.handshakes_other.value());
-    by_refusal(to, &worker.handshakes_turned_away);
-}
-
-fn by_refusal(to: &mut Series<'_>, counters: &[Counter; Refusal::COUNT]) {
-    for (refusal, counter) in Refusal::ALL.iter().zip(counters) {
-        to.count(&format!("reason=\"{}\"", refusal.name()), counter.value());
+fn by_reason(to: &mut Series<'_>, reasons: impl Iterator<Item = (&'static str, u64)>) {
+    for (reason, count) in reasons {
+        to.count(&format!("reason=\"{reason}\""), count);
     }
 }
 
