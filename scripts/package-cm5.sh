@@ -43,6 +43,8 @@ make_deb() {
   needs systemd-analyze "apt-get install systemd"
   needs lintian "apt-get install lintian"
   needs deb-systemd-helper "apt-get install init-system-helpers"
+  needs qemu-aarch64-static "apt-get install qemu-user-static"
+  scripts/manual.sh "$BINARY" qemu-aarch64-static -cpu cortex-a76
   rm -f "$OUT"/*.deb
   cargo deb --quiet --no-build --no-strip --locked -p twin --target "$TARGET" --profile dist --output "$OUT/" >/dev/null
   prove_deb "$OUT"/*.deb
@@ -60,6 +62,8 @@ prove_deb() { # FILE
     fail "deploy/debian/changelog does not begin with the version that is packed"
   cmp "$BINARY" "$root/usr/bin/pollux" || fail "$1 holds another binary"
   [[ -e "$root/usr/lib/sysctl.d/90-pollux.conf" ]] || fail "$1 lacks the kernel settings"
+  [[ -e "$root/usr/share/man/man1/pollux-serve.1.gz" ]] || fail "$1 lacks the manual pages"
+  bash -n "$root/usr/share/bash-completion/completions/pollux" || fail "$1 holds completions that bash cannot read"
   prove_scripts "$root/DEBIAN"
   cmp "$OUT/THIRD-PARTY" "$root/usr/share/doc/pollux/THIRD-PARTY" || fail "$1 lacks the notices of others"
   sed "s|^ExecStart=pollux |ExecStart=$root/usr/bin/pollux |" "$root/usr/lib/systemd/system/pollux.service" >"$work/pollux.service"

@@ -3,17 +3,26 @@
 //! Codes: 0 done, 1 failed, 2 wrong usage, 3 a stated goal was not met, 69 no twin answers, 78 wrong configuration. A reader
 //! that leaves changes none of them.
 
+mod certs;
+mod simulate;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use uuid::Uuid;
 use wire::SensorType;
 
 use crate::client::{Client, ClientError};
 use crate::config::{Layers, variable};
 use crate::http::LEVELS;
+
+pub use self::certs::{
+    CertsArgs, CertsCommand, CertsEnrollArgs, CertsInitArgs, CertsRevokeArgs, CertsRotateArgs,
+    CertsShowArgs, CertsTokenArgs, HolderArgs,
+};
+pub use self::simulate::{Batch, FramesPerPacket, Profile, Rate, Sampling, SimulateArgs};
 
 /// Something failed; a line on stderr says what.
 pub const EXIT_FAILED: u8 = 1;
@@ -29,12 +38,15 @@ pub const EXIT_CONFIG: u8 = 78;
 const CODES: &str = "\
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a stated goal was not met, 69 no twin answers,
 78 wrong configuration.
-Results go to stdout, everything else to stderr. A reader that leaves, such as head, ends a command in
-order and changes no code.";
+Results go to stdout, everything else to stderr. A reader that leaves, such as head, ends a command
+in order and changes no code.";
+
+/// Columns of the help at most: longer lines are hard to read on any terminal.
+const HELP_COLUMNS: usize = 100;
 
 /// The whole command line.
 #[derive(Debug, Parser)]
-#[command(name = "pollux", version, about = "Industrial digital twin: devices in over QUIC, a fixed-tick world inside.", after_help = CODES)]
+#[command(name = "pollux", version, max_term_width = HELP_COLUMNS, about = "Industrial digital twin: devices in over QUIC, a fixed-tick world inside.", after_help = CODES)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -64,6 +76,10 @@ pub enum Command {
     Config(ConfigArgs),
     /// Say whether this host is fit for a twin and for figures, and what to change.
     Doctor(DoctorArgs),
+    /// Print what a shell needs to complete the arguments of this program.
+    Completions(CompletionsArgs),
+    /// Write the manual pages of this program and its commands.
+    Manual(ManualArgs),
 }
 
 /// Where the configuration comes from.
@@ -220,154 +236,6 @@ pub enum DemoPlant {
     Building,
 }
 
-/// Sensors of a simulated device.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Profile {
-    /// One sensor.
-    Single,
-    /// Temperature, humidity, pressure, voltage and current, and an actuator.
-    #[default]
-    Industrial,
-}
-
-/// How often something happens.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Rate {
-    /// Times per second.
-    Hz(f64),
-    /// As often as the other end takes it.
-    Max,
-}
-
-impl FromStr for Rate {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.parse() {
-            _ if text == "max" => Ok(Self::Max),
-            Ok(hz) if (0.0..=1e7).contains(&hz) => Ok(Self::Hz(hz)),
-            _ => Err("must be a number from 0 to 10000000, or max".to_owned()),
-        }
-    }
-}
-
-/// Records that share a DATAGRAM frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Batch {
-    /// The client packs what is there.
-    Auto,
-    /// So many.
-    Records(u16),
-}
-
-impl FromStr for Batch {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.parse() {
-            _ if text == "auto" => Ok(Self::Auto),
-            // 1,680 records are 65,520 bytes, the largest UDP payload.
-            Ok(records @ 1..=1680) => Ok(Self::Records(records)),
-            _ => Err("must be a number of records from 1 to 1680, or auto".to_owned()),
-        }
-    }
-}
-
-/// DATAGRAM frames that share a packet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum FramesPerPacket {
-    /// As many as fit.
-    #[default]
-    Auto,
-    /// One.
-    #[value(name = "1")]
-    One,
-}
-
-/// Which sensor of a session reports next on T1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Sampling {
-    /// Each in its turn, the same in every round.
-    #[default]
-    Cyclic,
-    /// One drawn for each record, as behind a gateway that reports changes.
-    Random,
-}
-
-/// Arguments of `simulate`.
-#[derive(Clone, Debug, Args)]
-#[command(after_help = "\
-Rates are per sensor. The generator is open-loop: every record carries the time at which it was due.
-
-Examples:
-  pollux simulate --addr 127.0.0.1:4433 --ca certs/ca.pem --cert certs/gateway-plant.pem --key certs/gateway-plant.key
-  pollux simulate --addr twin.local:4433 --ca ca.pem --cert plant.pem --key plant.key --devices 1000 --duration-s 60
-  pollux simulate --addr 127.0.0.1:4433 --ca certs/ca.pem --sessions 1 --rate-hz max --batch 36
-
-The last one needs a twin with tls.client_auth = off.")]
-pub struct SimulateArgs {
-    /// The twin.
-    #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
-    pub addr: String,
-    /// The authority that signed the twin's certificate (PEM).
-    #[arg(long, value_name = "FILE")]
-    pub ca: PathBuf,
-    /// The certificate of the gateway that the devices are behind (PEM): what the twin asks for.
-    #[arg(long, value_name = "FILE", requires = "key")]
-    pub cert: Option<PathBuf>,
-    /// The private key of --cert (PEM).
-    #[arg(long, value_name = "FILE", requires = "cert")]
-    pub key: Option<PathBuf>,
-    /// Devices.
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub devices: u32,
-    /// QUIC sessions that carry them; one each up to 1000, then shared.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub sessions: Option<u32>,
-    /// Sensors of each device.
-    #[arg(long, value_enum, value_name = "NAME", default_value_t)]
-    pub profile: Profile,
-    /// T1 records per sensor and second, or max.
-    #[arg(long, value_name = "F|max", default_value = "20")]
-    pub rate_hz: Rate,
-    /// T2 records per sensor and second.
-    #[arg(long, value_name = "F", default_value_t = 0.0, value_parser = hz)]
-    pub t2_rate_hz: f64,
-    /// T3 commands per sensor and second.
-    #[arg(long, value_name = "F", default_value_t = 0.0, value_parser = hz)]
-    pub t3_rate_hz: f64,
-    /// Ends after so many records on all tiers together.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
-    pub count: Option<u64>,
-    /// Which sensor of a session reports next on T1.
-    #[arg(long, value_enum, value_name = "NAME", default_value_t)]
-    pub sampling: Sampling,
-    /// Records in a DATAGRAM frame, or auto.
-    #[arg(long, value_name = "N|auto", default_value = "auto")]
-    pub batch: Batch,
-    /// DATAGRAM frames in a packet.
-    #[arg(long, value_enum, value_name = "1|auto", default_value_t)]
-    pub frames_per_packet: FramesPerPacket,
-    /// How long a record may wait for company, in microseconds.
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(0..=10_000_000))]
-    pub linger_us: u64,
-    /// Largest UDP payload to search the path for, in bytes. Beyond Ethernet's, a load without a rate begins a second later.
-    #[arg(long, value_name = "BYTES", default_value_t = 1452, value_parser = clap::value_parser!(u16).range(1200..=65_527))]
-    pub mtu: u16,
-    /// The name in the twin's certificate; without it the host of --addr, or localhost for this machine.
-    #[arg(long, value_name = "HOST")]
-    pub server_name: Option<String>,
-    /// Prints a line each second also when stderr is no terminal.
-    #[arg(short, long)]
-    pub verbose: bool,
-    /// Reproduces devices and waveforms.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub seed: u64,
-    /// What the run leaves behind.
-    #[command(flatten)]
-    pub report: ReportArgs,
-}
-
 /// A host and a port. A host with colons in it stands in brackets, so that its last part is not taken for a port.
 fn host_port(text: &str) -> Result<String, String> {
     let named = text.rsplit_once(':').is_some_and(|(host, port)| {
@@ -385,13 +253,6 @@ fn surface_addr(text: &str) -> Result<String, String> {
     let bare = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
     let addr = bare.map_or(text, |bare| bare.trim_end_matches('/'));
     host_port(addr).map_err(|_| "must be HOST:PORT, such as 127.0.0.1:9100".to_owned())
-}
-
-fn hz(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(hz) if (0.0..=1e7).contains(&hz) => Ok(hz),
-        _ => Err("must be a number from 0 to 10000000".to_owned()),
-    }
 }
 
 /// Where a running twin is asked.
@@ -559,7 +420,8 @@ impl PageArgs {
 /// Arguments of `monitor`.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
-Keys: Tab and 1 to 4 change the page, p pauses, ? shows the keys, q ends. It reads and commands nothing.
+Keys: Tab and 1 to 4 change the page, p pauses, ? shows the keys, q ends. It reads and commands
+nothing.
 
 Examples:
   pollux monitor
@@ -575,172 +437,6 @@ pub struct MonitorArgs {
     /// Form of what --once prints.
     #[arg(short, long, value_enum, value_name = "FORM", default_value_t)]
     pub output: Output,
-}
-
-/// Arguments of `certs`.
-#[derive(Clone, Debug, Args)]
-pub struct CertsArgs {
-    /// What to make.
-    #[command(subcommand)]
-    pub command: CertsCommand,
-}
-
-/// Subcommands of `certs`.
-#[derive(Clone, Debug, Subcommand)]
-pub enum CertsCommand {
-    /// Make an authority, a server and devices; or add devices to an authority that is there.
-    Init(CertsInitArgs),
-    /// Give certificates to devices and gateways.
-    Enroll(CertsEnrollArgs),
-    /// Replace keys and certificates by new ones for the same names.
-    Rotate(CertsRotateArgs),
-    /// Revoke every certificate of a device or gateway.
-    Revoke(CertsRevokeArgs),
-    /// Show certificates: names, validity, and whether they are revoked.
-    Show(CertsShowArgs),
-    /// Make a token for a device without a certificate.
-    Token(CertsTokenArgs),
-}
-
-/// Arguments of `certs init`.
-#[derive(Clone, Debug, Args)]
-#[command(after_help = "\
-Writes ca.pem, ca.key, crl.pem, server.pem, server.key, and device-UUID.pem and .key or gateway-NAME.pem and
-.key; keys are readable by their owner only. ECDSA P-256; ten years for the authority, 825 days for all others.
-
-Examples:
-  pollux certs init
-  pollux certs init --gateway plant
-  pollux certs init --name twin.local --name 192.168.1.20
-  pollux certs init --device 6f0e1c1e-8a5f-4b0e-9a57-3d1d2f6f5a10")]
-pub struct CertsInitArgs {
-    /// The folder.
-    #[arg(long, value_name = "DIR", default_value = "certs")]
-    pub dir: PathBuf,
-    /// A name or address of the server, beside localhost, 127.0.0.1 and ::1.
-    #[arg(long, value_name = "HOST")]
-    pub name: Vec<String>,
-    /// A device that gets a certificate.
-    #[arg(long, value_name = "UUID")]
-    pub device: Vec<Uuid>,
-    /// A gateway that gets a certificate for every device.
-    #[arg(long, value_name = "NAME")]
-    pub gateway: Vec<String>,
-    /// Replaces an authority that is there, and what it signed.
-    #[arg(long)]
-    pub force: bool,
-}
-
-/// Arguments of `certs enroll`.
-#[derive(Clone, Debug, Args)]
-#[command(after_help = "\
-Examples:
-  pollux certs enroll --device 6f0e1c1e-8a5f-4b0e-9a57-3d1d2f6f5a10
-  pollux certs enroll --gateway hall-3 --prefix 6f0e --behind 7a1e1c1e-8a5f-4b0e-9a57-3d1d2f6f5a10
-  pollux certs enroll --gateway plant --all")]
-pub struct CertsEnrollArgs {
-    /// The folder of the authority.
-    #[arg(long, value_name = "DIR", default_value = "certs")]
-    pub dir: PathBuf,
-    /// A device that gets a certificate.
-    #[arg(long, value_name = "UUID", required_unless_present = "gateway")]
-    pub device: Vec<Uuid>,
-    /// A gateway that gets a certificate.
-    #[arg(long, value_name = "NAME", requires = "grant")]
-    pub gateway: Option<String>,
-    /// A device behind the gateway.
-    #[arg(long, value_name = "UUID", group = "grant", requires = "gateway")]
-    pub behind: Vec<Uuid>,
-    /// First hexadecimal digits of the UUIDs of devices behind the gateway.
-    #[arg(long, value_name = "HEX", group = "grant", requires = "gateway")]
-    pub prefix: Vec<String>,
-    /// Every device is behind the gateway.
-    #[arg(long, group = "grant", requires = "gateway", conflicts_with_all = ["behind", "prefix"])]
-    pub all: bool,
-}
-
-/// Whose certificates a command is about.
-#[derive(Clone, Debug, Default, Args)]
-pub struct HolderArgs {
-    /// The folder of the authority.
-    #[arg(long, value_name = "DIR", default_value = "certs")]
-    pub dir: PathBuf,
-    /// A device.
-    #[arg(long, value_name = "UUID", group = "holder")]
-    pub device: Vec<Uuid>,
-    /// A gateway.
-    #[arg(long, value_name = "NAME", group = "holder")]
-    pub gateway: Vec<String>,
-}
-
-/// Arguments of `certs rotate`.
-#[derive(Clone, Debug, Args)]
-#[command(group = clap::ArgGroup::new("holder").required(true).multiple(true), after_help = "\
-A running twin takes its new certificate within a second. The old ones stay valid until they run out, unless --revoke.
-
-Examples:
-  pollux certs rotate --server
-  pollux certs rotate --gateway plant --revoke")]
-pub struct CertsRotateArgs {
-    /// Whose.
-    #[command(flatten)]
-    pub holders: HolderArgs,
-    /// The twin.
-    #[arg(long, group = "holder")]
-    pub server: bool,
-    /// Revokes the certificates that are replaced.
-    #[arg(long)]
-    pub revoke: bool,
-}
-
-/// Arguments of `certs revoke`.
-#[derive(Clone, Debug, Args)]
-#[command(group = clap::ArgGroup::new("holder").required(true).multiple(true), after_help = "\
-A running twin that reads crl.pem closes their sessions within a second.
-
-Examples:
-  pollux certs revoke --device 6f0e1c1e-8a5f-4b0e-9a57-3d1d2f6f5a10
-  pollux certs revoke --serial 3fa2c8d91b")]
-pub struct CertsRevokeArgs {
-    /// Whose.
-    #[command(flatten)]
-    pub holders: HolderArgs,
-    /// The serial number of one certificate, as `show` prints it.
-    #[arg(long, value_name = "HEX", group = "holder")]
-    pub serial: Vec<String>,
-}
-
-/// Arguments of `certs show`.
-#[derive(Clone, Debug, Args)]
-#[command(after_help = "\
-Held against the ca.pem and crl.pem that lie beside a certificate, or in the folder above it.
-
-Examples:
-  pollux certs show
-  pollux certs show certs/server.pem -o json")]
-pub struct CertsShowArgs {
-    /// Certificates (PEM), or folders of them.
-    #[arg(value_name = "PATH", default_value = "certs")]
-    pub paths: Vec<PathBuf>,
-    /// Form of the result.
-    #[arg(short, long, value_enum, value_name = "FORM", default_value_t)]
-    pub output: Output,
-}
-
-/// Arguments of `certs token`.
-#[derive(Clone, Debug, Args)]
-#[command(after_help = "\
-The token is printed once; the list holds its SHA-256. A new token takes the place of the device's old one.
-
-Examples:
-  pollux certs token --device 6f0e1c1e-8a5f-4b0e-9a57-3d1d2f6f5a10 --tokens certs/tokens")]
-pub struct CertsTokenArgs {
-    /// The device.
-    #[arg(long, value_name = "UUID")]
-    pub device: Uuid,
-    /// The list, which `tls.tokens` of the twin names; created if it is not there.
-    #[arg(long, value_name = "FILE")]
-    pub tokens: PathBuf,
 }
 
 /// Arguments of `config`.
@@ -793,4 +489,30 @@ pub struct DoctorArgs {
     /// Form of the verdict on stdout.
     #[arg(short, long, value_enum, value_name = "FORM", default_value_t)]
     pub output: Output,
+}
+
+/// Arguments of `completions`.
+#[derive(Clone, Copy, Debug, Args)]
+#[command(after_help = "\
+Examples:
+  pollux completions bash > /usr/share/bash-completion/completions/pollux
+  pollux completions zsh > /usr/local/share/zsh/site-functions/_pollux
+  pollux completions fish > ~/.config/fish/completions/pollux.fish")]
+pub struct CompletionsArgs {
+    /// The shell.
+    pub shell: Shell,
+}
+
+/// Arguments of `manual`.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+Writes pollux.1 and a page for each command, such as pollux-serve.1, and replaces those that are
+there.
+
+Examples:
+  pollux manual --dir /usr/local/share/man/man1 && man pollux-serve")]
+pub struct ManualArgs {
+    /// The folder, which is made if it is not there.
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
 }

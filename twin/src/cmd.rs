@@ -6,6 +6,7 @@ pub mod ctl;
 pub mod demo;
 pub mod doctor;
 pub mod inspect;
+pub mod manual;
 pub mod monitor;
 pub mod replay;
 pub mod serve;

@@ -3,6 +3,10 @@
 use std::fmt::Write;
 
 use serde_json::Value;
+use x509_parser::time::ASN1Time;
+
+/// What the names of members end with that are times, in milliseconds since the Unix epoch.
+const TIME: &str = "_unix_ms";
 
 /// One column: its head, and the member of each item that it shows.
 pub type Column = (&'static str, &'static str);
@@ -22,12 +26,29 @@ pub fn cell(item: &Value, member: &str) -> String {
     }
 }
 
+/// The same for people: times as dates of UTC.
+fn cell_for_people(item: &Value, member: &str) -> String {
+    let time = if member.ends_with(TIME) { item[member].as_f64().and_then(utc) } else { None };
+    time.unwrap_or_else(|| cell(item, member))
+}
+
+/// `2026-02-28T23:59:59.250Z` (RFC 3339). None for what is no year of four digits.
+fn utc(unix_ms: f64) -> Option<String> {
+    let ms = unix_ms.floor() as i64;
+    let at = ASN1Time::from_timestamp(ms.div_euclid(1000)).ok()?.to_datetime();
+    let ((year, month, day), (hour, minute, second)) = (at.to_calendar_date(), at.to_hms());
+    let (month, ms) = (u8::from(month), ms.rem_euclid(1000));
+    (0..=9999).contains(&year).then(|| {
+        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
+    })
+}
+
 /// Items under each other: words to the left, numbers to the right.
 #[must_use]
 pub fn table(columns: &[Column], items: &[Value]) -> String {
     let rows: Vec<Vec<String>> = items
         .iter()
-        .map(|item| columns.iter().map(|(_, member)| cell(item, member)).collect())
+        .map(|item| columns.iter().map(|(_, member)| cell_for_people(item, member)).collect())
         .collect();
     let width = |at: usize| {
         let cells = rows.iter().map(|row| row[at].chars().count());
@@ -106,5 +127,24 @@ mod tests {
     fn csv_quotes_what_needs_it() {
         let lines = ["name,value,note", "a,1.5,\"x, \"\"y\"\"\"", "longer,10,", ""];
         assert_eq!(csv(&COLUMNS, &items()), lines.join("\r\n"));
+    }
+
+    #[test]
+    fn times_are_dates_for_people_and_numbers_for_programs() {
+        let columns = [("SENT", "sent_unix_ms")];
+        let items = [
+            json!({ "sent_unix_ms": 951_868_799_250.7 }),
+            json!({ "sent_unix_ms": 0.0 }),
+            json!({ "sent_unix_ms": null }),
+            json!({ "sent_unix_ms": 1e30 }),
+        ];
+        let lines = table(&columns, &items);
+        let lines: Vec<&str> = lines.lines().map(str::trim_start).collect();
+        assert_eq!(
+            lines[..4],
+            ["SENT", "2000-02-29T23:59:59.250Z", "1970-01-01T00:00:00.000Z", "-"]
+        );
+        assert!(lines[4].starts_with("1000000000000000"), "{}", lines[4]);
+        assert!(csv(&columns, &items[..1]).contains("951868799250.7"));
     }
 }

@@ -59,6 +59,8 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Certs(args) => cmd::certs::run(args, unix_s()),
         Command::Config(args) => cmd::config::run(args),
         Command::Doctor(args) => cmd::doctor::run(args),
+        Command::Completions(args) => cmd::manual::completions(args),
+        Command::Manual(args) => cmd::manual::manual(&args),
     }
 }
 

@@ -4,9 +4,9 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use clap::Args;
+use clap::{Args, CommandFactory};
 use twin::args::{
-    Batch, DemoArgs, FramesPerPacket, Profile, Rate, Sampling, ServeArgs, SimulateArgs,
+    Batch, Cli, DemoArgs, FramesPerPacket, Profile, Rate, Sampling, ServeArgs, SimulateArgs,
 };
 
 /// Runs the binary in a folder, with an environment that holds no key.
@@ -365,4 +365,66 @@ fn a_result_that_cannot_be_written_is_a_failure() {
     assert_eq!(output.status.code(), Some(1));
     let said = text(&output.stderr);
     assert!(said.starts_with("pollux: stdout: ") && said.lines().count() == 1, "{said}");
+}
+
+/// The names of all commands, each with those above it.
+fn commands_below(command: &clap::Command, above: &[String]) -> Vec<Vec<String>> {
+    let below = command.get_subcommands().flat_map(|below| {
+        let name = [above, &[below.get_name().to_owned()]].concat();
+        let further = commands_below(below, &name);
+        std::iter::once(name).chain(further)
+    });
+    below.collect()
+}
+
+#[test]
+fn no_line_of_any_help_is_longer_than_100_columns() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut commands = commands_below(&Cli::command(), &[]);
+    assert!(commands.len() > 25, "{commands:?}");
+    commands.push(Vec::new());
+    for command in commands {
+        let words: Vec<&str> = command.iter().map(String::as_str).chain(["--help"]).collect();
+        let output = pollux(folder.path(), &words);
+        let long = text(&output.stdout).lines().find(|line| line.chars().count() > 100);
+        assert_eq!((output.status.code(), long), (Some(0), None), "{words:?}");
+    }
+}
+
+#[test]
+fn completions_of_every_shell_know_commands_and_arguments() {
+    let folder = tempfile::tempdir().unwrap();
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let output = pollux(folder.path(), &["completions", shell]);
+        let script = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{shell}");
+        for word in ["simulate", "enroll", "rate-hz"] {
+            assert!(script.contains(word), "{word} in {script}");
+        }
+    }
+}
+
+#[test]
+fn every_command_has_a_manual_page_with_its_examples() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = pollux(folder.path(), &["manual", "--dir", "share/man1"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let page = |name: &str| {
+        let path = folder.path().join("share/man1").join(format!("{name}.1"));
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    };
+    assert!(page("pollux").contains("78 wrong configuration"));
+    for command in commands_below(&Cli::command(), &["pollux".to_owned()]) {
+        assert!(page(&command.join("-")).starts_with(".ie"), "{command:?}");
+    }
+    for (name, example) in [
+        ("pollux-serve", "pollux serve \\-\\-config pollux.toml"),
+        ("pollux-certs-enroll", "pollux certs enroll \\-\\-device"),
+    ] {
+        let page = page(name);
+        assert!(page.contains(example), "{example} in {page}");
+    }
+    let taken = pollux(folder.path(), &["manual", "--dir", "share/man1/pollux.1"]);
+    assert_eq!(taken.status.code(), Some(1));
+    assert!(text(&taken.stderr).contains("--dir share/man1/pollux.1: "), "{}", text(&taken.stderr));
 }

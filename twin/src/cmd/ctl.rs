@@ -45,10 +45,11 @@ const CROSSINGS: &[Column] = &[
     ("DIRECTION", "direction"),
     ("SMOOTHED", "smoothed"),
     ("UNIT", "unit"),
-    ("SENT UNIX MS", "sent_unix_ms"),
+    ("SENT", "sent_unix_ms"),
 ];
 const COMMANDS: &[Column] = &[
     ("ID", "id"),
+    ("ASKED", "asked_unix_ms"),
     ("DEVICE", "device"),
     ("ACTUATOR", "sensor"),
     ("VALUE", "value"),

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# What the command line says of itself, beside a binary and by that binary: manual pages, and completions for shells. The Debian
+# package takes them from there.
+# usage: scripts/manual.sh BINARY [RUNNER...]   (a runner is what executes a binary of another architecture)
+# Exit codes: 0 written, 1 the binary does not run, 2 wrong usage.
+set -euo pipefail
+(($# > 0)) || { sed -n '4,5s/^# //p' "$0" >&2; exit 2; }
+
+readonly BINARY="$1" BESIDE="$(dirname "$1")"
+readonly RUNNER=("${@:2}")
+says() { "${RUNNER[@]}" "$BINARY" "$@"; }
+
+rm -rf "$BESIDE/manual" "$BESIDE/completions"
+mkdir "$BESIDE/completions"
+says manual --dir "$BESIDE/manual"
+says completions bash >"$BESIDE/completions/pollux"
+says completions zsh >"$BESIDE/completions/_pollux"
+says completions fish >"$BESIDE/completions/pollux.fish"
