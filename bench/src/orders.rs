@@ -132,6 +132,7 @@ fn plan(args: &Args, remote: std::net::SocketAddr) -> Plan {
         sampling: Sampling::Cyclic,
         batch: Batch::Auto,
         frames_per_packet: FramesPerPacket::Auto,
+        stock_congestion: false,
         linger: Duration::ZERO,
         mtu_bytes: MTU_BYTES,
         seed: SEED,

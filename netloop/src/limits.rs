@@ -100,6 +100,10 @@ pub struct SessionLimits {
     pub congestion_floor_bytes: u64,
     /// What decides how much may be in flight.
     pub congestion: Congestion,
+    /// Datagrams in flight before anything is known of the path. RFC 9002, section 7.2, recommends ten; the default is the
+    /// flight of a device that sends 20,000 records a second over a round trip of 50 ms, which would else be late until the
+    /// window has grown.
+    pub initial_flight_datagrams: u16,
     /// Keys of a session are replaced so often (RFC 9001, section 6); by QUIC's own limits only when there is no period.
     pub key_update: Option<Duration>,
     /// Received DATAGRAM bytes that may wait inside QUIC. It overflows in silence there, so the engine drains long before
@@ -135,6 +139,7 @@ impl Default for SessionLimits {
             send_window_bytes: 1 << 20,
             congestion_floor_bytes: 128 << 10,
             congestion: Congestion::default(),
+            initial_flight_datagrams: 32,
             key_update: Some(Duration::from_secs(3600)),
             datagram_buffer_bytes: 512 << 10,
             datagram_send_bytes: 64 << 10,
@@ -234,19 +239,44 @@ impl SessionLimits {
         Self { ack_every: Some(following.min(ACK_EVERY)), ..self }
     }
 
+    /// The same with the congestion control of most other QUIC clients: the first flight that RFC 9002 recommends, and no floor.
+    #[must_use]
+    pub fn with_stock_congestion(self) -> Self {
+        Self { initial_flight_datagrams: 10, congestion_floor_bytes: 0, ..self }
+    }
+
     /// An initial window that leaves room for a full flight at any datagram size: a window that one datagram fills would
-    /// keep the handshake from ever finishing. RFC 9002, section 7.2, recommends ten datagrams; this is the flight of a
-    /// device that sends 20,000 records a second over a round trip of 50 ms, which would else be late until it has grown.
+    /// keep the handshake from ever finishing.
     fn controllers(&self) -> Arc<dyn ControllerFactory + Send + Sync> {
-        const FLIGHT_DATAGRAMS: u64 = 32;
-        let initial_bytes = FLIGHT_DATAGRAMS * u64::from(self.mtu_bytes.max(MTU_MIN_BYTES));
+        let datagram_bytes = u64::from(self.mtu_bytes.max(MTU_MIN_BYTES));
+        let initial_bytes = u64::from(self.initial_flight_datagrams.max(2)) * datagram_bytes;
         self.congestion.factory(initial_bytes, self.congestion_floor_bytes)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::{ACK_EVERY, SessionLimits};
+    use crate::Now;
+
+    #[test]
+    fn stock_congestion_control_begins_with_ten_datagrams_and_gives_way_to_every_loss() {
+        let window_after_losses = |limits: SessionLimits| {
+            let now = Now::simulated().instant;
+            let mut controller = limits.controllers().build(now, 1452);
+            let first = controller.window();
+            for n in 1..60 {
+                let at = now + Duration::from_secs(n);
+                controller.on_congestion_event(at, at, false, 1452);
+            }
+            [first, controller.window()].map(|bytes| bytes / 1452)
+        };
+        let ours = SessionLimits::default();
+        assert_eq!(window_after_losses(ours.clone()), [32, 32]);
+        assert_eq!(window_after_losses(ours.with_stock_congestion()), [10, 2]);
+    }
 
     #[test]
     fn acknowledgement_goes_with_the_last_packet_before_its_timer_and_with_every_33rd_at_most() {

@@ -152,6 +152,18 @@ class PolluxJumbo(Pollux):
         return super().takes(case) and case.name.startswith("max")
 
 
+class PolluxStock(Pollux):
+    """The product behind a sender with the congestion control of most other QUIC clients."""
+
+    name = "pollux-stock"
+
+    def load(self, address, report, certs, case, seconds):
+        return [*super().load(address, report, certs, case, seconds), "--stock-congestion"]
+
+    def takes(self, case):
+        return super().takes(case) and case.name.startswith("loss")
+
+
 class QuinnBevy(Pollux):
     """The ordinary build of the same job, in one of its wire modes."""
 
@@ -325,6 +337,7 @@ SIDES = (
     Pollux(),
     PolluxEager(),
     PolluxJumbo(),
+    PolluxStock(),
     QuinnBevy("batched"),
     QuinnBevy("coalesced"),
     QuinnBevy("single"),

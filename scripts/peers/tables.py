@@ -27,10 +27,13 @@ takes every packet when it comes, as the peers do, instead of together shortly b
 each; on more than two cores no worker rests. TCP crosses the loopback in segments of up to 64 KiB, which a network card
 would cut. QUIC's packets have at most the 1,452 bytes that Ethernet carries, those of the peers too; but they cross it by UDP's
 segmentation offload, up to 44 of them as one message, where kernel and library use it. Neither pays here for each packet alone.
-`pollux-jumbo` is what Pollux costs where jumbo frames of 9,000 bytes pass: its packets have 8,952. A broker is a hop more and does more: it keeps
-subscriptions, fans out, decouples. What is encrypted is in the table: NATS, TCP, two links of Zenoh, `mqtt0` and `mqtt1` are
-not; `mqtts0` and `mqtts1` are the same MQTT over TLS, from the sender to the broker and from the broker to the receiver, which
-is not end to end: the broker sees every record. Versions are those of the lock files and of the brokers in `versions.txt`.
+`pollux-jumbo` is what Pollux costs where jumbo frames of 9,000 bytes pass: its packets have 8,952. The sender of Pollux, which
+also loads the ordinary build, begins with 32 packets in flight, and a loss alone does not take it below what the path has
+carried, up to 128 KiB; that of `pollux-stock` begins with ten, as RFC 9002 recommends, and gives way to every loss, as Zenoh's
+QUIC does. A broker is a hop more and does more: it keeps subscriptions, fans out, decouples. What is encrypted is in the
+table: NATS, TCP, two links of Zenoh, `mqtt0` and `mqtt1` are not; `mqtts0` and `mqtts1` are the same MQTT over TLS, from the
+sender to the broker and from the broker to the receiver, which is not end to end: the broker sees every record. Versions are
+those of the lock files and of the brokers in `versions.txt`.
 Cases where a peer is ahead are shown like the others.
 
 **Place and pace.** {place}

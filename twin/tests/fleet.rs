@@ -86,6 +86,7 @@ fn plan(devices: u32) -> Plan {
         sampling: Sampling::Cyclic,
         batch: Batch::Auto,
         frames_per_packet: FramesPerPacket::Auto,
+        stock_congestion: false,
         linger: Duration::ZERO,
         mtu_bytes: 1452,
         seed: 42,

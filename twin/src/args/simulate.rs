@@ -143,6 +143,9 @@ pub struct SimulateArgs {
     /// Largest UDP payload to search the path for, in bytes. Beyond Ethernet's, a load without a rate begins a second later.
     #[arg(long, value_name = "BYTES", default_value_t = 1452, value_parser = clap::value_parser!(u16).range(1200..=65_527))]
     pub mtu: u16,
+    /// Sends as most other QUIC clients do: ten packets before the first answer, and less after each loss, down to two.
+    #[arg(long)]
+    pub stock_congestion: bool,
     /// The name in the twin's certificate; without it the host of --addr, or localhost for this machine.
     #[arg(long, value_name = "HOST")]
     pub server_name: Option<String>,

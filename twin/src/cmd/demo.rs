@@ -144,6 +144,7 @@ fn plan(twin: &Twin, group: &Group, seed: u64, mtu_bytes: u16) -> Plan {
         sampling: Sampling::Cyclic,
         batch: Batch::Auto,
         frames_per_packet: FramesPerPacket::Auto,
+        stock_congestion: false,
         linger: Duration::ZERO,
         mtu_bytes,
         seed,

@@ -121,6 +121,7 @@ fn plan(args: &SimulateArgs) -> anyhow::Result<Plan> {
         frames_per_packet: args.frames_per_packet,
         linger: Duration::from_micros(args.linger_us),
         mtu_bytes: args.mtu,
+        stock_congestion: args.stock_congestion,
         seed: args.seed,
     })
 }

@@ -39,6 +39,8 @@ pub struct Plan {
     pub frames_per_packet: FramesPerPacket,
     /// How long a record may wait for company.
     pub linger: Duration,
+    /// With the congestion control of most other QUIC clients.
+    pub stock_congestion: bool,
     /// Largest UDP payload that paths are searched for.
     pub mtu_bytes: u16,
     /// Reproduces devices, curves, phases and jitter.
@@ -120,7 +122,7 @@ impl Plan {
             limits.datagram_send_bytes =
                 BUFFER_MAX_RATE_BYTES.max(16 * usize::from(self.mtu_bytes));
         }
-        limits
+        if self.stock_congestion { limits.with_stock_congestion() } else { limits }
     }
 
     /// How long the load waits for its sessions' paths, once all have connected.
