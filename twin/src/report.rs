@@ -361,22 +361,24 @@ impl fmt::Display for Summary {
         let cpu_s = self.cpu_user_s + self.cpu_system_s;
         writeln!(
             f,
-            "{:.1} s, {} ticks ({} overruns, {} missed), {} entities, {} sessions, {:.1} MB resident, {cpu_s:.1} s CPU, idle {}",
+            "{:.1} s, {} ticks ({} overruns, {} missed), {cpu_s:.1} s CPU, {:.1} MB resident",
             self.duration_s,
             self.ticks,
             self.tick_overruns,
             self.ticks_missed,
-            self.entities,
-            self.sessions,
             self.rss_bytes as f64 / 1e6,
-            self.idle_strategy,
+        )?;
+        writeln!(
+            f,
+            "{} entities, {} sessions, idle {}",
+            self.entities, self.sessions, self.idle_strategy
         )?;
         write_tiers(f, &self.tiers)?;
         write_latencies(f, &self.latency_ns)?;
         let host = &self.host;
         write!(
             f,
-            "host: {}, {} cores, Linux {}, {}, {:.1} GB; {}, revision {}",
+            "host: {}, {} cores, Linux {}, {}, {:.1} GB\nbuilt: {}, revision {}",
             host.cpu_model,
             host.cores,
             host.kernel,
@@ -388,18 +390,24 @@ impl fmt::Display for Summary {
     }
 }
 
+/// The account, an outcome a line: what was offered is the sum of those below it, up to the residual.
 fn write_tiers(f: &mut fmt::Formatter<'_>, tiers: &Tiers) -> fmt::Result {
-    let names = ["offered", "applied", "duplicate", "stale", "rejected", "shed", "lost"];
-    write!(f, "\n{:5}", "tier")?;
-    names.iter().try_for_each(|name| write!(f, "{name:>13}"))?;
-    writeln!(f, "{:>13}{:>13}{:>15}", "in_flight", "residual", "decode_errors")?;
-    for (name, tier) in [("t1", tiers.t1), ("t2", tiers.t2), ("t3", tiers.t3)] {
-        write!(f, "{name:5}{:>13}{:>13}", tier.offered, tier.applied)?;
-        write!(f, "{:>13}{:>13}{:>13}", tier.duplicate, tier.stale, tier.rejected)?;
-        write!(f, "{:>13}{:>13}{:>13}", tier.shed, tier.lost, tier.in_flight)?;
-        writeln!(f, "{:>13}{:>15}", tier.residual, tier.decode_errors)?;
-    }
-    Ok(())
+    writeln!(f, "\n{:24}{:>16}{:>16}{:>16}", "records", "t1", "t2", "t3")?;
+    let of = [tiers.t1, tiers.t2, tiers.t3];
+    let mut line = |name: &str, cells: [String; 3]| {
+        let [t1, t2, t3] = cells;
+        writeln!(f, "{name:24}{t1:>16}{t2:>16}{t3:>16}")
+    };
+    line("offered", of.map(|tier| tier.offered.to_string()))?;
+    line("applied", of.map(|tier| tier.applied.to_string()))?;
+    line("duplicate", of.map(|tier| tier.duplicate.to_string()))?;
+    line("stale", of.map(|tier| tier.stale.to_string()))?;
+    line("rejected", of.map(|tier| tier.rejected.to_string()))?;
+    line("shed", of.map(|tier| tier.shed.to_string()))?;
+    line("lost", of.map(|tier| tier.lost.to_string()))?;
+    line("in_flight", of.map(|tier| tier.in_flight.to_string()))?;
+    line("residual", of.map(|tier| tier.residual.to_string()))?;
+    line("decode_errors", of.map(|tier| tier.decode_errors.to_string()))
 }
 
 /// The table of latencies that have been seen, in microseconds.

@@ -243,6 +243,16 @@ fn simulate_reads_every_argument_of_its_manual() {
         "3",
         "--report",
         "r",
+        "--cert",
+        "plant.pem",
+        "--key",
+        "plant.key",
+        "--mtu",
+        "8952",
+        "--server-name",
+        "hall-3",
+        "--stock-congestion",
+        "--verbose",
         "-o",
         "json",
     ];
@@ -251,7 +261,11 @@ fn simulate_reads_every_argument_of_its_manual() {
     assert_eq!((args.rate_hz, args.t2_rate_hz, args.t3_rate_hz), (Rate::Max, 0.5, 2.0));
     assert_eq!((args.batch, args.frames_per_packet), (Batch::Records(36), FramesPerPacket::One));
     assert_eq!((args.count, args.linger_us, args.seed), (Some(7), 50, 3));
-    assert_eq!(args.sampling, Sampling::Random);
+    assert_eq!((args.sampling, args.mtu), (Sampling::Random, 8952));
+    let files = [&args.ca, &args.cert.unwrap(), &args.key.unwrap()].map(|path| path.to_str());
+    assert_eq!(files, [Some("ca.pem"), Some("plant.pem"), Some("plant.key")]);
+    assert_eq!((args.addr.as_str(), args.server_name.as_deref()), ("twin:4433", Some("hall-3")));
+    assert_eq!((args.stock_congestion, args.verbose), (true, true));
     assert_eq!((args.report.duration_s, args.report.output), (Some(9), twin::args::Output::Json));
 
     for (name, value) in [

@@ -284,9 +284,28 @@ fn summary_has_every_field_and_the_account_adds_up() {
     assert!(host["rustc"].as_str().unwrap().starts_with("rustc "));
 
     let text = summary.to_string();
-    for part in ["1000 ticks (3 overruns, 4 missed)", "idle wait", "residual", "host: "] {
+    for part in ["1000 ticks (3 overruns, 4 missed)", "idle wait", "\nhost: ", "\nbuilt: rustc "] {
         assert!(text.contains(part), "{part} in {text}");
     }
+    let account = [
+        ["records", "t1", "t2", "t3"],
+        ["offered", "100", "0", "0"],
+        ["applied", "60", "0", "5"],
+        ["duplicate", "1", "0", "0"],
+        ["stale", "2", "0", "0"],
+        ["rejected", "7", "0", "0"],
+        ["shed", "10", "0", "0"],
+        ["lost", "15", "0", "0"],
+        ["in_flight", "4", "0", "0"],
+        ["residual", "1", "0", "-5"],
+        ["decode_errors", "9", "0", "0"],
+    ];
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert!(lines.windows(account.len()).any(|lines| lines == account), "{text}");
+    // The name of a processor is as long as its maker wants.
+    let ours = text.lines().filter(|line| !line.starts_with("host: "));
+    let long: Vec<&str> = ours.filter(|line| line.chars().count() > 100).collect();
+    assert!(long.is_empty(), "{long:?}");
 }
 
 fn sorted(mut names: Vec<&str>) -> Vec<&str> {

@@ -268,7 +268,8 @@ impl fmt::Display for Summary {
         )?;
         writeln!(
             f,
-            "wire: {:.1} records in a frame (at most {}), {:.2} frames in a packet, {:.1} bytes a record, {} packets",
+            "wire: {:.1} records in a frame (at most {}), {:.2} frames in a packet,\n      \
+             {:.1} bytes a record, {} packets",
             wire.records_per_frame,
             wire.records_per_frame_max,
             wire.frames_per_packet,
