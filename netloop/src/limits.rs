@@ -239,10 +239,11 @@ impl SessionLimits {
         Self { ack_every: Some(following.min(ACK_EVERY)), ..self }
     }
 
-    /// The same with the congestion control of most other QUIC clients: the first flight that RFC 9002 recommends, and no floor.
+    /// The same with the congestion control of most other QUIC clients: the first flight that RFC 9002 recommends, no floor, and
+    /// no wish for fewer acknowledgements, which a small window would wait for.
     #[must_use]
     pub fn with_stock_congestion(self) -> Self {
-        Self { initial_flight_datagrams: 10, congestion_floor_bytes: 0, ..self }
+        Self { initial_flight_datagrams: 10, congestion_floor_bytes: 0, ack_every: None, ..self }
     }
 
     /// An initial window that leaves room for a full flight at any datagram size: a window that one datagram fills would
@@ -273,7 +274,8 @@ mod tests {
             }
             [first, controller.window()].map(|bytes| bytes / 1452)
         };
-        let ours = SessionLimits::default();
+        let ours = SessionLimits::default().sending_at(1_000.0);
+        assert_eq!(ours.clone().with_stock_congestion().ack_every, None);
         assert_eq!(window_after_losses(ours.clone()), [32, 32]);
         assert_eq!(window_after_losses(ours.with_stock_congestion()), [10, 2]);
     }
