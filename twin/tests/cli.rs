@@ -214,56 +214,20 @@ fn simulate_reads_every_argument_of_its_manual() {
     assert_eq!((args.frames_per_packet, args.linger_us), (FramesPerPacket::Auto, 0));
     assert_eq!(args.sampling, Sampling::Cyclic);
 
-    let more = [
-        "--devices",
-        "10000",
-        "--sessions",
-        "1",
-        "--profile",
-        "single",
-        "--rate-hz",
-        "max",
-        "--t2-rate-hz",
-        "0.5",
-        "--t3-rate-hz",
-        "2",
-        "--count",
-        "7",
-        "--sampling",
-        "random",
-        "--duration-s",
-        "9",
-        "--batch",
-        "36",
-        "--frames-per-packet",
-        "1",
-        "--linger-us",
-        "50",
-        "--seed",
-        "3",
-        "--report",
-        "r",
-        "--cert",
-        "plant.pem",
-        "--key",
-        "plant.key",
-        "--mtu",
-        "8952",
-        "--server-name",
-        "hall-3",
-        "--stock-congestion",
-        "--verbose",
-        "-o",
-        "json",
-    ];
+    let more = "\
+        --devices 10000 --sessions 1 --profile single --rate-hz max --t2-rate-hz 0.5 \
+        --t3-rate-hz 2 --count 7 --sampling random --duration-s 9 --batch 36 \
+        --frames-per-packet 1 --linger-us 50 --seed 3 --report r --cert plant.pem --key \
+        plant.key --mtu 8952 --server-name hall-3 --stock-congestion --verbose -o json";
+    let more: Vec<&str> = more.split_whitespace().collect();
     let args: SimulateArgs = parsed(&[&plain[..], &more[..]].concat()).unwrap();
     assert_eq!((args.devices, args.sessions, args.profile), (10_000, Some(1), Profile::Single));
     assert_eq!((args.rate_hz, args.t2_rate_hz, args.t3_rate_hz), (Rate::Max, 0.5, 2.0));
     assert_eq!((args.batch, args.frames_per_packet), (Batch::Records(36), FramesPerPacket::One));
     assert_eq!((args.count, args.linger_us, args.seed), (Some(7), 50, 3));
     assert_eq!((args.sampling, args.mtu), (Sampling::Random, 8952));
-    let files = [&args.ca, &args.cert.unwrap(), &args.key.unwrap()].map(|path| path.to_str());
-    assert_eq!(files, [Some("ca.pem"), Some("plant.pem"), Some("plant.key")]);
+    let files = (Some(args.ca), args.cert, args.key);
+    assert_eq!(files, (Some("ca.pem".into()), Some("plant.pem".into()), Some("plant.key".into())));
     assert_eq!((args.addr.as_str(), args.server_name.as_deref()), ("twin:4433", Some("hall-3")));
     assert_eq!((args.stock_congestion, args.verbose), (true, true));
     assert_eq!((args.report.duration_s, args.report.output), (Some(9), twin::args::Output::Json));

@@ -282,7 +282,14 @@ fn summary_has_every_field_and_the_account_adds_up() {
     assert!(host["memory_bytes"].as_u64().unwrap() > 1 << 20);
     assert_eq!(host["arch"], std::env::consts::ARCH);
     assert!(host["rustc"].as_str().unwrap().starts_with("rustc "));
+}
 
+#[test]
+fn summary_as_text_fits_a_terminal_and_has_an_outcome_a_line() {
+    let report = Report::create(None, started()).unwrap();
+    let (usage, activity) = (Usage::default(), Activity::default());
+    let summary =
+        Summary::of(&report, &counted(), usage, &activity, Duration::from_secs(2), "wait");
     let text = summary.to_string();
     for part in ["1000 ticks (3 overruns, 4 missed)", "idle wait", "\nhost: ", "\nbuilt: rustc "] {
         assert!(text.contains(part), "{part} in {text}");
@@ -300,7 +307,8 @@ fn summary_has_every_field_and_the_account_adds_up() {
         ["residual", "1", "0", "-5"],
         ["decode_errors", "9", "0", "0"],
     ];
-    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    let lines: Vec<Vec<&str>> =
+        text.lines().map(|line| line.split_whitespace().collect()).collect();
     assert!(lines.windows(account.len()).any(|lines| lines == account), "{text}");
     // The name of a processor is as long as its maker wants.
     let ours = text.lines().filter(|line| !line.starts_with("host: "));
