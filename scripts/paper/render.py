@@ -84,7 +84,7 @@ def cell(value, form):
     return ABSENT if value is None else form.format(value)
 
 
-def peer_tables(summary, folder, unplaced):
+def peer_tables(summary, folder):
     """Rows of the two tables of the peers; of the cost, what it is where a peer has the place of Pollux on the host and where it
     has none."""
 
@@ -99,10 +99,8 @@ def peer_tables(summary, folder, unplaced):
     latency = [(key, "{:,.0f}") for key in ("p50_us", "p99_us", "p999_us")]
     batched = list(rows("max-batched", [rate, ("undelivered_percent", "{:.2f}"), cpu, ("rss_mb", "{:,.0f}")]))
     for row in batched:
-        sides = unplaced["peers"]["max-batched"]
-        # A folder of both places names those without; in one without, no name says it.
-        side = sides.get(row[0] + UNPLACED) or sides.get(row[0], {})
-        started = None if side.get("placed") else side.get("median", {}).get("cpu_ns_per_record")
+        side = summary["peers"]["max-batched"].get(row[0] + UNPLACED, {})
+        started = side.get("median", {}).get("cpu_ns_per_record")
         row.insert(-1, cell(started, "{:,.0f}"))
     return {
         "url": url(folder),
@@ -216,7 +214,7 @@ def main(arguments):
         shutil.copy(PAPER / name, OUT / name)
     write("claims.json", resolved)
     write("host.json", host_table(folders))
-    write("peers.json", peer_tables(summaries["peers"], folders["peers"], summaries["unplaced"]))
+    write("peers.json", peer_tables(summaries["peers"], folders["peers"]))
     write("loss.json", loss_table(summaries["peers"]))
     write("sweep.json", sweep_table(summaries["sweep"], folders["sweep"]))
     plots(summaries["sweep"], folders["sweep"])

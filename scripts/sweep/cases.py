@@ -19,7 +19,7 @@ WHERES = ("app", "link")
 # Of a sweep that names none: the link is a veth pair, which delays nothing.
 ROUND_TRIPS_MS = (0,)
 # Records a second that `delay.py` carries without being what is measured. They are 20,000 packets a second, for which it takes a
-# third of a core of the host of results/2026-11-23-vm-sweep, and T1 takes the way and 0.2 ms more. The 160,000 of `1m`
+# third of a core of an EPYC, and T1 takes the way and 0.2 ms more. The 160,000 of `1m`
 # take two thirds of one: none is lost, but devices, twin and cable share two cores then, and the p99 of T1 is 8 ms more.
 CABLE_PER_S = 100_000
 # Records a second while the devices name their sensors.
