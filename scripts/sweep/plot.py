@@ -10,6 +10,8 @@ WIDTH, HEIGHT = 720, 420
 LEFT, RIGHT, TOP, BOTTOM = 80, 170, 48, 78
 # Told apart by people who see few colours, and in grey (Okabe and Ito).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
+# A colour that comes again is dashed, so that no two lines look alike.
+DASHES = ("", ' stroke-dasharray="6 3"', ' stroke-dasharray="2 3"')
 
 
 class Axis:
@@ -48,13 +50,14 @@ def lines(title, x_label, y_label, series, note):
         f"{html.escape(y_label)}</text>",
     ]
     for index, (name, points) in enumerate(series):
-        colour = COLOURS[index % len(COLOURS)]
+        colour, dash = COLOURS[index % len(COLOURS)], DASHES[index // len(COLOURS) % len(DASHES)]
         path = " ".join(f"{x_axis.at(x):.1f},{y_axis.at(y):.1f}" for x, y in points)
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"{dash}/>')
         if len(points) < 20:
             parts += [f'<circle cx="{x_axis.at(x):.1f}" cy="{y_axis.at(y):.1f}" r="3" fill="{colour}"/>' for x, y in points]
         top = TOP + 16 * index
-        parts.append(f'<rect x="{WIDTH - RIGHT + 12}" y="{top}" width="14" height="4" fill="{colour}"/>')
+        begin = WIDTH - RIGHT + 8
+        parts.append(f'<path d="M{begin} {top + 2}h20" stroke="{colour}" stroke-width="3"{dash}/>')
         parts.append(f'<text x="{WIDTH - RIGHT + 32}" y="{top + 6}">{html.escape(name)}</text>')
     parts.append(f'<text x="{LEFT}" y="{HEIGHT - 14}" font-size="10" fill="#555">{html.escape(note)}</text>')
     return "\n".join([*parts, "</svg>", ""])
