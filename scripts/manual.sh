@@ -6,13 +6,13 @@
 set -euo pipefail
 (($# > 0)) || { sed -n '4,5s/^# //p' "$0" >&2; exit 2; }
 
-readonly BINARY="$1" BESIDE="$(dirname "$1")"
-readonly RUNNER=("${@:2}")
+readonly BINARY="$1" RUNNER=("${@:2}")
+beside="$(dirname "$1")"
 says() { "${RUNNER[@]}" "$BINARY" "$@"; }
 
-rm -rf "$BESIDE/manual" "$BESIDE/completions"
-mkdir "$BESIDE/completions"
-says manual --dir "$BESIDE/manual"
-says completions bash >"$BESIDE/completions/pollux"
-says completions zsh >"$BESIDE/completions/_pollux"
-says completions fish >"$BESIDE/completions/pollux.fish"
+rm -rf "$beside/manual" "$beside/completions"
+mkdir "$beside/completions"
+says manual --dir "$beside/manual"
+says completions bash >"$beside/completions/pollux"
+says completions zsh >"$beside/completions/_pollux"
+says completions fish >"$beside/completions/pollux.fish"
