@@ -13,6 +13,8 @@ says() { "${RUNNER[@]}" "$BINARY" "$@"; }
 rm -rf "$beside/manual" "$beside/completions"
 mkdir "$beside/completions"
 says manual --dir "$beside/manual"
+# As Debian asks for: without a name and a time in it, so that the same pages make the same files.
+gzip -n9 "$beside"/manual/*.1
 says completions bash >"$beside/completions/pollux"
 says completions zsh >"$beside/completions/_pollux"
 says completions fish >"$beside/completions/pollux.fish"
