@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use netloop::{Limit, Refusal, WorkerStats};
 
+use crate::stats::Counter;
+
 /// The least time between two lines.
 pub const WAIT_MIN: Duration = Duration::from_secs(10);
 /// The most.
@@ -24,15 +26,18 @@ pub fn handshakes_failed(worker: &WorkerStats) -> impl Iterator<Item = (&'static
         ("timeout", worker.handshakes_timeout.value()),
         ("other", worker.handshakes_other.value()),
     ];
-    let by_refusal = Refusal::ALL.iter().zip(&worker.handshakes_turned_away);
-    let by_refusal = by_refusal.map(|(refusal, counter)| (refusal.name(), counter.value()));
-    of_all.into_iter().chain(by_refusal)
+    of_all.into_iter().chain(by_refusal(&worker.handshakes_turned_away))
 }
 
 /// Sessions that were closed so far because of who the device is, by reason.
 pub fn sessions_refused(worker: &WorkerStats) -> impl Iterator<Item = (&'static str, u64)> {
-    let by_refusal = Refusal::ALL.iter().zip(&worker.sessions_refused);
-    by_refusal.map(|(refusal, counter)| (refusal.name(), counter.value()))
+    by_refusal(&worker.sessions_refused)
+}
+
+/// Counters of refusals, each with its name.
+fn by_refusal(counters: &[Counter; Refusal::COUNT]) -> impl Iterator<Item = (&'static str, u64)> {
+    let named = Refusal::ALL.iter().zip(counters);
+    named.map(|(refusal, counter)| (refusal.name(), counter.value()))
 }
 
 /// What was told of them, and when the next line may come.
