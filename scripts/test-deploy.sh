@@ -2,12 +2,14 @@
 # Deploys to an ssh server of its own on loopback, below a folder: install, upgrade, a broken binary, a wrong configuration, a
 # step that fails, a twin that does not start, a lost connection, roll-back, cores of their own, a device at what was deployed,
 # a sweep against it; and lets systemd judge the unit.
-# usage: scripts/test-deploy.sh [BINARY]   (default target/debug/pollux)
+# usage: scripts/test-deploy.sh [BINARY]   (default: builds target/debug/pollux)
 # Exit codes: 0 passed, 1 failed. Needs sshd, systemd-analyze, python3.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-BINARY="$(realpath "${1:-target/debug/pollux}")"
+# The sweep takes only a binary of this commit, which an older build is not.
+[[ -n "${1:-}" ]] || cargo build --quiet --locked -p twin
+BINARY="$(realpath "${1:-${CARGO_TARGET_DIR:-target}/debug/pollux}")"
 # systemd calls a unit with less than this well protected.
 readonly EXPOSURE_MAX_TENTHS=20
 

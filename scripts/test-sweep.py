@@ -141,6 +141,28 @@ def check_round_trip(work):
     holds("a round trip has plots of its own", {"t1-p99-100k.svg", "t1-p99-100k-rtt10.svg"} <= plots, str(plots))
 
 
+def check_runs(work):
+    """Of several runs of a case the medians are judged, and each stays to be read."""
+    out, clean, lossy = work / "runs", "10000-100k-link-0", "10000-100k-link-5"
+    sources = {(0, 1): clean, (0, 2): "1000000-1m-link-0", (0, 3): clean, (5, 1): lossy, (5, 2): lossy, (5, 3): lossy}
+    for (loss, number), source in sources.items():
+        case = cases.Case(10_000, loss, "link", "100k", number=number)
+        shutil.copytree(COMMITTED[-1] / "raw" / source, out / "raw" / case.name)
+    shutil.copy(COMMITTED[-1] / "host.json", out)
+    words = ("--entities", 10_000, "--loads", "100k", "--where", "link", "--loss", "0,5", "--out", out)
+    targets = []
+    for runs in (1, 3):
+        done = sweep(*words, "--runs", runs)
+        holds(f"{runs} of a case are summed up", not done.returncode, done.stderr)
+        targets.append(json.loads((out / "summary.json").read_text(encoding="utf-8"))["targets"])
+    holds("one run that stands out changes no median", targets[0] == targets[1] != [], str(targets))
+    table = (out / "sweep.csv").read_text(encoding="utf-8").splitlines()
+    p99 = table[0].split(",").index("t1_p99_us")
+    holds("each run stands in the table", len(table) == 1 + len(sources), str(len(table)))
+    holds("the one that stands out too", len({line.split(",")[p99] for line in table[1:]}) == 3, str(table))
+    holds("none is no number of runs", sweep(*words, "--runs", 0).returncode == 2)
+
+
 def check_forwarder():
     """One direction of it, with packets of one byte and a clock that is turned by hand."""
     now = [0.0]
@@ -221,6 +243,7 @@ def main():
         check_forwarder()
         check_committed(work)
         check_round_trip(work)
+        check_runs(work)
         check_link(work, binary)
     print(f"sweep: {holds.passed} passed, 0 failed")
 

@@ -34,7 +34,7 @@ SESSIONS = 8
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One run."""
+    """One run of a case."""
 
     entities: int
     loss_percent: int
@@ -42,12 +42,15 @@ class Case:
     load: str
     # Of the link; nothing else has one.
     round_trip_ms: int = 0
+    # Which of its runs.
+    number: int = 1
 
     @property
     def name(self):
-        """Name of its folder."""
+        """Name of the folder of this run."""
         way = f"-rtt{self.round_trip_ms}" if self.round_trip_ms else ""
-        return f"{self.entities}-{self.load}-{self.where}-{self.loss_percent}{way}"
+        again = f"-run{self.number}" if self.number > 1 else ""
+        return f"{self.entities}-{self.load}-{self.where}-{self.loss_percent}{way}{again}"
 
     @property
     def devices(self):
@@ -69,12 +72,13 @@ class Case:
                 "--duration-s", seconds]  # fmt: skip
 
 
-def all_cases(entities=ENTITIES, losses=LOSSES, wheres=WHERES, loads=LOADS, round_trips_ms=ROUND_TRIPS_MS):
+def all_cases(entities=ENTITIES, losses=LOSSES, wheres=WHERES, loads=LOADS, round_trips_ms=ROUND_TRIPS_MS, runs=1):
     """The product, without what has no round trip or none that can be made. Without loss, the two places differ by what the link
-    itself costs."""
-    for round_trip_ms, count, load, where, loss in itertools.product(round_trips_ms, entities, loads, wheres, losses):
+    itself costs. Further runs come behind the first of every case, so that a loud moment of the host meets a case once."""
+    product = itertools.product(range(1, runs + 1), round_trips_ms, entities, loads, wheres, losses)
+    for number, round_trip_ms, count, load, where, loss in product:
         if not round_trip_ms or where == "link" and not beyond_cable(load):
-            yield Case(count, loss, where, load, round_trip_ms)
+            yield Case(count, loss, where, load, round_trip_ms, number)
 
 
 def beyond_cable(load):

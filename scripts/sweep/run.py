@@ -201,10 +201,14 @@ def options():
                         help="default: both, and with GENERATOR or TWIN app")  # fmt: skip
     parser.add_argument("--round-trip-ms", type=numbers, default=cases.ROUND_TRIPS_MS, metavar="MS,…",
                         help="of the link; default: 0, a veth pair. What is lost in app has none: 0 alone")  # fmt: skip
+    parser.add_argument("--runs", type=int, default=1, metavar="N",
+                        help="of each case, whose medians are judged; default: 1. More go on in the same folder")  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="two small cases, below target/")
     parser.add_argument("--out", type=pathlib.Path, metavar="DIR", help="goes on there if it exists")
     parser.add_argument("--slice", type=float, metavar="SECONDS", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
+    if chosen.runs < 1:
+        parser.error("--runs is at least 1")
     for name in chosen.loads:
         if name not in cases.LOADS:
             parser.error(f"unknown load {name}; there are {', '.join(cases.LOADS)}")
@@ -232,7 +236,7 @@ def refuse_ways(parser, chosen):
 
 def planned(chosen):
     """The cases of a command line."""
-    return list(cases.all_cases(chosen.entities, chosen.loss, chosen.where, chosen.loads, chosen.round_trip_ms))
+    return list(cases.all_cases(chosen.entities, chosen.loss, chosen.where, chosen.loads, chosen.round_trip_ms, chosen.runs))
 
 
 def prepare(out, quick):

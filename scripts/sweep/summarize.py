@@ -51,7 +51,7 @@ late ticks began. Twin alignment is records applied over records planned; ODTE i
 reliability (the alignment, at most 1) x availability (ticks run of those due); age of information is the mean over time of
 how old the newest value of a sensor is, half the sensor's period more than the mean latency.
 
-**Doubts.** Devices and twin share the cores. One run for each case: a p99.9 of five seconds is a few events. The rate
+**Doubts.** Devices and twin share the cores. {runs} a p99.9 of five seconds is a few events. The rate
 `published` gives 500 records in the window: its p99.9 is the greatest. It has no alignment and no ODTE: sensors begin at times
 of their own, so that chance alone makes some twenty records more or fewer of 500, as many as a loss of 5 % takes.
 """
@@ -75,7 +75,7 @@ def figures(case, folder, warm_s, measured_s, tick_hz):
     twin = json.loads((folder / "serve/summary.json").read_text(encoding="utf-8"))
     load = json.loads((folder / "load/summary.json").read_text(encoding="utf-8"))
     row = {"entities": case.entities, "loss_percent": case.loss_percent, "loss_where": case.where, "load": case.load,
-           **cable.columns(case, folder, begin, end), "entities_seen": twin["entities"]}  # fmt: skip
+           "run": case.number, **cable.columns(case, folder, begin, end), "entities_seen": twin["entities"]}  # fmt: skip
     logs = {}
     for latency, column in TWIN_LATENCIES.items():
         histogram, span_s = hdr.read_log(folder / f"serve/{latency}.hlog", begin + ahead_s, end + ahead_s)
@@ -135,6 +135,7 @@ SHOWN = (
     ("load", "load", "{}"),
     ("loss_where", "loss in", "{}"),
     ("loss_percent", "loss %", "{}"),
+    ("runs", "runs", "{}"),
     ("round_trip_ms", "round trip ms", "{}"),
     ("cable_late_p99_us", "cable late p99 us", "{:,}"),
     ("ticks_run_percent", "ticks run %", "{:.2f}"),
@@ -217,10 +218,10 @@ def spread(values, form="{:.2f}"):
     return (form + " (" + form + " to " + form + ")").format(statistics.median(values), min(values), max(values))
 
 
-def answer(rows):
-    """The answer, of the cases that were run."""
-    of_link = [word for trip_ms in round_trips(rows) for word in answer_of_loss(rows, trip_ms)]
-    return fill(["**Answer.**", *answer_of_ticks(rows), *of_link, *answer_of_round_trip(rows)])
+def answer(rows, of_cases):
+    """The answer, of the cases that were run. `rows` is a run each."""
+    of_link = [word for trip_ms in round_trips(of_cases) for word in answer_of_loss(of_cases, trip_ms)]
+    return fill(["**Answer.**", *answer_of_ticks(rows, len(of_cases)), *of_link, *answer_of_round_trip(of_cases)])
 
 
 def fill(words):
@@ -228,14 +229,15 @@ def fill(words):
     return textwrap.fill(" ".join(words), 118, break_on_hyphens=False)
 
 
-def answer_of_ticks(rows):
-    """Whether the ticks run, and how late."""
+def answer_of_ticks(rows, cases_run):
+    """Whether the ticks run, and how late: the worst is that of any run."""
+    one, each = ("case", f"(cases: {len(rows)})") if len(rows) == cases_run else ("run", f"(cases: {cases_run}, runs: {len(rows)})")
     rows = [row for row in rows if row["ticks_run_percent"] is not None and row["jitter_p99_us"] is not None]
     if rows:
         least = min(row["ticks_run_percent"] for row in rows)
         late_us = [row["jitter_p99_us"] for row in rows]
-        yield f"Of the ticks of each case at least {least:.2f} % ran, late ones included (cases: {len(rows)})."
-        yield f"The p99 of how late they began is {statistics.median(late_us):,.0f} us in the median case,"
+        yield f"Of the ticks of each {one} at least {least:.2f} % ran, late ones included {each}."
+        yield f"The p99 of how late they began is {statistics.median(late_us):,.0f} us in the median {one},"
         yield f"{max(late_us):,.0f} in the worst."
 
 
@@ -304,19 +306,50 @@ def fit(by_name, said):
     return rows, [*said, *cable.too_slow(faults)]
 
 
-def shown_rows(rows):
-    """The rows as they are written: without a round trip nobody asks for the columns of one."""
-    if any(row["round_trip_ms"] for row in rows):
-        return rows
-    return [{key: value for key, value in row.items() if key not in cable.COLUMNS} for row in rows]
+# What tells one case from another.
+CASE = ("entities", "loss_percent", "loss_where", "load", "round_trip_ms")
 
 
-def page(rows, left_out, warm_s, measured_s):
+def medians(rows):
+    """One row for each case: of every figure the median of its runs, and how many they are."""
+    by_case = {}
+    for row in rows:
+        by_case.setdefault(tuple(row[column] for column in CASE), []).append(row)
+    return [{"runs" if key == "run" else key: median(key, runs) for key in runs[0]} for runs in by_case.values()]
+
+
+def median(key, runs):
+    """That of one figure, of the runs that have it; of what names a run, how many they are."""
+    if key in CASE:
+        return runs[0][key]
+    if key == "run":
+        return len(runs)
+    values = [row[key] for row in runs if row[key] is not None]
+    return statistics.median(values) if values else None
+
+
+def shown_rows(rows, runs_most):
+    """The rows as they are written: without a round trip nobody asks for the columns of one, nor with one run which it is."""
+    needless = () if any(row["round_trip_ms"] for row in rows) else cable.COLUMNS
+    needless = needless if runs_most > 1 else (*needless, "run", "runs")
+    return [{key: value for key, value in row.items() if key not in needless} for row in rows]
+
+
+def of_runs(of_cases):
+    """How often each case was run, as a sentence to go on."""
+    fewest, most = (of(row["runs"] for row in of_cases) for of in (min, max))
+    if most == 1:
+        return "One run for each case:"
+    number = f"{fewest} runs" if fewest == most else f"{fewest} to {most} runs"
+    return f"{number} for each case, whose medians stand in summary and plots;\n`sweep.csv` has each:"
+
+
+def page(rows, of_cases, left_out, warm_s, measured_s):
     """The README of the folder."""
     trips = [str(trip_ms) for trip_ms in sorted({row["round_trip_ms"] for row in rows})]
     question = f",\nwith {' and '.join(trips)} ms of round trip" if trips != ["0"] else ""
     way = cable.paragraph(rows, left_out)
-    return README.format(answer=answer(rows), warm=warm_s, measured=measured_s, title=" x round trip" if question else "",
+    return README.format(answer=answer(rows, of_cases), runs=of_runs(of_cases), warm=warm_s, measured=measured_s, title=" x round trip" if question else "",
                          question=question, cable=f"\n{fill(way)}\n" if way else "")  # fmt: skip
 
 
@@ -329,20 +362,22 @@ def write(out, plan, warm_s, measured_s, tick_hz, said=()):
                  f"again, into another folder: {', '.join(lacking)}")  # fmt: skip
     by_name = {case.name: figures(case, out / "raw" / case.name, warm_s, measured_s, tick_hz) for case in plan}
     rows, left_out = fit(by_name, said)
-    shown = shown_rows(rows)
+    of_cases = medians(rows)
+    runs_most = max(row["runs"] for row in of_cases)
+    shown, shown_cases = shown_rows(rows, runs_most), shown_rows(of_cases, runs_most)
     with open(out / "sweep.csv", "w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(shown[0]))
         writer.writeheader()
         writer.writerows(shown)
-    judged = list(aims(rows))
-    summary = {"sweep": shown, "rows": list(published(rows)), "targets": judged}
+    judged = list(aims(of_cases))
+    summary = {"sweep": shown_cases, "rows": list(published(of_cases)), "targets": judged}
     (out / "summary.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
     sentence = " ".join([verdict.of_folder(out), *clocks(result.read_host(out))])
     lacks = ["", *left_out] if left_out else []
-    text = "\n".join(["# Sweep: summary", "", sentence, "", *table(shown), *lacks, *targets.lines(judged)])
+    text = "\n".join(["# Sweep: summary", "", sentence, "", *table(shown_cases), *lacks, *targets.lines(judged)])
     (out / "summary.md").write_text(text + "\n", encoding="utf-8")
-    (out / "README.md").write_text(page(rows, left_out, warm_s, measured_s), encoding="utf-8")
-    plot.write_all(out, rows, sentence)
+    (out / "README.md").write_text(page(rows, of_cases, left_out, warm_s, measured_s), encoding="utf-8")
+    plot.write_all(out, of_cases, sentence)
     manifest(out)
     return left_out
 
