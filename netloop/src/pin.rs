@@ -3,7 +3,6 @@
 //! A core that is missing or forbidden (a container's cpuset, a smaller machine) shows in the result; it never stops the
 //! thread from running.
 
-use core_affinity::CoreId;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// Where the thread runs.
@@ -32,11 +31,9 @@ impl Pinned {
 /// Binds the calling thread to `core`; without a core it stays where the scheduler puts it.
 pub fn pin(core: Option<usize>) -> Pinned {
     let Some(requested) = core else { return Pinned { requested: None, core: None } };
-    let allowed = core_affinity::get_core_ids().unwrap_or_default();
-    let bound = allowed.iter().any(|id| id.id == requested)
-        && core_affinity::set_for_current(CoreId { id: requested });
+    let allowed = allowed_cores();
+    let bound = allowed.contains(&requested) && bind(requested);
     if !bound {
-        let allowed: Vec<usize> = allowed.iter().map(|id| id.id).collect();
         let thread = std::thread::current();
         let thread = thread.name().unwrap_or("unnamed");
         tracing::debug!(
@@ -47,6 +44,19 @@ pub fn pin(core: Option<usize>) -> Pinned {
         );
     }
     Pinned { requested: core, core: core.filter(|_| bound) }
+}
+
+/// The cores that the calling thread may use, in order; none where the kernel does not say.
+fn allowed_cores() -> Vec<usize> {
+    let Ok(allowed) = sched_getaffinity(None) else { return Vec::new() };
+    (0..CpuSet::MAX_CPU).filter(|core| allowed.is_set(*core)).collect()
+}
+
+/// Binds the calling thread to one of its cores.
+fn bind(core: usize) -> bool {
+    let mut one = CpuSet::new();
+    one.set(core);
+    sched_setaffinity(None, &one).is_ok()
 }
 
 /// Keeps the calling thread, and those that it starts later, off these cores. Where it may use no others, it gives up the
@@ -72,12 +82,11 @@ mod tests {
 
     #[test]
     fn thread_keeps_off_the_last_cores_as_long_as_others_are_left() {
-        let cores: Vec<_> = core_affinity::get_core_ids().unwrap().iter().map(|id| id.id).collect();
+        let cores = allowed_cores();
         let run = |off: Vec<usize>| {
             let thread = std::thread::spawn(move || {
                 let kept_off = keep_off(&off);
-                let left = core_affinity::get_core_ids().unwrap();
-                (kept_off, left.into_iter().map(|id| id.id).collect::<Vec<_>>())
+                (kept_off, allowed_cores())
             });
             thread.join().unwrap()
         };
@@ -92,15 +101,13 @@ mod tests {
 
     #[test]
     fn thread_runs_on_the_core_it_was_given() {
-        let core = core_affinity::get_core_ids().unwrap()[0].id;
+        let core = allowed_cores()[0];
         // A thread of its own: the binding would otherwise stay with the test runner's.
         let (pinned, allowed) =
-            std::thread::spawn(move || (pin(Some(core)), core_affinity::get_core_ids().unwrap()))
-                .join()
-                .unwrap();
+            std::thread::spawn(move || (pin(Some(core)), allowed_cores())).join().unwrap();
         assert_eq!(pinned, Pinned { requested: Some(core), core: Some(core) });
         assert!(pinned.satisfied());
-        assert_eq!(allowed, [CoreId { id: core }]);
+        assert_eq!(allowed, [core]);
     }
 
     #[test]
