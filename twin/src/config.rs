@@ -24,8 +24,8 @@ use serde::{Deserialize, Serialize};
 use table::Key;
 use wire::SensorType;
 
-/// Everything that can be set, after all layers.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// Everything that can be set, after all layers. [`Config::default`] is what a twin without a file has.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// The QUIC side.
     pub net: Net,
@@ -57,6 +57,35 @@ pub struct Config {
     pub text: String,
     /// What is said on stderr.
     pub log: Log,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Effective::defaults().config
+    }
+}
+
+impl Config {
+    /// Nothing assigned yet: zeros and empty lists, which no twin runs with.
+    fn unset() -> Self {
+        Self {
+            net: Net::default(),
+            address: Address::default(),
+            tick: Tick::default(),
+            idle: Idle::default(),
+            host: Host::default(),
+            ring: Ring::default(),
+            world: World::default(),
+            http: Http::default(),
+            tls: Tls::default(),
+            thresholds: Default::default(),
+            automation: Automation::default(),
+            fault: Fault::default(),
+            capture: Capture::default(),
+            text: String::new(),
+            log: Log::default(),
+        }
+    }
 }
 
 /// Keys of `[net]`.
@@ -528,6 +557,13 @@ struct Entry {
 }
 
 impl Effective {
+    /// What a twin has that is told nothing.
+    #[must_use]
+    pub fn defaults() -> Self {
+        Self::lay(Vec::new(), Vec::new())
+            .expect("the defaults are allowed because each is asserted")
+    }
+
     /// Lays the layers over each other and checks every value.
     ///
     /// # Errors
@@ -554,7 +590,7 @@ impl Effective {
         settings: Vec<layers::Setting>,
         mut mistakes: Vec<ConfigError>,
     ) -> Result<Self, Rejected> {
-        let mut config = Config::default();
+        let mut config = Config::unset();
         let mut entries = Vec::new();
         for key in table::keys() {
             let value = key.kind.literal(key.default);
