@@ -179,8 +179,6 @@ pub struct WorkerStats {
     pub t2: TierStats,
     /// Commands.
     pub t3: TierStats,
-    /// Commands that nobody handles: their stream was reset.
-    pub t3_no_handler: Counter,
     /// Commands that found the ring full, or the end begun: their stream was reset.
     pub t3_busy: Counter,
     /// Commands whose session was over before their answer.
@@ -256,7 +254,6 @@ impl WorkerStats {
         self.recv_errors.set(socket.recv_errors);
         self.send_errors.set(socket.send_errors);
         self.budget_exhausted.session.set(tally.unfinished);
-        self.t3_no_handler.set(tally.no_handler);
         self.t3_busy.set(tally.busy);
         self.t3_unanswered.set(tally.unanswered);
         self.handshakes_ok.set(tally.opened);
@@ -359,7 +356,6 @@ impl WorkerStats {
             &self.t3.shed,
             &self.t3.rejected,
             &self.t3.decode_errors,
-            &self.t3_no_handler,
             &self.t3_busy,
             &self.t3_unanswered,
             &self.handshakes_ok,

@@ -372,6 +372,11 @@ const METRICS: &[Metric] = &[
     counter("pollux_turns_total", "Turns of the workers.", |from, to| {
         to.count("", from.worker.turns.value());
     }),
+    counter(
+        "pollux_busy_turns_total",
+        "Turns of the workers that found something to do.",
+        |from, to| to.count("", from.worker.busy_turns.value()),
+    ),
     counter("pollux_datagrams_total", "UDP datagrams by direction.", |from, to| {
         to.count("direction=\"received\"", from.worker.datagrams_in.value());
         to.count("direction=\"sent\"", from.worker.datagrams_out.value());
@@ -417,6 +422,16 @@ const METRICS: &[Metric] = &[
             to.count("call=\"receive\"", from.worker.recv_errors.value());
             to.count("call=\"send\"", from.worker.send_errors.value());
         },
+    ),
+    counter(
+        "pollux_sends_blocked_total",
+        "Sends that found the buffer of a socket full; what they carried is sent later.",
+        |from, to| to.count("", from.worker.send_would_block.value()),
+    ),
+    counter(
+        "pollux_slabs_replaced_total",
+        "Receive slabs made anew because bytes of theirs were still in use: streams that arrive in pieces.",
+        |from, to| to.count("", from.worker.slab_replaced.value()),
     ),
     counter(
         "pollux_datagrams_oversized_total",

@@ -23,7 +23,7 @@ use twin::stats::{Direction, TwinStats};
 const RSS_BYTES: u64 = 12_345_678;
 
 /// The names that the outside relies on.
-const PROMISED: [&str; 35] = [
+const PROMISED: [&str; 38] = [
     "pollux_records_total",
     "pollux_lost_total",
     "pollux_decode_errors_total",
@@ -45,6 +45,9 @@ const PROMISED: [&str; 35] = [
     "pollux_ring_capacity",
     "pollux_commands_total",
     "pollux_commands_unanswered_total",
+    "pollux_busy_turns_total",
+    "pollux_slabs_replaced_total",
+    "pollux_sends_blocked_total",
     "pollux_socket_errors_total",
     "pollux_datagrams_oversized_total",
     "pollux_frames_shed_total",
