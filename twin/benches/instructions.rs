@@ -5,22 +5,23 @@
 //! iteration costs, whatever start and set-up cost.
 #![allow(clippy::unwrap_used, reason = "a benchmark panics where its set-up fails")]
 
+#[path = "../../netloop/benches/pair/mod.rs"]
+mod pair;
+
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use netloop::{
-    Answer, Consumer, Datagram, Due, Engine, Now, Phase, Producer, RingPort, Run, Runs, ServerTls,
-    SessionEvent, SessionId, SessionLimits, Sink, Slot, WorkerStats, client_tls, ring,
-};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use netloop::{Due, RingPort, Run, SessionEvent, SessionId, Sink, WorkerStats};
 use twin::config::Config;
 use twin::interval::exchange;
 use twin::stats::TwinStats;
 use twin::world::{LaneCapacities, Lanes, World, WorldOptions, lanes};
-use wire::{ALPN, Batch, DeviceId, RECORD_BYTES, Reading, Record, SensorType};
+use wire::{Batch, DeviceId, RECORD_BYTES, Reading, Record, SensorType};
+
+use pair::{Drained, pair};
 
 const START_NS: u64 = 1_800_000_000_000_000_000;
 /// Records of one DATAGRAM frame.
@@ -85,7 +86,7 @@ fn ring_transfer(iterations: u64) {
     let payload = payload();
     let records = Batch::decode(&payload).unwrap().records();
     for _ in 0..iterations {
-        assert_eq!(sink.t1.push_run(black_box(&run_of(0, records))), BATCH);
+        assert_eq!(sink.push_t1(black_box(&run_of(0, records))), BATCH);
         assert_eq!(sink.empty(), BATCH);
     }
 }
@@ -171,79 +172,6 @@ impl Plant {
     }
 }
 
-/// Room for what a turn brings.
-const RING_LINES: usize = 1024;
-
-/// The ring of T1, emptied behind each turn.
-struct Drained {
-    t1: Producer<Slot>,
-    out: Consumer<Slot>,
-}
-
-impl Drained {
-    fn new() -> Self {
-        let (t1, out) = ring(RING_LINES);
-        Self { t1, out }
-    }
-
-    /// Empties the ring; says how many records were in it.
-    fn empty(&mut self) -> usize {
-        let mut records = 0;
-        while self.out.pop_runs(|lines| {
-            let count = Runs::new(lines).map(|run| run.records.len()).sum();
-            records += count;
-            (lines.len(), count)
-        }) > 0
-        {}
-        records
-    }
-}
-
-impl Sink for Drained {
-    fn push_t1(&mut self, run: &Run<'_>) -> usize {
-        self.t1.push_run(run)
-    }
-    fn free_t2(&self) -> usize {
-        0
-    }
-    fn push_t2(&mut self, _: &Run<'_>) {}
-    fn free_t3(&self) -> usize {
-        0
-    }
-    fn handle_command(&mut self, _: Slot) -> Answer {
-        Answer::Later
-    }
-    fn handle_ack(&mut self, _: Slot) {}
-}
-
-struct End {
-    engine: Engine,
-    sink: Drained,
-    port: u16,
-}
-
-impl End {
-    fn new(engine: Engine, port: u16) -> Self {
-        Self { engine, sink: Drained::new(), port }
-    }
-
-    /// Gives the packets to the engine and collects what it answers.
-    fn turn(&mut self, now: Now, from: u16, packets: Vec<Bytes>) -> Vec<Bytes> {
-        for packet in packets {
-            let (remote, payload) = (([10, 0, 0, 1], from).into(), packet.as_ref().into());
-            let datagram = Datagram { remote, local_ip: None, ecn: None, payload, recv_ns: 1 };
-            self.engine.handle_datagram(now, datagram);
-        }
-        self.engine.poll(now, &mut self.sink);
-        self.engine.handle_timeouts(now, &mut self.sink);
-        let (mut buffer, mut sent) = (Vec::new(), Vec::new());
-        while let Some(transmit) = self.engine.poll_transmit(now, 1, &mut buffer) {
-            sent.push(Bytes::copy_from_slice(&buffer[..transmit.size]));
-        }
-        sent
-    }
-}
-
 /// Two engines in virtual time: a packet of one batch each way of the device's millisecond, and the acknowledgements.
 fn turn(iterations: u64) {
     let (mut client, mut server, session, mut now) = pair();
@@ -257,28 +185,4 @@ fn turn(iterations: u64) {
         received += server.sink.empty();
     }
     assert_eq!(received, iterations as usize * BATCH, "each turn brings a batch");
-}
-
-fn pair() -> (End, End, SessionId, Now) {
-    // Signatures of one size: those of ECDSA differ by a byte or two, after which the heap lies otherwise in each run.
-    let made = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
-    let request = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
-    let certificate: CertificateDer<'static> = request.self_signed(&made).unwrap().into();
-    let key: PrivateKeyDer<'static> = PrivatePkcs8KeyDer::from(made.serialize_der()).into();
-    let tls = ServerTls::from_der(vec![certificate.clone()], key).into_quic().unwrap();
-    let client_tls = client_tls([certificate], ALPN).unwrap();
-    let limits = SessionLimits { ack_every: Some(4), ..SessionLimits::default() };
-    let mut now = Now::simulated();
-    let mut server = End::new(Engine::server(tls, limits.clone(), now, [1; 32]), 4433);
-    let mut client = End::new(Engine::client(client_tls, None, limits, now, [2; 32]), 9000);
-    let session = client.engine.connect(now, ([10, 0, 0, 1], 4433).into(), "localhost").unwrap();
-    // Time for the search of the path's MTU, so that 36 records fit.
-    let mut to_client = Vec::new();
-    for _ in 0..2000 {
-        now = now.plus(Duration::from_millis(1));
-        let to_server = client.turn(now, server.port, to_client);
-        to_client = server.turn(now, client.port, to_server);
-    }
-    assert_eq!(client.engine.phase(session), Some(Phase::Open));
-    (client, server, session, now)
 }
