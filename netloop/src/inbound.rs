@@ -15,7 +15,7 @@ use crate::{
     backlog::Left,
     identity::Scope,
     session::{Outcome, Phase, Service, Session, Stamp},
-    streams::Lane,
+    streams::Queue,
 };
 
 /// What a stream turned out to carry.
@@ -82,10 +82,10 @@ impl Session {
     ) -> Left {
         let mut left = Left { acks: self.drain_acks(service), records: false };
         let mut budget = T2_BUDGET_BYTES;
-        for lane in [Lane::Short, Lane::Records] {
+        for queue in [Queue::Short, Queue::Records] {
             // Each stream once: one that is put in line again has had its turn.
-            for _ in 0..self.inbound.waiting(lane) {
-                let Some(at) = self.inbound.next(lane) else { break };
+            for _ in 0..self.inbound.waiting(queue) {
+                let Some(at) = self.inbound.next(queue) else { break };
                 match self.read_inbound(at, service, outcome, &mut budget) {
                     Read::Blocked => self.inbound[at].readable = false,
                     Read::Unfinished => {

@@ -27,7 +27,7 @@ pub(crate) struct Streams {
 
 /// Which readable streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lane {
+pub(crate) enum Queue {
     Short,
     Records,
 }
@@ -81,18 +81,18 @@ impl Streams {
     }
 
     /// How many streams are in line.
-    pub(crate) fn waiting(&self, lane: Lane) -> usize {
-        match lane {
-            Lane::Short => self.short.len(),
-            Lane::Records => self.records.len(),
+    pub(crate) fn waiting(&self, queue: Queue) -> usize {
+        match queue {
+            Queue::Short => self.short.len(),
+            Queue::Records => self.records.len(),
         }
     }
 
     /// Takes the first stream out of the line.
-    pub(crate) fn next(&mut self, lane: Lane) -> Option<u32> {
-        match lane {
-            Lane::Short => self.short.pop_front(),
-            Lane::Records => self.records.pop_front(),
+    pub(crate) fn next(&mut self, queue: Queue) -> Option<u32> {
+        match queue {
+            Queue::Short => self.short.pop_front(),
+            Queue::Records => self.records.pop_front(),
         }
     }
 }
@@ -156,9 +156,9 @@ mod tests {
         for index in 0..1000 {
             streams.insert(stream(index), StreamKind::Records);
         }
-        assert_eq!((streams.len(), streams.waiting(Lane::Records)), (1000, 1000));
+        assert_eq!((streams.len(), streams.waiting(Queue::Records)), (1000, 1000));
         for index in 0..1000 {
-            let at = streams.next(Lane::Records).unwrap();
+            let at = streams.next(Queue::Records).unwrap();
             assert_eq!(streams[at].id, stream(index), "in the order in which they opened");
             streams[at].readable = false;
         }
@@ -166,13 +166,13 @@ mod tests {
         assert!(streams.mark_readable(stream(700)), "known, though in line already");
         assert!(!streams.mark_readable(stream(1000)), "nobody opened it");
         for index in [700, 7] {
-            let at = streams.next(Lane::Records).unwrap();
+            let at = streams.next(Queue::Records).unwrap();
             assert_eq!(streams.remove(at).id, stream(index));
         }
-        assert_eq!(streams.next(Lane::Records), None);
+        assert_eq!(streams.next(Queue::Records), None);
         streams.insert(stream(1000), StreamKind::Command);
         streams.insert(stream(1001), StreamKind::Command);
         assert_eq!((streams.len(), streams.places.len()), (1000, 1000));
-        assert_eq!((streams.waiting(Lane::Short), streams.waiting(Lane::Records)), (2, 0));
+        assert_eq!((streams.waiting(Queue::Short), streams.waiting(Queue::Records)), (2, 0));
     }
 }

@@ -173,9 +173,9 @@ impl Check {
             if tier == Tier::T3 {
                 continue;
             }
-            let (lane, outcomes, model) = (tier.index(), world.outcomes(tier), &self.model);
+            let (at, outcomes, model) = (tier.index(), world.outcomes(tier), &self.model);
             let found = [outcomes.applied, outcomes.duplicate, outcomes.stale];
-            let expected = [model.applied[lane], model.duplicate[lane], model.stale[lane]];
+            let expected = [model.applied[at], model.duplicate[at], model.stale[at]];
             if found != expected || outcomes.rejected_total() > 0 {
                 self.say(|| format!("{tier:?} has {outcomes:?}, the model {expected:?}"));
             }

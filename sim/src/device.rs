@@ -289,8 +289,8 @@ impl Device {
         self.done.offered_here[tier.index()] += records;
     }
 
-    fn batch(&self, now: Now, lane: usize) -> impl Iterator<Item = u8> {
-        let number = self.numbers[lane];
+    fn batch(&self, now: Now, tier: usize) -> impl Iterator<Item = u8> {
+        let number = self.numbers[tier];
         let records = (0..self.plan.sensors).map(move |id| self.reading(now, id, number));
         records.flat_map(|reading| *Record::encode(&reading).as_bytes())
     }

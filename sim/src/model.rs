@@ -61,7 +61,7 @@ pub(crate) struct Model {
 impl Model {
     /// Takes a record of T1 or T2.
     pub(crate) fn push(&mut self, tier: Tier, slot: &Slot) -> Fate {
-        let lane = tier.index();
+        let at = tier.index();
         let record = Record::from_bytes(slot.record);
         let name = (record.device(), record.sensor_id());
         let is_new = !self.sensors.contains_key(&name);
@@ -77,13 +77,13 @@ impl Model {
             }
             sensor.session = slot.session;
         }
-        let fate = sensor.push(lane, slot, &record);
+        let fate = sensor.push(at, slot, &record);
         let counts = match fate {
             Fate::Applied => &mut self.applied,
             Fate::Duplicate => &mut self.duplicate,
             Fate::Stale => &mut self.stale,
         };
-        counts[lane] += 1;
+        counts[at] += 1;
         fate
     }
 }
@@ -104,13 +104,13 @@ impl Sensor {
         true
     }
 
-    fn push(&mut self, lane: usize, slot: &Slot, record: &Record) -> Fate {
+    fn push(&mut self, tier: usize, slot: &Slot, record: &Record) -> Fate {
         if slot.epoch != self.epoch && slot.epoch != 0 && !self.begin_epoch(slot) {
             return Fate::Stale;
         }
         let seq = record.seq();
-        match &mut self.seen[lane] {
-            None => self.seen[lane] = Some(Numbers { highest: seq, seen: BTreeSet::new() }),
+        match &mut self.seen[tier] {
+            None => self.seen[tier] = Some(Numbers { highest: seq, seen: BTreeSet::new() }),
             Some(numbers) => match numbers.judge(seq) {
                 Fate::Applied => {}
                 Fate::Stale

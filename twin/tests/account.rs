@@ -13,12 +13,12 @@ use wire::{Reading, Record, SensorType, Tier, Totals};
 struct Plant {
     random: Random,
     rig: Rig,
-    /// Next sequence number by (device, lane).
+    /// Next sequence number by (device, tier).
     next: BTreeMap<(u32, usize), u32>,
-    /// By lane.
+    /// By tier.
     offered: [u64; 2],
     lost: [u64; 2],
-    /// Records held up on the network: (lane, device, seq).
+    /// Records held up on the network: (tier, device, seq).
     late: Vec<(usize, u32, u32)>,
     session_offered: BTreeMap<u32, [u64; 3]>,
 }
@@ -53,34 +53,34 @@ impl Plant {
     /// One record of a device: arrives, is lost, is late or comes twice.
     fn send(&mut self) {
         let number = self.random.below(u64::from(DEVICES)) as u32;
-        let lane = self.random.below(4).min(1) as usize ^ 1;
-        if lane == 1 && self.rig.port.t2.free() < 3 {
+        let tier = self.random.below(4).min(1) as usize ^ 1;
+        if tier == 1 && self.rig.port.t2.free() < 3 {
             return;
         }
-        let seq = self.next.entry((number, lane)).or_insert(u32::MAX - 20);
+        let seq = self.next.entry((number, tier)).or_insert(u32::MAX - 20);
         let sent = *seq;
         *seq = seq.wrapping_add(1);
-        self.offer(lane, number);
+        self.offer(tier, number);
         match self.random.below(20) {
-            0 if lane == 0 => self.lost[lane] += 1,
-            1 if lane == 0 => self.late.push((lane, number, sent)),
+            0 if tier == 0 => self.lost[tier] += 1,
+            1 if tier == 0 => self.late.push((tier, number, sent)),
             2 => {
-                self.arrive(lane, number, sent);
-                self.offer(lane, number);
-                self.arrive(lane, number, sent);
+                self.arrive(tier, number, sent);
+                self.offer(tier, number);
+                self.arrive(tier, number, sent);
             }
-            _ => self.arrive(lane, number, sent),
+            _ => self.arrive(tier, number, sent),
         }
     }
 
-    fn offer(&mut self, lane: usize, number: u32) {
-        self.offered[lane] += 1;
-        self.session_offered.entry(number).or_default()[lane] += 1;
+    fn offer(&mut self, tier: usize, number: u32) {
+        self.offered[tier] += 1;
+        self.session_offered.entry(number).or_default()[tier] += 1;
     }
 
-    fn arrive(&mut self, lane: usize, number: u32, seq: u32) {
+    fn arrive(&mut self, tier: usize, number: u32, seq: u32) {
         let value = self.random.below(100) as f64;
-        self.rig.receive(TIERS[lane], number, 0, &record(number, 1, seq, value));
+        self.rig.receive(TIERS[tier], number, 0, &record(number, 1, seq, value));
     }
 
     fn run(&mut self, ticks: u32) {
@@ -89,14 +89,14 @@ impl Plant {
                 self.send();
             }
             if self.random.below(3) == 0
-                && let Some((lane, number, seq)) = self.late.pop()
+                && let Some((tier, number, seq)) = self.late.pop()
             {
-                self.arrive(lane, number, seq);
+                self.arrive(tier, number, seq);
             }
             self.rig.tick();
         }
-        while let Some((lane, number, seq)) = self.late.pop() {
-            self.arrive(lane, number, seq);
+        while let Some((tier, number, seq)) = self.late.pop() {
+            self.arrive(tier, number, seq);
         }
         while !self.rig.lanes.is_empty() {
             self.rig.tick();
@@ -118,10 +118,10 @@ fn totals_of_orderly_closes_make_the_account_exact() {
         let mut plant = Plant::new(seed * 1_000_003);
         plant.run(300);
         plant.close_all();
-        for (lane, tier) in TIERS.into_iter().enumerate() {
+        for (at, tier) in TIERS.into_iter().enumerate() {
             let totals = plant.rig.totals(tier);
-            assert_eq!(totals.offered, plant.offered[lane], "seed {seed} {tier} {totals:?}");
-            assert_eq!(totals.lost, plant.lost[lane], "seed {seed} {tier} {totals:?}");
+            assert_eq!(totals.offered, plant.offered[at], "seed {seed} {tier} {totals:?}");
+            assert_eq!(totals.lost, plant.lost[at], "seed {seed} {tier} {totals:?}");
             assert_eq!((totals.residual, totals.in_flight), (0, 0), "seed {seed} {tier}");
             assert!(totals.applied > 0 && totals.duplicate > 0, "seed {seed} {tier} {totals:?}");
         }
@@ -296,11 +296,11 @@ fn each_record_of_a_sensor_is_applied_at_most_once() {
     let mut plant = Plant::new(5);
     plant.run(100);
     let mut numbers = BTreeSet::new();
-    for (&(number, lane), &next) in &plant.next {
+    for (&(number, tier), &next) in &plant.next {
         let live = plant.rig.world.sensor(device(number), 1).unwrap().live;
-        assert!(numbers.insert((number, lane)));
-        let ahead = next.wrapping_sub(1).wrapping_sub(live.highest[lane]);
-        assert!(ahead < 200, "device {number} lane {lane}: {ahead} behind");
+        assert!(numbers.insert((number, tier)));
+        let ahead = next.wrapping_sub(1).wrapping_sub(live.highest[tier]);
+        assert!(ahead < 200, "device {number} tier {tier}: {ahead} behind");
     }
     let applied: u64 = TIERS.iter().map(|&tier| plant.rig.totals(tier).applied).sum();
     let distinct: u64 =

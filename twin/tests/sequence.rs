@@ -91,11 +91,11 @@ impl Row {
         Self { live: Live::new(0), window: Window([0.0; WINDOW_VALUES]), smoothed: Smoothed(0.0) }
     }
 
-    fn fold(&mut self, slot: &Slot, lane: usize) -> Folded {
+    fn fold(&mut self, slot: &Slot, tier: usize) -> Folded {
         let Self { live, window, smoothed } = self;
         let lines = [*slot];
         let run = Runs::new(&lines).next().expect("a line is a run");
-        fold(RowMut { live, window, smoothed }, &run, &run.records[0], lane, &Limits::NONE)
+        fold(RowMut { live, window, smoothed }, &run, &run.records[0], tier, &Limits::NONE)
     }
 }
 

@@ -125,9 +125,9 @@ impl Plant {
     ) {
         let mut slots = std::mem::take(&mut self.faulted);
         while let Some(fault) = &mut self.fault
-            && let Some(lane) = fault.pop(tick, &mut slots, STEP_RECORDS)
+            && let Some(at) = fault.pop(tick, &mut slots, STEP_RECORDS)
         {
-            self.apply(ecs, Tier::ALL[lane], &slots, clock);
+            self.apply(ecs, Tier::ALL[at], &slots, clock);
         }
         self.faulted = slots;
     }
@@ -295,19 +295,19 @@ impl Plant {
     /// Folds resolved records of a tier into their rows. A function of its own for each tier, so that its loop has all
     /// registers to itself.
     #[inline(never)]
-    fn fold_part<const LANE: usize>(
+    fn fold_part<const TIER: usize>(
         &mut self,
         ecs: &mut ecs::World,
         runs: Runs<'_>,
         count: usize,
         now_ns: u64,
     ) {
-        let tier = Tier::ALL[LANE];
+        let tier = Tier::ALL[TIER];
         let mut entries = Entries::new(tier, now_ns);
         let Self { hot, part, .. } = self;
         let mut hot = hot.view(ecs);
         let mut tally = Tally {
-            lane: LANE,
+            tier: TIER,
             failed: 0,
             outcomes: &mut self.outcomes[tier.index()],
             sessions: &mut self.sessions,
@@ -331,7 +331,7 @@ impl Plant {
                         break;
                     }
                     tables.prefetch(next);
-                    fold_record(tables, &run, record, row, LANE, &mut tally);
+                    fold_record(tables, &run, record, row, TIER, &mut tally);
                     count += 1;
                 }
                 let applied = count as u64 - std::mem::take(&mut tally.failed);
@@ -377,14 +377,14 @@ fn fold_record(
     run: &Run<'_>,
     record: &Record,
     row: RowRef,
-    lane: usize,
+    tier: usize,
     tally: &mut Tally<'_>,
 ) {
     let table = tables.of(row);
     if row.table() == usize::from(record.kind())
         && let Some((mut own, limits)) = table.row_mut(row.row())
     {
-        if !own.follow(run, record, lane, limits) {
+        if !own.follow(run, record, tier, limits) {
             fold_uncommon(tables, run, record, row, tally);
         }
     } else {
@@ -408,8 +408,8 @@ fn count_mismatch(
     }
     tally.outcomes.rejected[Reason::Type as usize] += 1;
     let live = row.sensor_type().and_then(|_| tables.of(row).live.get_mut(row.row()));
-    if live.is_some_and(|live| live.pass_over(run.epoch, tally.lane, record.seq())) {
-        tally.sessions.add_missing(run.session, tally.lane, -1);
+    if live.is_some_and(|live| live.pass_over(run.epoch, tally.tier, record.seq())) {
+        tally.sessions.add_missing(run.session, tally.tier, -1);
     }
 }
 
@@ -425,14 +425,14 @@ fn fold_uncommon(
     let table = tables.of(row);
     let (own, limits) =
         table.row_mut(row.row()).expect("the row is there because it was just looked at");
-    let folded = fold_any(own, run, record, tally.lane, limits);
+    let folded = fold_any(own, run, record, tally.tier, limits);
     let smoothed = table.smoothed[row.row()];
     tally.count(run.session, record.ts_us(), row, smoothed, folded);
 }
 
 /// Where the outcomes of a part are counted.
 struct Tally<'a> {
-    lane: usize,
+    tier: usize,
     /// Records that were not applied, of those that were entered together.
     failed: u64,
     outcomes: &'a mut Outcomes,
@@ -447,7 +447,7 @@ impl Tally<'_> {
         match folded {
             Folded::Applied { skipped, crossing } => {
                 if skipped > 0 {
-                    self.sessions.add_missing(session, self.lane, i64::from(skipped));
+                    self.sessions.add_missing(session, self.tier, i64::from(skipped));
                 }
                 if let Some(direction) = crossing {
                     let smoothed = smoothed.0;
@@ -459,7 +459,7 @@ impl Tally<'_> {
             Folded::Stale { filled } => {
                 self.outcomes.stale += 1;
                 if filled {
-                    self.sessions.add_missing(session, self.lane, -1);
+                    self.sessions.add_missing(session, self.tier, -1);
                 }
             }
         }

@@ -27,7 +27,7 @@ pub struct FaultOptions {
 /// Records that can be held back at most: 16 MiB of slots.
 const HELD_RECORDS_MAX: usize = 1 << 18;
 
-/// What was injected on one lane, in records.
+/// What was injected on one tier, in records.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Injected {
     /// Discarded.
@@ -41,11 +41,11 @@ pub struct Injected {
 #[derive(Debug, Clone, Copy)]
 struct Held {
     due_tick: u64,
-    lane: usize,
+    tier: usize,
     slot: Slot,
 }
 
-/// An injector, saved, but for the slots that it holds back: of each of them the tick that it is due in, and its lane.
+/// An injector, saved, but for the slots that it holds back: of each of them the tick that it is due in, and its tier.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct SavedFault {
     random: u64,
@@ -86,23 +86,23 @@ impl Fault {
         (HELD_RECORDS_MAX - self.held.len()) / 2
     }
 
-    /// Records of a lane that are held back now.
+    /// Records of a tier that are held back now.
     #[must_use]
-    pub const fn held(&self, lane: usize) -> u64 {
-        self.held_counts[lane]
+    pub const fn held(&self, tier: usize) -> u64 {
+        self.held_counts[tier]
     }
 
-    /// What was injected so far on a lane.
+    /// What was injected so far on a tier.
     #[must_use]
-    pub const fn injected(&self, lane: usize) -> Injected {
-        self.injected[lane]
+    pub const fn injected(&self, tier: usize) -> Injected {
+        self.injected[tier]
     }
 
-    /// Takes records that arrived on `lane` in this tick, at most [`Fault::free`]. `lost` is told of each that is
+    /// Takes records that arrived on `tier` in this tick, at most [`Fault::free`]. `lost` is told of each that is
     /// discarded.
     pub fn push(
         &mut self,
-        lane: usize,
+        tier: usize,
         slots: impl Iterator<Item = Slot>,
         tick: u64,
         mut lost: impl FnMut(&Slot),
@@ -110,58 +110,58 @@ impl Fault {
         let due_tick = tick + u64::from(self.options.delay_ticks);
         for mut slot in slots {
             if self.random.chance(self.options.loss) {
-                self.injected[lane].lost += 1;
+                self.injected[tier].lost += 1;
                 lost(&slot);
                 continue;
             }
             if self.random.chance(self.options.corrupt) {
-                self.injected[lane].corrupted += 1;
+                self.injected[tier].corrupted += 1;
                 self.corrupt(&mut slot);
             }
-            let held = Held { due_tick, lane, slot };
+            let held = Held { due_tick, tier, slot };
             self.held.push_back(held);
-            self.held_counts[lane] += 1;
+            self.held_counts[tier] += 1;
             if self.random.chance(self.options.duplicate) {
-                self.injected[lane].duplicates += 1;
+                self.injected[tier].duplicates += 1;
                 self.held.push_back(held);
-                self.held_counts[lane] += 1;
+                self.held_counts[tier] += 1;
             }
         }
     }
 
-    /// Moves records that are due into `out` until it is full or another lane follows; says of which lane they are.
+    /// Moves records that are due into `out` until it is full or another tier follows; says of which tier they are.
     pub fn pop(&mut self, tick: u64, out: &mut Vec<Slot>, out_max: usize) -> Option<usize> {
         out.clear();
-        let lane = self.held.front().filter(|held| held.due_tick <= tick)?.lane;
+        let tier = self.held.front().filter(|held| held.due_tick <= tick)?.tier;
         while out.len() < out_max {
             match self.held.front() {
-                Some(held) if held.lane == lane && held.due_tick <= tick => out.push(held.slot),
+                Some(held) if held.tier == tier && held.due_tick <= tick => out.push(held.slot),
                 _ => break,
             }
             self.held.pop_front();
         }
-        self.held_counts[lane] -= out.len() as u64;
-        Some(lane)
+        self.held_counts[tier] -= out.len() as u64;
+        Some(tier)
     }
 
     /// What it goes on with, and the slots that it holds back.
     pub(super) fn save(&self) -> (SavedFault, Vec<Slot>) {
-        let held = self.held.iter().map(|held| (held.due_tick, held.lane)).collect();
+        let held = self.held.iter().map(|held| (held.due_tick, held.tier)).collect();
         let saved = SavedFault { random: self.random.0, held, injected: self.injected };
         (saved, self.held.iter().map(|held| held.slot).collect())
     }
 
     /// Takes the place of what was saved with these slots. False where they do not belong together.
     pub(super) fn restore(&mut self, saved: &SavedFault, slots: &[Slot]) -> bool {
-        let lanes = saved.held.iter().map(|&(_, lane)| lane);
-        if slots.len() != saved.held.len() || !lanes.clone().all(|lane| lane < 2) {
+        let tiers = saved.held.iter().map(|&(_, tier)| tier);
+        if slots.len() != saved.held.len() || !tiers.clone().all(|tier| tier < 2) {
             return false;
         }
         self.random = Random(saved.random);
         self.injected = saved.injected;
         let held = saved.held.iter().zip(slots);
-        self.held = held.map(|(&(due_tick, lane), &slot)| Held { due_tick, lane, slot }).collect();
-        self.held_counts = [0, 1].map(|of| lanes.clone().filter(|&lane| lane == of).count() as u64);
+        self.held = held.map(|(&(due_tick, tier), &slot)| Held { due_tick, tier, slot }).collect();
+        self.held_counts = [0, 1].map(|of| tiers.clone().filter(|&tier| tier == of).count() as u64);
         true
     }
 
@@ -208,8 +208,8 @@ mod tests {
     fn drain(fault: &mut Fault, tick: u64) -> Vec<(usize, u32)> {
         let mut out = Vec::new();
         let mut drained = Vec::new();
-        while let Some(lane) = fault.pop(tick, &mut out, 7) {
-            drained.extend(out.iter().map(|slot| (lane, slot.hint)));
+        while let Some(tier) = fault.pop(tick, &mut out, 7) {
+            drained.extend(out.iter().map(|slot| (tier, slot.hint)));
         }
         drained
     }

@@ -38,7 +38,7 @@ const LATE_MAX_NS: u64 = 2_000_000_000;
 /// another type from now on leaves none of them out.
 const PASSED_MAX: u8 = 0b111;
 
-/// Where their counts lie in [`Live::started`], by lane.
+/// Where their counts lie in [`Live::started`], by tier.
 const PASSED_FROM: [u8; 2] = [2, 5];
 
 /// Reciprocals, so that a mean costs a multiplication.
@@ -63,19 +63,19 @@ pub struct RowMut<'a> {
     pub smoothed: &'a mut Smoothed,
 }
 
-/// Folds a record of `run`, which came on tier `lane` (0 is T1, 1 is T2), into a row.
+/// Folds a record of `run`, which came on `tier` (0 is T1, 1 is T2), into a row.
 #[inline]
 pub fn fold(
     mut row: RowMut<'_>,
     run: &Run<'_>,
     record: &Record,
-    lane: usize,
+    tier: usize,
     limits: &Limits,
 ) -> Folded {
-    if row.follow(run, record, lane, limits) {
+    if row.follow(run, record, tier, limits) {
         return Folded::Applied { skipped: 0, crossing: None };
     }
-    fold_any(row, run, record, lane, limits)
+    fold_any(row, run, record, tier, limits)
 }
 
 /// Folds any record.
@@ -84,7 +84,7 @@ pub(super) fn fold_any(
     mut row: RowMut<'_>,
     run: &Run<'_>,
     record: &Record,
-    lane: usize,
+    tier: usize,
     limits: &Limits,
 ) -> Folded {
     let live = &mut *row.live;
@@ -92,13 +92,13 @@ pub(super) fn fold_any(
     if run.epoch != live.epoch && run.epoch != 0 && !live.restart(run.epoch, run.recv_ns) {
         return Folded::Stale { filled: false };
     }
-    let skipped = match live.observe(lane, record.seq()) {
+    let skipped = match live.observe(tier, record.seq()) {
         Sighting::Ahead { skipped: 0 } => 0,
-        Sighting::Ahead { skipped } => skipped.saturating_sub(live.take_passed(lane)),
+        Sighting::Ahead { skipped } => skipped.saturating_sub(live.take_passed(tier)),
         Sighting::Duplicate => return Folded::Duplicate,
         Sighting::Behind { filled: false } if record.ts_us() > live.ts_us => {
             // Behind by its number and ahead by its time: the number before it was broken, or the device counts anew.
-            live.begin(lane, record.seq());
+            live.begin(tier, record.seq());
             0
         }
         Sighting::Behind { filled } => return Folded::Stale { filled },
@@ -141,63 +141,63 @@ impl Live {
 
     /// Whether a number is the one behind the highest of a tier, of the same boot.
     #[inline]
-    fn follows(&self, epoch: u32, lane: usize, seq: u32) -> bool {
+    fn follows(&self, epoch: u32, tier: usize, seq: u32) -> bool {
         (epoch == self.epoch || epoch == 0)
-            && self.started & 1 << lane != 0
-            && seq == self.highest[lane].wrapping_add(1)
+            && self.started & 1 << tier != 0
+            && seq == self.highest[tier].wrapping_add(1)
     }
 
     /// Takes that number.
     #[inline]
-    fn follow(&mut self, lane: usize) {
-        self.highest[lane] = self.highest[lane].wrapping_add(1);
-        self.seen[lane] = self.seen[lane] << 1 | 1;
+    fn follow(&mut self, tier: usize) {
+        self.highest[tier] = self.highest[tier].wrapping_add(1);
+        self.seen[tier] = self.seen[tier] << 1 | 1;
     }
 
     /// Takes note of a number whose record is of another type than the row, so that it does not count as lost when one behind
     /// it comes. Nothing else changes: two sensors under one name must not silence each other. Says whether the number fills
     /// one that was counted as skipped.
-    pub(super) fn pass_over(&mut self, epoch: u32, lane: usize, seq: u32) -> bool {
-        if self.started & 1 << lane == 0 || (epoch != self.epoch && epoch != 0) {
+    pub(super) fn pass_over(&mut self, epoch: u32, tier: usize, seq: u32) -> bool {
+        if self.started & 1 << tier == 0 || (epoch != self.epoch && epoch != 0) {
             return false;
         }
-        if (1..=AHEAD_MAX).contains(&seq.wrapping_sub(self.highest[lane])) {
-            let at = PASSED_FROM[lane];
+        if (1..=AHEAD_MAX).contains(&seq.wrapping_sub(self.highest[tier])) {
+            let at = PASSED_FROM[tier];
             if self.started >> at & PASSED_MAX < PASSED_MAX {
                 self.started += 1 << at;
             }
             return false;
         }
-        let (mut highest, mut seen) = (self.highest[lane], self.seen[lane]);
+        let (mut highest, mut seen) = (self.highest[tier], self.seen[tier]);
         let sighting = observe(&mut highest, &mut seen, seq);
         let fills = sighting == Sighting::Behind { filled: true };
         if fills {
-            self.seen[lane] = seen;
+            self.seen[tier] = seen;
         }
         fills
     }
 
     /// The numbers that [`Live::pass_over`] noted ahead of the highest, which is behind them now.
-    fn take_passed(&mut self, lane: usize) -> u32 {
-        let at = PASSED_FROM[lane];
+    fn take_passed(&mut self, tier: usize) -> u32 {
+        let at = PASSED_FROM[tier];
         let passed = self.started >> at & PASSED_MAX;
         self.started &= !(PASSED_MAX << at);
         passed.into()
     }
 
-    fn observe(&mut self, lane: usize, seq: u32) -> Sighting {
-        if self.started & 1 << lane == 0 {
-            self.begin(lane, seq);
+    fn observe(&mut self, tier: usize, seq: u32) -> Sighting {
+        if self.started & 1 << tier == 0 {
+            self.begin(tier, seq);
             return Sighting::Ahead { skipped: 0 };
         }
-        observe(&mut self.highest[lane], &mut self.seen[lane], seq)
+        observe(&mut self.highest[tier], &mut self.seen[tier], seq)
     }
 
     /// Begins the numbering of a tier with `seq`.
-    fn begin(&mut self, lane: usize, seq: u32) {
-        self.started |= 1 << lane;
-        self.highest[lane] = seq;
-        self.seen[lane] = 0;
+    fn begin(&mut self, tier: usize, seq: u32) {
+        self.started |= 1 << tier;
+        self.highest[tier] = seq;
+        self.seen[tier] = 0;
     }
 
     /// Where a value goes in the window, and the sum and mean with it.
@@ -234,17 +234,17 @@ impl RowMut<'_> {
         &mut self,
         run: &Run<'_>,
         record: &Record,
-        lane: usize,
+        tier: usize,
         limits: &Limits,
     ) -> bool {
-        if !self.live.follows(run.epoch, lane, record.seq()) {
+        if !self.live.follows(run.epoch, tier, record.seq()) {
             return false;
         }
         let step = self.live.step(self.window, record.value());
         if !limits.keeps(self.live.level, step.mean) {
             return false;
         }
-        self.live.follow(lane);
+        self.live.follow(tier);
         self.take(run.recv_ns, record, &step);
         true
     }

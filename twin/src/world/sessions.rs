@@ -221,10 +221,10 @@ impl Sessions {
     }
 
     /// Counts sequence numbers of a session that are missing, or fewer when late ones came after all.
-    pub fn add_missing(&mut self, session: u32, lane: usize, count: i64) {
+    pub fn add_missing(&mut self, session: u32, tier: usize, count: i64) {
         match self.place_mut(SessionId(session)) {
-            Some(place) => place.missing[lane] += count,
-            None => self.stray_missing[lane] += count,
+            Some(place) => place.missing[tier] += count,
+            None => self.stray_missing[tier] += count,
         }
     }
 
@@ -301,22 +301,22 @@ impl Place {
     /// with its worker, which could tell nothing any more: what was left out of their records is not known apart.
     fn settle(&self, losses: &mut Losses) {
         let told = self.closed.as_ref().filter(|closed| closed.tells());
-        for lane in 0..Tier::COUNT {
+        for tier in 0..Tier::COUNT {
             let Some(closed) = told else {
-                losses.open_missing[lane] += self.missing[lane].max(0);
+                losses.open_missing[tier] += self.missing[tier].max(0);
                 continue;
             };
-            let tally = &closed.tally[lane];
+            let tally = &closed.tally[tier];
             let left_out = tally.left_out();
-            losses.closed_left_out[lane] += left_out;
+            losses.closed_left_out[tier] += left_out;
             let lost = match closed.totals {
                 // Totals of less than what came are no last word.
-                Some(Totals { offered }) if offered[lane] >= tally.received => {
-                    offered[lane] - tally.received
+                Some(Totals { offered }) if offered[tier] >= tally.received => {
+                    offered[tier] - tally.received
                 }
-                _ => self.missing[lane].saturating_sub_unsigned(left_out).max(0).unsigned_abs(),
+                _ => self.missing[tier].saturating_sub_unsigned(left_out).max(0).unsigned_abs(),
             };
-            losses.closed[lane] = losses.closed[lane].saturating_add(lost);
+            losses.closed[tier] = losses.closed[tier].saturating_add(lost);
         }
     }
 }
