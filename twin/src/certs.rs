@@ -99,6 +99,17 @@ pub enum CertsError {
     },
 }
 
+impl CertsError {
+    /// Whether an argument is what no holder can have, whatever the folder holds.
+    #[must_use]
+    pub const fn is_usage(&self) -> bool {
+        matches!(
+            self,
+            Self::Name { .. } | Self::Gateway { .. } | Self::Prefix { .. } | Self::Serial { .. }
+        )
+    }
+}
+
 /// What to make.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
@@ -228,10 +239,10 @@ pub fn revoke(
     serials: &[String],
     now_unix_s: u64,
 ) -> Result<(PathBuf, usize), CertsError> {
-    let mut folder = Folder::open(folder)?;
-    let authority = Authority::read(&folder)?;
     let mut ended =
         serials.iter().map(|text| reading::parse_serial(text)).collect::<Result<Vec<_>, _>>()?;
+    let mut folder = Folder::open(folder)?;
+    let authority = Authority::read(&folder)?;
     for holder in holders {
         let found = folder.serials(holder)?;
         if found.is_empty() {

@@ -24,8 +24,9 @@ use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio_rustls::TlsConnector;
 
-/// How long a whole request may take; a setpoint waits two seconds for its device.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a whole request may take. The twin waits five seconds at most until the plant is shown, and a setpoint two more for
+/// its device; it gives a request up after fifteen.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// An answer that is longer is none of the twin's.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 

@@ -23,7 +23,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
@@ -97,6 +97,7 @@ fn api() -> Router<Arc<Surface>> {
         .route("/openapi.json", get(page::openapi))
         .fallback(nothing)
         .method_not_allowed_fallback(not_allowed)
+        .layer(DefaultBodyLimit::max(order::BODY_BYTES_MAX))
         .layer(map_response(uncached))
 }
 

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use twin::args::{Cli, Command, EXIT_CONFIG, EXIT_FAILED, EXIT_UNREACHABLE, EXIT_USAGE};
+use twin::certs::CertsError;
 use twin::client::ClientError;
 use twin::cmd;
 use twin::config::Rejected;
@@ -30,13 +31,17 @@ fn main() -> ExitCode {
 fn code_of(error: &anyhow::Error) -> u8 {
     if error.is::<Rejected>() {
         EXIT_CONFIG
-    } else if error.is::<PlanError>() {
+    } else if error.is::<PlanError>() || is_wrong_name(error) {
         EXIT_USAGE
     } else if is_unanswered(error) {
         EXIT_UNREACHABLE
     } else {
         EXIT_FAILED
     }
+}
+
+fn is_wrong_name(error: &anyhow::Error) -> bool {
+    error.downcast_ref().is_some_and(CertsError::is_usage)
 }
 
 fn is_unanswered(error: &anyhow::Error) -> bool {

@@ -97,8 +97,17 @@ pub struct ShownSession {
     pub capabilities: u32,
     /// When it opened, in nanoseconds since the Unix epoch.
     pub opened_ns: u64,
-    /// Why it closed, if it did.
-    pub closed: Option<CloseReason>,
+    /// How it closed, if it did.
+    pub closed: Option<ShownClose>,
+}
+
+/// The end of a session.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ShownClose {
+    /// Why it closed.
+    pub reason: CloseReason,
+    /// When, in nanoseconds since the Unix epoch.
+    pub at_ns: u64,
 }
 
 /// What changed between two hand-overs.

@@ -51,11 +51,15 @@ fn wrong_usage_ends_with_2() {
     let folder = tempfile::tempdir().unwrap();
     let silent = "simulate --addr 127.0.0.1:1 --ca none.pem --rate-hz 0 --t2-rate-hz 0";
     let silent: Vec<&str> = silent.split(' ').collect();
-    let usages: [&[&str]; 5] = [
+    let usages: [&[&str]; 9] = [
         &silent,
         &[],
         &["fly"],
         &["certs", "init", "--device", "seven"],
+        &["certs", "init", "--name", "a b"],
+        &["certs", "init", "--gateway", "Ä"],
+        &["certs", "enroll", "--gateway", "a", "--prefix", "0x"],
+        &["certs", "revoke", "--serial", "1"],
         &["config", "show", "--sett", "a=b"],
     ];
     for args in usages {

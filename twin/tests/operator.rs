@@ -147,8 +147,13 @@ fn lists_agree_with_each_other_and_with_single_things() {
         ("/sensors?unknown=1", 400),
         ("/sensors?type=colour", 400),
         ("/nothing", 404),
+        ("/devices/%FF", 400),
+        ("/commands/%FF", 400),
     ] {
-        assert_eq!(detail(operated.client.get(path)).0, status, "{path}");
+        let (answered, said) = detail(operated.client.get(path));
+        assert_eq!(answered, status, "{path}");
+        // The client says the status alone where there is no problem in JSON.
+        assert!(!said.starts_with(&status.to_string()), "{path}: {said}");
     }
     operated.end();
 }
@@ -185,6 +190,8 @@ fn a_setpoint_reaches_its_device_and_every_refusal_is_counted() {
     assert_eq!((detail(odd).0, refused("form")), (400, 1.0));
     let bare = operated.client.post(&path, None);
     assert_eq!((detail(bare).0, refused("form")), (415, 2.0));
+    let long = operated.client.post(&path, Some(&json!({ "type": "x".repeat(5000) })));
+    assert_eq!((detail(long).0, refused("form")), (413, 3.0));
     operated.end();
 }
 

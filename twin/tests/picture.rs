@@ -3,13 +3,14 @@
 
 mod rig;
 
-use netloop::Outbound;
+use netloop::slot::ACK;
+use netloop::{CloseReason, Outbound, Slot};
 use rig::{Random, Rig, device, options, record};
 use twin::mirror::Mirror;
 use twin::order::{Order, orders};
 use twin::picture::{PictureConsumer, pictures};
 use twin::world::{ACTUATOR_ID, Limits, Watch, WorldOptions};
-use wire::{SensorType, Tier};
+use wire::{Command, SensorType, Status, Tier};
 
 fn watched(options: WorldOptions) -> (Rig, PictureConsumer) {
     let (producer, mut consumer) = pictures();
@@ -131,7 +132,10 @@ fn a_session_is_shown_from_its_opening_to_its_close() {
     rig.close(3, None);
     rig.ticks(40);
     look(&mut mirror, &mut consumer);
-    assert!(mirror.sessions().next().unwrap().closed.is_some());
+    let shown = *mirror.sessions().next().unwrap();
+    let close = shown.closed.unwrap();
+    assert_eq!(close.reason, CloseReason::Idle);
+    assert!(shown.opened_ns < close.at_ns && close.at_ns <= mirror.at_ns(), "{shown:?}");
 }
 
 #[test]
@@ -197,6 +201,72 @@ fn nothing_of_the_plant_is_shown_to_nobody_and_all_of_it_to_whoever_asks_again()
         }
     }
     assert_equal(&mirror, &rig, 3);
+}
+
+#[test]
+fn a_plant_of_slow_ticks_is_named_as_soon_as_one_of_quick_ticks() {
+    const SENSORS: u32 = 4000;
+    let told_after_s = |hz: u32| {
+        let (mut rig, mut consumer) = watched(WorldOptions { hz, ..options() });
+        rig.open(0);
+        for sensor in 0..SENSORS {
+            rig.receive(Tier::T1, 0, 0, &record(sensor / 5, (sensor % 5) as u16, 0, 1.0));
+        }
+        let mut mirror = Mirror::default();
+        let ticks = (1..).find(|_| {
+            rig.tick();
+            look(&mut mirror, &mut consumer);
+            mirror.is_complete()
+        });
+        assert_eq!(mirror.sensors().len(), SENSORS as usize, "{hz} Hz");
+        f64::from(ticks.unwrap()) / f64::from(hz)
+    };
+    let (quick, slow) = (told_after_s(1000), told_after_s(50));
+    assert!(quick < 0.2 && slow < quick + 0.1, "{quick} s at 1000 Hz, {slow} s at 50 Hz");
+}
+
+#[test]
+fn actuators_that_change_all_the_time_make_no_plant_that_was_shown_a_part_of_one() {
+    const DEVICES: u32 = 2000;
+    let (mut rig, mut consumer) = watched(options());
+    let (mut desk, port) = orders();
+    rig.world.command(port);
+    let mut mirror = Mirror::default();
+    rig.open(0);
+    rig.hello(0, 0);
+    for of in 0..DEVICES {
+        assert!(rig.receive(Tier::T1, 0, 0, &record(of, 0, 0, 4.5)));
+    }
+    rig.ticks(400);
+    look(&mut mirror, &mut consumer);
+    assert!(mirror.is_complete());
+    // More of them between two pictures than a picture has room for.
+    for number in 0..DEVICES * 4 {
+        let given = desk.push(Order {
+            id: 0,
+            asked_ns: rig::START_NS,
+            device: device(number % DEVICES),
+            actuator_id: ACTUATOR_ID,
+            sensor_type: SensorType::Temperature,
+            via: 0,
+            value: f64::from(number),
+        });
+        assert!(given.is_some(), "command {number}");
+        if number % 60 == 0 {
+            rig.tick();
+            while let Some(Outbound::Command { session, request, tag }) = rig.port.outbound.pop() {
+                let ack = Command::ack(request, Status::Ok, 1.0);
+                let slot = Slot { flags: ACK, hint: tag, session: session.0, ..rig.slot(&ack) };
+                rig.port.t3.push(slot).unwrap();
+            }
+            while desk.poll().is_some() {}
+            look(&mut mirror, &mut consumer);
+            assert!(mirror.is_complete(), "after command {number}");
+        }
+    }
+    rig.ticks(400);
+    look(&mut mirror, &mut consumer);
+    assert_eq!(mirror.actuators().len(), DEVICES as usize);
 }
 
 #[test]

@@ -99,6 +99,14 @@ fn a_check_that_fails_ends_with_3_and_names_the_first_tick_that_differs() {
     let unread =
         process::into_head(folder.path(), 0, &["replay", "--check", path.to_str().unwrap()]);
     assert_eq!(unread.code, Some(3), "whether anybody reads the verdict or not");
+    // Up to a tick before that one there is nothing that differs.
+    let until = |tick: u64| {
+        let output =
+            pollux(&["replay", "--check", "-o", "json", "--until", &tick.to_string()], &path);
+        (output.status.code(), json(&output)["exact"].clone())
+    };
+    assert_eq!(until(CROSSING - 1), (Some(0), true.into()));
+    assert_eq!(until(CROSSING), (Some(3), false.into()));
     // Without --check it tells the same, and succeeds.
     assert_eq!(pollux(&["replay"], &path).status.code(), Some(0));
 }
@@ -206,6 +214,15 @@ fn what_is_left_of_a_run_can_be_read_and_is_replayed_from_its_first_state_on() {
     assert_eq!(outcome["ticks"], TICKS - 1 - state_tick);
     let told = text(&pollux(&["replay"], &path));
     assert!(told.contains(&format!("began with the state after tick {state_tick}")), "{told}");
+    // Where nothing is compared, nothing is proven.
+    let before = state_tick.to_string();
+    let output = pollux(&["replay", "--check", "-o", "json", "--until", &before], &path);
+    let outcome = json(&output);
+    assert_eq!((output.status.code(), &outcome["exact"]), (Some(3), &false.into()), "{outcome:#}");
+    assert_eq!((&outcome["ticks"], &outcome["last_tick"]), (&0.into(), &Value::Null));
+    let told = text(&pollux(&["replay", "--until", &before], &path));
+    let words = format!("after tick {before}\nno tick was replayed, so none was compared");
+    assert!(told.contains(&words), "{told}");
     // A file that has room for all of it is replayed as any other.
     let roomy = tempfile::tempdir().unwrap();
     let path = capture_within(roomy.path(), "", (Keep::Last, u64::MAX));

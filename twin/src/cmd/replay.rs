@@ -47,7 +47,7 @@ pub struct Outcome {
     pub tail: &'static str,
     /// Bytes of the last segment, where it is torn.
     pub torn_bytes: u64,
-    /// Whether every tick to an orderly end was the same.
+    /// Whether every tick to an orderly end was the same, or to the one that was asked for; false where none was compared.
     pub exact: bool,
     /// Time of the replay, in seconds.
     pub elapsed_s: f64,
@@ -112,9 +112,10 @@ fn replay(args: &ReplayArgs) -> anyhow::Result<Outcome> {
     let elapsed = clock.now().instant - pace.began.instant;
     finish(&mut outcome, &replay, elapsed);
     outcome.tail = tail_name(reader.tail(), &mut outcome.torn_bytes);
+    let compared = outcome.ticks > 0 || !cut;
     let ended = cut || outcome.same_end == Some(true);
     let whole = outcome.shed_ticks == 0 && outcome.lost_segments == 0;
-    outcome.exact = ended && whole && outcome.first_difference.is_none();
+    outcome.exact = compared && ended && whole && outcome.first_difference.is_none();
     Ok(outcome)
 }
 
@@ -202,7 +203,10 @@ impl fmt::Display for Outcome {
                 "began with the state after tick {tick}; {skipped} ticks before it are in the file"
             )?;
         }
-        writeln!(f, "world {} after tick {}", self.state_hash, self.last_tick.unwrap_or(0))?;
+        match self.last_tick.or(self.state_tick) {
+            Some(tick) => writeln!(f, "world {} after tick {tick}", self.state_hash)?,
+            None => writeln!(f, "world {} before any tick", self.state_hash)?,
+        }
         let (lost, shed) = (self.lost_segments, self.shed_ticks);
         match self.first_difference {
             Some(tick) => {
@@ -212,6 +216,7 @@ impl fmt::Display for Outcome {
             None if shed > 0 => {
                 writeln!(f, "{shed} ticks were shed by the capture: exact only before them")
             }
+            None if self.ticks == 0 => writeln!(f, "no tick was replayed, so none was compared"),
             None => writeln!(f, "the same after every tick"),
         }?;
         match (self.tail, self.same_end) {

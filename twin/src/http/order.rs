@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::State;
+use axum::extract::rejection::BytesRejection;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use serde::Deserialize;
@@ -19,11 +20,13 @@ use crate::order::Order;
 
 use super::Surface;
 use super::guard::{Action, Refusal};
-use super::paging::Params;
+use super::paging::{Names, Params};
 use super::problem::Problem;
-use super::query::{find_device, parse_type};
+use super::query::{self, find_device, parse_type};
 use super::view;
 
+/// Bytes of a request's body at most: a value and a type.
+pub(super) const BODY_BYTES_MAX: usize = 4 << 10;
 /// How long an answer waits for the device at most: the twin gives a command a second.
 const WAIT_MS_MAX: u64 = 2000;
 
@@ -44,10 +47,10 @@ pub(super) struct Wait {
 
 pub(super) async fn setpoint(
     State(surface): State<Arc<Surface>>,
-    Path((device, sensor)): Path<(String, String)>,
+    Names((device, sensor)): Names<(String, String)>,
     Params(Wait { wait_ms }): Params<Wait>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Result<Bytes, BytesRejection>,
 ) -> Result<(StatusCode, Json<view::Command>), Problem> {
     allow(&surface, Action::Setpoint)?;
     let wait_ms = wait_ms.unwrap_or(WAIT_MS_MAX);
@@ -59,9 +62,16 @@ pub(super) async fn setpoint(
             format!("wait_ms: at most {WAIT_MS_MAX}"),
         ));
     }
+    let body = body.map_err(|reason| {
+        let problem = match reason.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => Problem::large,
+            _ => Problem::malformed,
+        };
+        refuse(&surface, Refusal::Form, problem, reason.body_text())
+    })?;
     let asked_ns = surface.now_ns();
     surface.see_plant().await;
-    let order = read(&surface, &device, &sensor, &headers, &body)?;
+    let order = read(&surface, (&device, &sensor), &headers, &body)?;
     let order = Order { asked_ns, ..order };
     if surface.stop_asked().is_stopped() {
         let detail = "the plant is stopped; clear the stop first".to_owned();
@@ -115,8 +125,7 @@ fn refuse(
 /// The order that a request asks for, once all of it makes sense.
 fn read(
     surface: &Surface,
-    device: &str,
-    sensor: &str,
+    (device, sensor): (&str, &str),
     headers: &HeaderMap,
     body: &Bytes,
 ) -> Result<Order, Problem> {
@@ -134,7 +143,7 @@ fn read(
     let mirror = surface.mirror();
     let unknown = |_: &Problem| surface.refusals().add(Refusal::Unknown);
     let found = find_device(&mirror, device).inspect_err(unknown)?;
-    let absent = || Problem::not_found(format!("device {device} has no actuator {sensor}"));
+    let absent = || query::absent(&mirror, format!("device {device} has no actuator {sensor}"));
     let actuator_id = sensor.parse().map_err(|_| absent()).inspect_err(unknown)?;
     if mirror.sensor(found.id, actuator_id).is_some() {
         unknown(&absent());

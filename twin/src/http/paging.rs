@@ -1,6 +1,6 @@
-//! Parameters of a query, and lists in pages.
+//! Names in a path, parameters of a query, and lists in pages. What is not understood is a problem, not a line of text.
 
-use axum::extract::{FromRequestParts, Query};
+use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::request::Parts;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -48,7 +48,19 @@ impl<T> Page<T> {
     }
 }
 
-/// The parameters behind the question mark; what is not understood is a problem, not a line of text.
+/// The names in a path.
+pub(super) struct Names<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Names<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let path = Path::from_request_parts(parts, state).await;
+        path.map(|Path(value)| Self(value)).map_err(|reason| Problem::malformed(reason.body_text()))
+    }
+}
+
+/// The parameters behind the question mark.
 pub(super) struct Params<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Params<T> {

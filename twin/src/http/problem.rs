@@ -78,6 +78,12 @@ impl Problem {
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media-type", title, detail)
     }
 
+    /// The body is longer than any that would be understood.
+    #[must_use]
+    pub(super) const fn large(detail: String) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too long", detail)
+    }
+
     /// The caller took too long.
     #[must_use]
     pub(super) const fn late(detail: String) -> Self {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde::Deserialize;
 use wire::{DeviceId, SensorType};
 
@@ -11,7 +11,7 @@ use crate::mirror::{self, Mirror};
 use crate::world::Direction;
 
 use super::Surface;
-use super::paging::{Page, Params};
+use super::paging::{Names, Page, Params};
 use super::problem::Problem;
 use super::view::{self, LEVELS};
 
@@ -80,12 +80,20 @@ fn oldest_us(mirror: &Mirror, device: &mirror::Device) -> u64 {
 
 pub(super) async fn device(
     State(surface): Shown,
-    Path(device): Path<String>,
+    Names(device): Names<String>,
 ) -> Answer<view::DeviceWhole> {
     surface.see_plant().await;
     let mirror = surface.mirror();
     let found = find_device(&mirror, &device)?;
     Ok(Json(view::DeviceWhole::of(&mirror, found)))
+}
+
+/// What is said of a name that the mirror does not hold: while it is not whole, nobody knows whether there is such a thing.
+pub(super) fn absent(mirror: &Mirror, detail: String) -> Problem {
+    if mirror.is_complete() {
+        return Problem::not_found(detail);
+    }
+    Problem::busy(format!("{detail} yet: the plant is still being shown; try again"))
 }
 
 /// The device of this name.
@@ -95,19 +103,19 @@ pub(super) fn find_device<'m>(
 ) -> Result<&'m mirror::Device, Problem> {
     let id: Option<DeviceId> = view::parse_device(name);
     let found = id.and_then(|id| mirror.device(id));
-    found.ok_or_else(|| Problem::not_found(format!("no device is called {name}")))
+    found.ok_or_else(|| absent(mirror, format!("no device is called {name}")))
 }
 
 pub(super) async fn sensor(
     State(surface): Shown,
-    Path((device, sensor)): Path<(String, String)>,
+    Names((device, sensor)): Names<(String, String)>,
 ) -> Answer<view::Sensor> {
     surface.see_plant().await;
     let mirror = surface.mirror();
     let found = find_device(&mirror, &device)?;
     let number = sensor.parse().ok().and_then(|sensor_id| mirror.sensor(found.id, sensor_id));
-    let number = number
-        .ok_or_else(|| Problem::not_found(format!("device {device} has no sensor {sensor}")))?;
+    let number =
+        number.ok_or_else(|| absent(&mirror, format!("device {device} has no sensor {sensor}")))?;
     Ok(Json(view::Sensor::of(&mirror, number)))
 }
 
@@ -249,7 +257,7 @@ pub(super) async fn commands(
 
 pub(super) async fn command(
     State(surface): Shown,
-    Path(id): Path<String>,
+    Names(id): Names<String>,
 ) -> Answer<view::Command> {
     let given = id.parse().ok().and_then(|id| surface.order(id));
     let given = given.ok_or_else(|| Problem::not_found(format!("no command {id} is kept")))?;

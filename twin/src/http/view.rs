@@ -164,6 +164,7 @@ pub(super) struct Session {
     epoch: u32,
     answers_commands: bool,
     opened_unix_ms: f64,
+    /// How long it has been open, or was.
     age_s: f64,
     /// Why it closed, as [`netloop::CloseReason`] says it; nothing while it is open.
     closed: Option<String>,
@@ -171,6 +172,7 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn of(shown: &ShownSession, now_ns: u64) -> Self {
+        let ended_ns = shown.closed.map_or(now_ns, |close| close.at_ns);
         Self {
             session: shown.session.0,
             remote: shown.remote.to_string(),
@@ -178,8 +180,8 @@ impl Session {
             epoch: shown.epoch,
             answers_commands: shown.capabilities & capability::COMMANDS != 0,
             opened_unix_ms: shown.opened_ns as f64 / 1e6,
-            age_s: now_ns.saturating_sub(shown.opened_ns) as f64 / 1e9,
-            closed: shown.closed.map(|reason| reason.to_string()),
+            age_s: ended_ns.saturating_sub(shown.opened_ns) as f64 / 1e9,
+            closed: shown.closed.map(|close| close.reason.to_string()),
         }
     }
 }

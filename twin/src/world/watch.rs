@@ -11,7 +11,7 @@ use wire::SensorType;
 
 use crate::picture::{
     CROSSINGS_MAX, NAMES_MAX, OTHERS_MAX, PICTURES_HZ, Picture, PictureProducer, ROWS_MAX,
-    ROWS_SHARE, ShownActuator, ShownCrossing, ShownName, ShownRow, ShownSession,
+    ROWS_SHARE, ShownActuator, ShownClose, ShownCrossing, ShownName, ShownRow, ShownSession,
 };
 
 use super::Crossing;
@@ -22,8 +22,11 @@ use super::row::RowRef;
 /// Tables of rows: one for each sensor type, and that of the actuators behind them.
 const TABLES: usize = SensorType::COUNT + 1;
 const ACTUATORS: usize = SensorType::COUNT;
-/// Names looked at in one tick, so that a plant that comes up at once is named over several.
+/// Names looked at in a tick of a millisecond, so that a plant that comes up at once is named over several; in a longer one so
+/// many for each of its milliseconds.
 const NAMES_BUDGET: usize = 256;
+/// Ticks of a millisecond in a second.
+const NAMES_HZ: u32 = 1000;
 /// Rows that wait are counted for one in so many pictures: it takes a look at every word of their bits.
 const COUNT_PICTURES: u64 = 8;
 /// Bursts of rows in a picture.
@@ -43,6 +46,8 @@ pub struct Watch {
     /// Rows are copied in every so many ticks.
     burst_ticks: u64,
     tick_ns: u64,
+    /// Names looked at in a tick.
+    names_budget: usize,
     next_tick: u64,
     /// Rows that waited when they were last counted, and when they are counted again.
     waiting: u64,
@@ -56,8 +61,10 @@ struct Plant {
     wanted: u32,
     /// Every row had its name when the round under way began.
     is_named: bool,
-    /// Such a round has ended, so that every row was shown.
+    /// Such a round has ended, so that every row of a sensor was shown.
     is_complete: bool,
+    /// The actuators were, too. Those that change later take nothing away from that.
+    is_whole: bool,
 }
 
 /// How long it takes to come by all marked rows, in ticks.
@@ -102,6 +109,7 @@ impl Watch {
             period_ticks,
             burst_ticks: (period_ticks / BURSTS).max(1),
             tick_ns: NS_PER_S / u64::from(hz.max(1)),
+            names_budget: NAMES_BUDGET * (NAMES_HZ / hz.max(1)).max(1) as usize,
             next_tick: period_ticks,
             waiting: 0,
             next_count_tick: 0,
@@ -148,7 +156,7 @@ impl Watch {
         if wanted == self.plant.wanted {
             return;
         }
-        self.plant = Plant { wanted, is_named: false, is_complete: false };
+        self.plant = Plant { wanted, ..Plant::default() };
         let picture = self.pictures.current();
         picture.clear_plant();
         picture.begins = wanted != 0;
@@ -167,8 +175,9 @@ impl Watch {
             self.next_count_tick = tick + self.period_ticks * COUNT_PICTURES;
             self.waiting = self.count_waiting(archetypes);
         }
+        self.plant.is_whole |= self.plant.is_complete && self.tables[ACTUATORS].marks.is_empty();
         let picture = self.pictures.current();
-        picture.is_complete = self.plant.is_complete && self.tables[ACTUATORS].marks.is_empty();
+        picture.is_complete = self.plant.is_whole;
         (picture.rows_waiting, picture.rows_lag_ns) = (self.waiting, lag_ticks * self.tick_ns);
         if self.pictures.swap(tick, clock()) {
             self.next_tick = tick + self.period_ticks;
@@ -200,7 +209,7 @@ impl Watch {
 
     fn show_names(&mut self, archetypes: &[Archetype]) {
         let picture = self.pictures.current();
-        let mut budget = NAMES_BUDGET.min(NAMES_MAX - picture.names.len());
+        let mut budget = self.names_budget.min(NAMES_MAX - picture.names.len());
         for (index, archetype) in archetypes.iter().enumerate().take(TABLES) {
             let table = &mut self.tables[index];
             if table.named == archetype.len() || budget == 0 {
@@ -384,7 +393,7 @@ impl Sessions {
             }
             SessionEvent::Closed { reason, .. } => {
                 if let Some(shown) = place.as_mut().filter(|shown| shown.session == session) {
-                    shown.closed = Some(reason);
+                    shown.closed = Some(ShownClose { reason, at_ns: now_ns });
                 }
             }
             SessionEvent::Failed { .. } => {}
