@@ -208,7 +208,7 @@ generator, \`pollux simulate\`; runs alternate, $PAIRS for each case and side, $
 **Cases.** 50,000 sensors behind one gateway, flat out: \`batched\` has 36 records a DATAGRAM frame, \`percall\` hands over one record a
 call and lets the sender pack them, \`coalesced\` has frames of one record, \`single\` packets of one. \`batched-random\` draws the sensor
 of each record, as behind a gateway that reports changes; in all others sensors take turns. \`batched-max-records\` is the peer with a
-channel of records and not of batches. \`batched-5m\` offers 5 million records a second, which both sides carry. \`single-100k\` and
+channel of records and not of batches. \`batched-5m\` offers 5 million records a second, half of what either side applies flat out. \`single-100k\` and
 \`latency-100k\` are 1,000 sensors and 100,000 records a second; \`plant\` is 1,000 devices with sessions and five sensors each, at 20 Hz.
 
 **How to read it.** \`summary.md\` holds medians over the runs. CPU is that of the whole server process, in user space and
@@ -228,13 +228,13 @@ TEXT
 }
 
 parse_options() {
-  PAIRS=5 DURATION_S=5 CASES="$ALL_CASES" ONLY=both OUT="" POLLUX="" PEER=""
+  PAIRS=5 DURATION_S=5 CASES="$ALL_CASES" ONLY=both OUT="" POLLUX="" PEER="" QUICK=0
   local stamp
   stamp="$(date -u +%Y-%m-%d)-$(uname -n)-ingest"
   local default_out="results/$stamp"
   while (($# > 0)); do
     case "$1" in
-      --quick) PAIRS=1 DURATION_S=2 default_out="target/bench-ingest/$(date -u +%H%M%S)-$stamp" ;;
+      --quick) QUICK=1 PAIRS=1 DURATION_S=2 default_out="target/bench-ingest/$(date -u +%H%M%S)-$stamp" ;;
       -h | --help)
         usage
         exit 0
@@ -271,6 +271,15 @@ check_options() {
   done
 }
 
+# What goes into results/ names the commit of the tree, so that binaries have to be of it; those of a release hold it as text.
+is_of_head() {
+  local revision program
+  revision="$(git describe --always --abbrev=12 2>/dev/null)" || return 0
+  for program in "$POLLUX" ${PEER:+"$PEER"}; do
+    grep -qaF "$revision" "$program" || fail "$program is not built from this commit, $revision; leave it out to have it built"
+  done
+}
+
 build() {
   if [[ -z "$POLLUX" ]]; then
     cargo build --release --locked
@@ -282,6 +291,7 @@ build() {
   fi
   [[ -x "$POLLUX" ]] || fail "$POLLUX is no program"
   [[ "$ONLY" == pollux || -x "$PEER" ]] || fail "$PEER is no program"
+  ((QUICK)) || is_of_head
 }
 
 main() {

@@ -31,6 +31,7 @@ import subprocess
 import sys
 import time
 
+import interrupts
 import result
 import targets
 import verdict
@@ -624,4 +625,4 @@ def note_command(out, arguments):
 
 
 if __name__ == "__main__":
-    main()
+    interrupts.end_in_order(main, fail)

@@ -19,7 +19,8 @@ import time
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE / "peers"), str(HERE / "sweep")]
 
-import result  # noqa: E402 - found by the line above
+import interrupts  # noqa: E402 - found by the line above
+import result  # noqa: E402
 import run as peers  # noqa: E402
 import sides  # noqa: E402
 import verdict  # noqa: E402
@@ -231,4 +232,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    interrupts.end_in_order(lambda: sys.exit(main()), fail)

@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 
+import interrupts
 import result
 import verdict
 
@@ -65,7 +66,8 @@ def serve(certificates, folder, seconds, capture):
     with open(folder / "serve.log", "w", encoding="utf-8") as log:
         server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
     try:
-        load = [POLLUX, "simulate", "--addr", address(folder / "serve.log", server), *certificates.client, "-o", "json"]
+        where = address(folder / "serve.log", server)
+        load = [POLLUX, "simulate", "--addr", where, *certificates.client, "-o", "json"]
         with open(folder / "simulate.json", "w", encoding="utf-8") as out, open(folder / "simulate.log", "w", encoding="utf-8") as log:
             subprocess.run([*load, "--duration-s", str(seconds), *LOAD], stdout=out, stderr=log, check=True)
     finally:
@@ -211,4 +213,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    interrupts.end_in_order(main, fail)

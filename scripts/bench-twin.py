@@ -21,6 +21,7 @@ import sys
 import textwrap
 import time
 
+import interrupts
 import result
 import verdict
 
@@ -57,9 +58,9 @@ class Run:
         with open(folder / "serve.log", "w", encoding="utf-8") as log:
             began = time.monotonic()
             self.server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
+        try:
             self.address = self.wait_for_address()
             self.ready_s = time.monotonic() - began
-        try:
             if load is not None:
                 self.simulate(load, seconds)
         finally:
@@ -266,4 +267,4 @@ def write(out, summary):
 
 
 if __name__ == "__main__":
-    main()
+    interrupts.end_in_order(main, fail)

@@ -41,7 +41,8 @@ rings() {
   for device in "$ROOT"/sys/class/net/*/device; do
     card="$(basename "$(dirname "$device")")"
     [[ -e "$device" && "$(cat "${device%/device}/carrier" 2>/dev/null)" == 1 ]] || continue
-    most="$(ring_of "$card" most)"
+    # No ethtool, or a card that it cannot ask: there is nothing to set.
+    most="$(ring_of "$card" most || true)"
     [[ -z "$most" ]] || printf 'ring/%s %s\n' "$card" "$((most < CARD_RING ? most : CARD_RING))"
   done
 }
@@ -90,7 +91,7 @@ cold_cores() {
 # What a file holds; of a choice such as `always [madvise] never`, the word that is chosen.
 current() { # FILE
   if [[ "$1" == ring/* ]]; then
-    ring_of "${1#ring/}" current
+    ring_of "${1#ring/}" current || true
   else
     sed -nE -e '1s/.*\[([^]]+)\].*/\1/' -e '1p' "$ROOT/$1" 2>/dev/null
   fi

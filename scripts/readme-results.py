@@ -100,7 +100,7 @@ def peer_rows(summary):
         theirs = peer.get(PEER_FIGURE)
         if ours and theirs:
             lost = peer.get("undelivered_percent") or 0
-            what += f", which discarded {lost:.0f} % of the records" if lost >= 1 else ""
+            what += f", which did not deliver {lost:.0f} % of the records" if lost >= 1 else ""
             yield what, figure(ours, "{:,.0f}"), figure(theirs, "{:,.0f}"), times(theirs / ours)
 
 

@@ -38,6 +38,9 @@ cargo build --release --locked -p sim
 cores=$(nproc)
 each=$(((seeds + cores - 1) / cores))
 pids=()
+# What the keyboard does not reach, as in the background of another script, ends with this one.
+trap 'kill "${pids[@]}" 2>/dev/null || true' EXIT
+trap 'exit 130' INT TERM HUP
 for ((core = 0; core < cores; core++)); do
   target/release/sim --large --from $((from + core)) --step "$cores" --seeds "$each" --for-s "$seconds" --keep "$keep" &
   pids+=($!)

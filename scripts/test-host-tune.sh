@@ -50,6 +50,15 @@ export PATH="$root/bin:$PATH"
 
 scripts/host-tune.sh show >/dev/null
 expect ring 512
+# A card that nobody can ask, as of a host without ethtool, is left alone.
+mkdir "$root/none"
+printf '#!/bin/sh\nexit 127\n' >"$root/none/ethtool"
+chmod +x "$root/none/ethtool"
+shown="$(PATH="$root/none:$PATH" scripts/host-tune.sh show)" || { echo "test-host-tune: show failed without ethtool" >&2; exit 1; }
+if [[ "$shown" == *ring/* || "$shown" != *scaling_governor* ]]; then
+  echo "test-host-tune: without ethtool, show said: $shown" >&2
+  exit 1
+fi
 expect "$CPU/cpu0/cpufreq/scaling_governor" ondemand
 scripts/host-tune.sh apply --hot 2,3 >/dev/null
 expect "$CPU/cpu0/cpufreq/scaling_governor" performance

@@ -26,7 +26,7 @@ ABSENT = "–"
 # What is behind the name of a peer that has no place of Pollux' on the host.
 UNPLACED = "-unplaced"
 # What a sweep leaves out of each case.
-WARM_UP_S = 2
+WARM_UP_S, MEASURED_S = 2, 5
 PICK = re.compile(r"(\w+)\[(.*)\]")
 
 
@@ -174,7 +174,10 @@ PLOTTED = 200_000
 
 
 def plots(summary, folder):
-    """Which share of records, and of ticks, exceeds a time: every case of one size with its loss on a link without delay a line."""
+    """Which share of records, and of ticks, exceeds a time: every case of one size with its loss on a link without delay a line.
+
+    A line is of all runs of its case together, of each what was measured.
+    """
     import hdr
     import plot
 
@@ -188,13 +191,23 @@ def plots(summary, folder):
         for row in summary["sweep"]:
             if row["loss_where"] != "link" or row["entities"] != PLOTTED or row.get("round_trip_ms"):
                 continue
-            raw = ROOT / "results" / folder / "raw" / f"{PLOTTED}-{row['load']}-link-{row['loss_percent']}"
-            begin = json.loads((raw / "window.json").read_text(encoding="utf-8"))["load_began_s"] + WARM_UP_S
-            histogram, _ = hdr.read_log(raw / f"serve/{latency}.hlog", begin)
+            case = f"{PLOTTED}-{row['load']}-link-{row['loss_percent']}"
+            histogram = measured(hdr, ROOT / "results" / folder / "raw", case, latency)
             points = [(value / 1000, share) for value, share in histogram.ccdf()]
             series.append((f"{row['load']}, {row['loss_percent']} % loss", points))
         drawn = plot.lines(f"{title}, {PLOTTED:,} entities", "microseconds", label, series, note)
         (OUT / f"{name}.svg").write_text(drawn, encoding="utf-8")
+
+
+def measured(hdr, raw, case, latency):
+    """What the runs of a case counted in their windows."""
+    merged = hdr.Histogram()
+    for folder in (raw / case, *raw.glob(f"{case}-run*")):
+        window = json.loads((folder / "window.json").read_text(encoding="utf-8"))
+        begin = window["load_began_s"] + WARM_UP_S + window.get("twin_ahead_s", 0)
+        histogram, _ = hdr.read_log(folder / f"serve/{latency}.hlog", begin, begin + MEASURED_S + 1)
+        merged.merge(histogram)
+    return merged
 
 
 def main(arguments):
