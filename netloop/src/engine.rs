@@ -445,8 +445,12 @@ impl Engine {
             return;
         }
         if session.viewer.is_some() {
+            let turned_away = session.turned_away;
             self.release(place, was);
-            self.forget_viewer(id, was);
+            match was {
+                Phase::Handshake => self.count_failed_handshake(reason, turned_away),
+                _ => self.forget_viewer(id),
+            }
             return;
         }
         self.tally.shed_quic_datagrams += session.shed_quic_datagrams();

@@ -19,7 +19,7 @@ use crate::{
     Engine, Now, Refusal, SessionId,
     alpn::H3,
     identity::Scope,
-    session::{Outcome, Phase, Session},
+    session::{Outcome, Session},
 };
 
 /// Bytes of a ticket.
@@ -374,15 +374,11 @@ impl Engine {
     }
 
     /// Counts a viewer that is gone, and tells it.
-    pub(crate) fn forget_viewer(&mut self, session: SessionId, was: Phase) {
-        if was == Phase::Handshake {
-            self.tally.handshakes_failed += 1;
-        } else {
-            self.tally.viewers_closed += 1;
-            // Beyond the bound nobody listens, who would have to know.
-            if self.viewer_events.len() < EVENTS_MAX * 2 {
-                self.viewer_events.push_back(ViewerEvent::Closed { session });
-            }
+    pub(crate) fn forget_viewer(&mut self, session: SessionId) {
+        self.tally.viewers_closed += 1;
+        // Beyond the bound nobody listens, who would have to know.
+        if self.viewer_events.len() < EVENTS_MAX * 2 {
+            self.viewer_events.push_back(ViewerEvent::Closed { session });
         }
     }
 

@@ -189,6 +189,17 @@ fn a_browser_without_a_ticket_is_turned_away_after_five_seconds() {
 }
 
 #[test]
+fn a_browser_that_does_not_trust_the_server_is_counted_by_its_reason() {
+    let mut rig = Rig::new(b"h3");
+    let [devices, browsers] = rig.shown.clone();
+    rig.browser = Rig::caller(rig.now, &[browsers, devices], b"h3");
+    rig.run(20);
+    let tally = rig.server.tally();
+    assert_eq!((tally.handshakes_failed, tally.handshakes_tls, tally.viewers_opened), (1, 1, 0));
+    assert_eq!(rig.events(), []);
+}
+
+#[test]
 fn silent_browsers_leave_most_places_to_devices() {
     let limits = SessionLimits { sessions_max: 8, ..SessionLimits::default() };
     let mut rig = Rig::with_limits(limits, ClientAuth::Off, b"h3");
