@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Writes the table of results into README.md, between its two markers.
+"""Writes the table of results: all figures into results/README.md, those that a reader asks for first into README.md, between
+the two markers of each.
 
-usage: scripts/readme-results.py [FOLDER...]     writes; without a folder every figure is a dash
-       scripts/readme-results.py --check         fails when the table is not what the folders that it links to give
+usage: scripts/readme-results.py [FOLDER...]     writes; without a folder there are no figures
+       scripts/readme-results.py --check         fails when a table is not what the folders that it links to give
 
 A folder of results/ is read by the form of its summary.json: that of scripts/bench-ingest.sh has `cases`, that of
 scripts/bench-peers.sh `peers`; any other may have `rows`, a list of objects with `what`, `pollux` and, where there is one,
@@ -19,7 +20,7 @@ import result
 import verdict
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-README = ROOT / "README.md"
+README, ALL = ROOT / "README.md", ROOT / "results/README.md"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 ABSENT = "–"
 
@@ -52,16 +53,43 @@ LATENCY_ROWS = (
     ("tls", "the same beside TLS over TCP"),
 )
 
-# What the table says and the page has not said before it.
-WORDS = """\
-A ratio below 1 says that the other one is ahead. T1 is telemetry: sent once, and lost where its packet is lost. The hot threads
-are the worker, which receives, and the tick, which applies. The prototype is the one whose question the
-[paper](paper/pollux.typ) asks again; its load is 100 records/s over all sensors."""
+# The figures of README.md in their order: how a row of the whole table begins, and what it is called where others do not stand
+# before it. Those in which another one is ahead are not left out.
+FIRST = (
+    ("50,000 sensors flat out, batched: records applied each second", "50,000 sensors flat out, in batches of 36: records applied each second"),
+    ("the same: share of the records sent that was applied", None),
+    ("the same: CPU of the whole server for an applied record, ns", None),
+    (ACROSS, "the same beside one record a packet in the ordinary build: records for a CPU second"),
+    ("10,000 sensors flat out, batched, into the same world: CPU for a record, ns: beside TLS over TCP",
+     "10,000 sensors flat out, into one world: CPU for a record, ns: beside TLS over TCP"),
+    ("the same: beside NATS", None),
+    ("the same: beside Mosquitto", None),
+    ("the same: beside Zenoh QUIC", None),
+    ("10,000 sensors, 100,000 records/s, one call each: sent to applied beside the ordinary build, p50, µs",
+     "100,000 records/s, one call each, tick of 1 ms: sent to applied, p50, µs"),
+    ("10,000 sensors, 100,000 records/s, one call each: sent to applied beside the ordinary build, p99, µs", "the same, p99, µs"),
+    ("T1 p99 with 5 % loss on the link over that without", None),
+    ("200,000 sensors, a million records/s, a minute: ticks of 1 ms that ran", None),
+    ("command round trip between two workers, p50, µs", None),
+    ("memory for an entity above an empty twin", None),
+    ("start to ready, ms", None),
+)  # fmt: skip
+
+# What a table says and its page has not said before it.
+WORDS = {
+    README: """\
+A ratio below 1 says that the other one is ahead. T1 is telemetry: sent once, and lost where its packet is lost. The prototype is
+the one whose question the [paper](paper/pollux.typ) asks again. [All figures](results/README.md#all-figures) are with the results.""",
+    ALL: """\
+A ratio below 1 says that the other one is ahead. The hot threads are the worker, which receives, and the tick, which applies. The
+load of the prototype is 100 records/s over all sensors.""",
+}
 
 
-def linked(folder, text):
-    """A cell that leads to its result."""
-    return f"[{text}](results/{folder.name}/summary.md)"
+def linked(page, folder, text):
+    """A cell of a page that leads to its result."""
+    base = "" if page == ALL else "results/"
+    return f"[{text}]({base}{folder.name}/summary.md)"
 
 
 def figure(value, form):
@@ -123,8 +151,8 @@ def latency_rows(sides):
                 yield f"{what}, {name}, µs", *cells, times(theirs[key] / ours[key])
 
 
-def rows_of(folder):
-    """The rows that a folder gives, each figure linked."""
+def rows_of(page, folder):
+    """The rows that a folder gives, each figure linked from a page."""
     summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
     if "cases" in summary:
         rows = ingest_rows(summary)
@@ -136,7 +164,16 @@ def rows_of(folder):
         raise ValueError("summary.json has none of `cases`, `peers` and `rows`")
     for what, *cells in rows:
         if any(cells):
-            yield [what, *(linked(folder, cell) if cell else ABSENT for cell in cells)]
+            yield [what, *(linked(page, folder, cell) if cell else ABSENT for cell in cells)]
+
+
+def first(rows):
+    """Those of the rows that README.md has, in its order and by its names."""
+    for begin, name in FIRST:
+        for what, *cells in rows:
+            if what.startswith(begin):
+                yield [name or what, *cells]
+                break
 
 
 def host_of(folder):
@@ -156,32 +193,39 @@ def hosts_of(folders):
     return "; ".join(f"{host} ({', '.join(names)})" for host, names in hosts.items())
 
 
-def table(folders):
-    """The lines between the markers."""
-    rows = [row for folder in folders for row in rows_of(folder)]
+def table(page, folders):
+    """The lines between the markers of a page."""
     if not folders:
-        rows = [[what, ABSENT, ABSENT, ABSENT] for what, *_ in INGEST_ROWS]
+        yield "No result is recorded yet."
+        return
+    rows = [row for folder in folders for row in rows_of(page, folder)]
+    if page == README:
+        rows = first(rows)
     yield "| what | Pollux | the ordinary build, or who is named | better by |"
     yield "|---|---:|---:|---:|"
     for row in rows:
         yield "| " + " | ".join(row) + " |"
     yield ""
-    if not folders:
-        yield "No result is recorded yet."
-        return
     yield f"Medians, server and load on one machine over loopback QUIC with TLS: {hosts_of(folders)}."
     yield verdict.of_folders(folders)
     yield ""
-    yield WORDS
+    yield WORDS[page]
 
 
-def split(text):
-    """README.md before, between and after the markers."""
-    before, begin, rest = text.partition(BEGIN)
+def split(page):
+    """A page before, between and after the markers."""
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     between, end, after = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"{README.name} has no {BEGIN} and {END}")
+        raise ValueError(f"{page.relative_to(ROOT)} has no {BEGIN} and {END}")
     return before, between, after
+
+
+def fresh(page, folders):
+    """A page with the table of these folders."""
+    before, _, after = split(page)
+    lines = "\n".join(table(page, folders))
+    return f"{before}{BEGIN}\n{lines}\n{END}{after}"
 
 
 def main(arguments):
@@ -191,23 +235,22 @@ def main(arguments):
         print(__doc__, file=sys.stderr)
         return 2
     try:
-        text = README.read_text(encoding="utf-8")
-        before, between, after = split(text)
         if check:
-            names = dict.fromkeys(re.findall(r"\]\(results/([^/)]+)/", between))
+            names = dict.fromkeys(re.findall(r"\]\(([^/)]+)/summary.md\)", split(ALL)[1]))
             folders = [ROOT / "results" / name for name in names]
         else:
             folders = [pathlib.Path(argument).resolve() for argument in arguments]
-        lines = "\n".join(table(folders))
+        pages = {page: fresh(page, folders) for page in (README, ALL)}
     except (OSError, ValueError, KeyError, TypeError) as error:
         print(f"readme-results: {type(error).__name__}: {error}", file=sys.stderr)
         return 1
-    fresh = f"{before}{BEGIN}\n{lines}\n{END}{after}"
-    if check and fresh != text:
-        print("readme-results: the table is not what its folders give; run scripts/readme-results.py", file=sys.stderr)
-        return 1
-    if not check:
-        README.write_text(fresh, encoding="utf-8")
+    for page, text in pages.items():
+        if not check:
+            page.write_text(text, encoding="utf-8")
+        elif page.read_text(encoding="utf-8") != text:
+            where = page.relative_to(ROOT)
+            print(f"readme-results: the table of {where} is not what its folders give; run scripts/readme-results.py", file=sys.stderr)
+            return 1
     return 0
 
 
