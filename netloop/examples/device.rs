@@ -9,12 +9,13 @@
 //! ```
 //!
 //! It gives its session up when that breaks; a device that has to last would call again, with the same epoch, and go on counting.
-#![allow(clippy::print_stdout, reason = "an example talks")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "an example talks")]
 
 use std::error::Error;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -240,15 +241,17 @@ impl Port for Device {
     }
 }
 
-/// Runs a device with its certificate in a folder of `pollux certs`, for so many seconds or until it is `enough`. Gives what it has
-/// offered, by tier, and the temperature in the end.
+/// What a device has offered, by tier, and its temperature in the end.
+pub(crate) type Offered = ([u64; Tier::COUNT], f64);
+
+/// Runs a device with its certificate in a folder of `pollux certs`, for so many seconds or until it is `enough`.
 pub(crate) fn run(
     twin: SocketAddr,
     certs: &Path,
     id: DeviceId,
     seconds: u64,
     enough: Arc<AtomicBool>,
-) -> Result<([u64; Tier::COUNT], f64), Box<dyn Error>> {
+) -> Result<Offered, Box<dyn Error>> {
     let own = |end: &str| certs.join(format!("device-{id}.{end}"));
     let identity = ClientIdentity::from_pem_files(&own("pem"), &own("key"))?;
     let authorities = certificates_from_pem_file(&certs.join("ca.pem"))?;
@@ -288,16 +291,27 @@ fn seed() -> [u8; 32] {
     seed
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [twin, certs, device, seconds] = &arguments[..] else {
-        return Err("usage: device ADDRESS:PORT CERTS DEVICE SECONDS".into());
+        eprintln!("usage: device ADDRESS:PORT CERTS DEVICE SECONDS");
+        return ExitCode::from(2);
     };
+    match parse_and_run([twin, certs, device, seconds]) {
+        Ok(([readings, events, _], temperature)) => {
+            println!(
+                "{readings} readings and {events} events offered; {temperature:.1} degrees in the end"
+            );
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("device: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse_and_run([twin, certs, device, seconds]: [&str; 4]) -> Result<Offered, Box<dyn Error>> {
     let (twin, device, seconds) = (twin.parse()?, device.parse()?, seconds.parse()?);
-    let (offered, temperature) = run(twin, Path::new(certs), device, seconds, Arc::default())?;
-    let [readings, events, _] = offered;
-    println!(
-        "{readings} readings and {events} events offered; {temperature:.1} degrees Celsius in the end"
-    );
-    Ok(())
+    run(twin, Path::new(certs), device, seconds, Arc::default())
 }
