@@ -271,13 +271,15 @@ check_options() {
   done
 }
 
-# What goes into results/ names the commit of the tree, so that binaries have to be of it; those of a release hold it as text.
+# What goes into results/ names the commit of the tree, so that binaries have to be of it.
 is_of_head() {
-  local revision program
-  revision="$(git describe --always --abbrev=12 2>/dev/null)" || return 0
-  for program in "$POLLUX" ${PEER:+"$PEER"}; do
-    grep -qaF "$revision" "$program" || fail "$program is not built from this commit, $revision; leave it out to have it built"
-  done
+  PYTHONPATH=scripts:scripts/sweep python3 - "$OUT" "$POLLUX" ${PEER:+"$PEER"} <<'PYTHON'
+import sys
+import places, result
+out, *programs = sys.argv[1:]
+other = result.not_of_head(out, places.Local(), programs, "leave out --pollux and --peer")
+sys.exit(f"bench-ingest: {other}" if other else 0)
+PYTHON
 }
 
 build() {

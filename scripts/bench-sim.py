@@ -29,14 +29,12 @@ SIM = ROOT / "target/bench-sim/sim"
 # The gate runs seeds from 0.
 FIRST_SEED = 1_000_000
 SEEDS_OF_A_SLICE = 50
-# A hundred devices at 100 Hz: each with a session of its own, and ten behind each of ten gateways.
-SPEED = {"each with a session of its own": (100, 1), "ten behind each of ten gateways": (10, 10)}
-ASKED_TIMES = 50
-# The same, in a sentence.
-PLACES = {
-    "each with a session of its own": "each device has a QUIC session of its own",
-    "ten behind each of ten gateways": "ten devices stand behind each of ten gateways",
+# A hundred devices at 100 Hz: sessions, sensors of each, and the same in a sentence.
+SPEED = {
+    "each with a session of its own": (100, 1, "each device has a QUIC session of its own"),
+    "ten behind each of ten gateways": (10, 10, "ten devices stand behind each of ten gateways"),
 }
+ASKED_TIMES = 50
 
 README = """# Sim: the plant in a box, run for long
 
@@ -59,7 +57,7 @@ def answer(runs, speeds):
     """What became of the speed that was asked for, by the figures."""
     form, shared = SPEED
     verdicts = []
-    for name, where in PLACES.items():
+    for name, (_, _, where) in SPEED.items():
         reached = "reached" if speeds[name]["times"]["median"] >= ASKED_TIMES else "not reached"
         verdicts.append(f"{reached} where {where}")
     asked = f"**The speed asked for, {ASKED_TIMES} times for 100 devices at 100 Hz**: " + ",\n".join(verdicts) + "."
@@ -111,7 +109,7 @@ def speed(raw, arguments):
     """The plants of the speed figure by turns, once with each seed."""
     with open(raw / "speed.jsonl", "a", encoding="utf-8") as file:
         for seed in range(arguments.speed_runs):
-            for form, (sessions, sensors) in SPEED.items():
+            for form, (sessions, sensors, _) in SPEED.items():
                 command = [SIM, "--speed", sessions, "--speed-sensors", sensors, "--json", "--from", seed, "--seeds", "1"]
                 done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=True)
                 file.write(json.dumps({"form": form, **json.loads(done.stdout.splitlines()[-1])}) + "\n")

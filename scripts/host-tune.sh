@@ -28,11 +28,11 @@ die_usage() {
   exit 2
 }
 
-# Places of a card for received packets, in force or at most; nothing where it does not say.
+# Places of a card for received packets, in force or at most; nothing where it does not say, or where there is no ethtool.
 ring_of() { # CARD current|most
   local line=1
   [[ "$2" == most ]] || line=2
-  ethtool -g "$1" 2>/dev/null | sed -nE 's/^RX:[[:space:]]*([0-9]+)$/\1/p' | sed -n "${line}p"
+  { ethtool -g "$1" 2>/dev/null || true; } | sed -nE 's/^RX:[[:space:]]*([0-9]+)$/\1/p' | sed -n "${line}p"
 }
 
 # `ring/CARD PLACES` for each card with a carrier that could have more; it is no file, and ethtool sets it.
@@ -41,8 +41,7 @@ rings() {
   for device in "$ROOT"/sys/class/net/*/device; do
     card="$(basename "$(dirname "$device")")"
     [[ -e "$device" && "$(cat "${device%/device}/carrier" 2>/dev/null)" == 1 ]] || continue
-    # No ethtool, or a card that it cannot ask: there is nothing to set.
-    most="$(ring_of "$card" most || true)"
+    most="$(ring_of "$card" most)"
     [[ -z "$most" ]] || printf 'ring/%s %s\n' "$card" "$((most < CARD_RING ? most : CARD_RING))"
   done
 }
@@ -91,7 +90,7 @@ cold_cores() {
 # What a file holds; of a choice such as `always [madvise] never`, the word that is chosen.
 current() { # FILE
   if [[ "$1" == ring/* ]]; then
-    ring_of "${1#ring/}" current || true
+    ring_of "${1#ring/}" current
   else
     sed -nE -e '1s/.*\[([^]]+)\].*/\1/' -e '1p' "$ROOT/$1" 2>/dev/null
   fi

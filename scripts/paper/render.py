@@ -178,7 +178,6 @@ def plots(summary, folder):
 
     A line is of all runs of its case together, of each what was measured.
     """
-    import hdr
     import plot
 
     note = plot.plain(verdict.of_folder(ROOT / "results" / folder))
@@ -192,20 +191,23 @@ def plots(summary, folder):
             if row["loss_where"] != "link" or row["entities"] != PLOTTED or row.get("round_trip_ms"):
                 continue
             case = f"{PLOTTED}-{row['load']}-link-{row['loss_percent']}"
-            histogram = measured(hdr, ROOT / "results" / folder / "raw", case, latency)
+            histogram = measured(ROOT / "results" / folder / "raw", case, latency)
             points = [(value / 1000, share) for value, share in histogram.ccdf()]
             series.append((f"{row['load']}, {row['loss_percent']} % loss", points))
         drawn = plot.lines(f"{title}, {PLOTTED:,} entities", "microseconds", label, series, note)
         (OUT / f"{name}.svg").write_text(drawn, encoding="utf-8")
 
 
-def measured(hdr, raw, case, latency):
+def measured(raw, case, latency):
     """What the runs of a case counted in their windows."""
+    import hdr
+    import summarize
+
     merged = hdr.Histogram()
     for folder in (raw / case, *raw.glob(f"{case}-run*")):
-        window = json.loads((folder / "window.json").read_text(encoding="utf-8"))
-        begin = window["load_began_s"] + WARM_UP_S + window.get("twin_ahead_s", 0)
-        histogram, _ = hdr.read_log(folder / f"serve/{latency}.hlog", begin, begin + MEASURED_S + 1)
+        window, begin, end = summarize.measured_of(folder, WARM_UP_S, MEASURED_S)
+        ahead_s = window.get("twin_ahead_s", 0)
+        histogram, _ = hdr.read_log(folder / f"serve/{latency}.hlog", begin + ahead_s, end + ahead_s)
         merged.merge(histogram)
     return merged
 

@@ -65,12 +65,17 @@ def trim(folder):
             path.unlink()
 
 
-def figures(case, folder, warm_s, measured_s, tick_hz):
-    """One line of the CSV."""
+def measured_of(folder, warm_s, measured_s):
+    """The window of a run, and between which moments its measured intervals lie, by the clock of whoever ran it."""
     window = json.loads((folder / "window.json").read_text(encoding="utf-8"))
     begin = window["load_began_s"] + warm_s
     # Intervals are a second, and begin whenever the twin began: what is measured lies within, and is as long.
-    end = begin + measured_s + 1
+    return window, begin, begin + measured_s + 1
+
+
+def figures(case, folder, warm_s, measured_s, tick_hz):
+    """One line of the CSV."""
+    window, begin, end = measured_of(folder, warm_s, measured_s)
     ahead_s, load_ahead_s = (window.get(f"{end_of}_ahead_s", 0) for end_of in ("twin", "generator"))
     twin = json.loads((folder / "serve/summary.json").read_text(encoding="utf-8"))
     load = json.loads((folder / "load/summary.json").read_text(encoding="utf-8"))
